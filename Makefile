@@ -1,0 +1,34 @@
+# make setup | demo | test | lint | slow | clean: each does all it needs on a fresh clone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.PHONY: setup demo test lint slow clean
+
+setup: $(STAMP)
+
+# Installed again only where what is installed has changed.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,tensorboard,dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/effnet-ft demo
+
+test: setup lint
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: setup
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,205 @@
+"""The command line: ``effnet-ft COMMAND``, and ``python train.py`` for its first one.
+
+Whatever needs torch is imported inside the commands, so that help, tables and recipe errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from effnet_ft import __version__
+from effnet_ft.errors import RecipeError, UserError
+from effnet_ft.memory import keep_freed_memory
+
+EXIT_USER_FAULT = 2
+EXIT_INTERRUPTED = 130
+
+DEMO_FOLDER = Path("data/drawn-flowers")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    keep_freed_memory()
+    try:
+        return options.command(options) or 0
+    except UserError as error:
+        print(f"effnet-ft: {error}", file=sys.stderr)
+        return EXIT_USER_FAULT
+    except KeyboardInterrupt:
+        print("effnet-ft: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Fine-tune by a recipe and leave a run folder."""
+    from effnet_ft.recipe import load_recipe
+    from effnet_ft.results.run import Run, is_run
+
+    overrides = [text for text in options.overrides if not text.startswith("resume=")]
+    resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
+    needed = ["data.root", "phases"]
+    if resumed is None:
+        recipe = load_recipe(options.recipe, overrides, [*needed, "model.weights"])
+    elif not is_run(resumed):
+        raise RecipeError(f"resume is '{resumed}', which is no run folder: it holds no recipe.yaml")
+    elif overrides:
+        raise RecipeError(f"a resumed run keeps its recipe: leave out {' '.join(overrides)}")
+    else:
+        recipe = load_recipe(Run(resumed).recipe, [f"run_dir={resumed}"], needed)
+
+    from effnet_ft.training import fit
+
+    try:
+        run = fit.train(recipe, resume=resumed is not None)
+    except KeyboardInterrupt:
+        if Run(recipe.run_dir).last.is_file():
+            command = f"python train.py {options.recipe} resume={recipe.run_dir}"
+            print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        raise
+    if fit.is_main_process():
+        print(f"\nrun folder: {run.folder}\nnext:\n  effnet-ft evaluate {run.folder}")
+        print(f"  effnet-ft predict {run.folder} {recipe.data.root} --top-k 3 --out predictions.csv")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Draw a set of flowers, no download, and fine-tune on it."""
+    from effnet_ft.data.drawn import draw_flowers
+
+    print(f"drawing flowers in {DEMO_FOLDER} ...", flush=True)
+    draw_flowers(DEMO_FOLDER)
+    options.recipe = "demo"
+    return train(options)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a run, or a recipe's pretrained model as it is."""
+    from effnet_ft.recipe import find_recipe
+    from effnet_ft.results.run import Run, is_run
+
+    of_run = is_run(options.target)
+    if not of_run:
+        find_recipe(options.target)  # a misspelt name is told before torch is imported
+
+    from effnet_ft.results.evaluate import evaluate_recipe, evaluate_run, write_json
+
+    if of_run:
+        evaluation = evaluate_run(Run(options.target), options.overrides, options.split)
+    else:
+        evaluation = evaluate_recipe(options.target, options.overrides, options.split)
+    metrics = evaluation.metrics
+    print(f"{len(evaluation.samples)} images, {evaluation.name} part")
+    for name, value in metrics.items():
+        print(f"  {name:<14} {value:.4f}")
+    if options.json:
+        write_json(metrics, Path(options.json))
+    if options.out:
+        evaluation.write_predictions(Path(options.out))
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Name the likeliest classes of images: files, folders, patterns."""
+    from effnet_ft.results.predict_files import predict_files
+
+    return EXIT_USER_FAULT if predict_files(options.run, options.paths, options.top_k, options.out) else 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a run's report.html again."""
+    from effnet_ft.results.report import write_report
+
+    print(write_report(Path(options.run)))
+    return 0
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the variants and their weights."""
+    from effnet_ft.models.variants import VARIANTS
+    from effnet_ft.models.weights import WEIGHTS
+
+    print(f"{'variant':<8} {'params M':>8} {'GMACs':>6} {'size':>5}  {'weights':<12} {'top-1 %':>7}  source")
+    for variant in VARIANTS.values():
+        start = f"{variant.name:<8} {variant.parameters / 1e6:>8.2f} {variant.gmacs:>6.2f}"
+        records = [record for record in WEIGHTS.values() if record.variant == variant.name]
+        for record in records:
+            size = record.preprocessing.size
+            print(f"{start} {size:>5}  {record.family:<12} {record.top1:>7.1f}  {record.source}")
+        if not records:
+            print(f"{start} {variant.size:>5}  {'none':<12} {'':>7}  random weights only")
+    return 0
+
+
+def recipes(options: argparse.Namespace) -> int:
+    """List the recipes that come with the project."""
+    from effnet_ft.recipe import recipe_folder
+
+    for path in sorted(recipe_folder().glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        print(f"{path.stem:<18} {first}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="effnet-ft", description="Fine-tune pretrained EfficientNets on your images.")
+    parser.add_argument("--version", action="version", version=f"effnet_ft {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(command: Callable[[argparse.Namespace], int], **arguments: dict[str, Any]) -> None:
+        sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        for name, settings in arguments.items():
+            flag = name if "nargs" in settings or "metavar" in settings else f"--{name.replace('_', '-')}"
+            sub.add_argument(flag, **settings)
+        sub.set_defaults(command=command)
+
+    recipe: dict[str, Any] = {"metavar": "RECIPE", "help": "a YAML file, or a name that 'effnet-ft recipes' lists"}
+    overrides: dict[str, Any] = {
+        "nargs": "*",
+        "metavar": "key=value",
+        "help": "recipe keys to set, e.g. data.root=photos",
+    }
+    run: dict[str, Any] = {"metavar": "RUN", "help": "a run folder or a checkpoint"}
+    target: dict[str, Any] = {
+        "metavar": "RUN|RECIPE",
+        "help": "a run folder, or a recipe whose pretrained model is measured as it is",
+    }
+    add(train, recipe=recipe, overrides={**overrides, "help": f"{overrides['help']}; resume=RUN goes on with a run"})
+    add(
+        evaluate,
+        target=target,
+        overrides=overrides,
+        split={
+            "choices": ("train", "val", "test", "all"),
+            "help": "the part to measure; default: test, else val, else all",
+        },
+        json={"help": "write the metrics to this file", "default": None},
+        out={"help": "write the predictions to this CSV file", "default": None},
+    )
+    add(
+        predict,
+        run=run,
+        paths={"nargs": "+", "metavar": "PATH", "help": "image files, folders, or patterns in quotes"},
+        top_k={"type": _positive, "default": 5, "help": "classes to name for each image (default 5)"},
+        out={"help": "write CSV to this file instead of the terminal", "default": None},
+    )
+    add(report, run=run)
+    add(models)
+    add(recipes)
+    add(demo, overrides=overrides)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value

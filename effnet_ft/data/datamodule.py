@@ -1,0 +1,203 @@
+"""Images in batches: the data set, the order of each epoch, and Lightning's DataModule over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from effnet_ft.data.images import read_image
+from effnet_ft.data.sources import Sample
+from effnet_ft.data.splits import Split
+from effnet_ft.data.transforms import AUGMENTATIONS, Transform
+from effnet_ft.preprocessing import Preprocessing
+
+Batch = tuple[Tensor, Tensor]
+"""Images uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and class indices int64 ``[N]``."""
+
+
+class ImageDataset(Dataset[tuple[np.ndarray, int]]):
+    """Images with their class, augmented.
+
+    An item is asked for by ``epoch * len(dataset) + index``: the augmentation is drawn from the seed, the epoch and the
+    index alone, whichever process reads it.
+
+    Args:
+        root: the folder that the samples' paths are relative to.
+        samples: the images.
+        labels: class indices, ``[N]``.
+        transform: maps image and seed to a view.
+        seed: numbers that the augmentation starts from.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        samples: Sequence[Sample],
+        labels: np.ndarray,
+        transform: Transform,
+        seed: Sequence[int] = (0,),
+    ) -> None:
+        self.root = root
+        self.samples = samples
+        self.labels = labels
+        self.transform = transform
+        self.seed = tuple(seed)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, item: int) -> tuple[np.ndarray, int]:
+        epoch, index = divmod(item, len(self.samples))
+        draw = int(np.random.SeedSequence([*self.seed, epoch, index]).generate_state(1)[0])
+        image = read_image(self.root / self.samples[index].path)
+        return self.transform(image, draw), int(self.labels[index])
+
+
+class EpochSampler(Sampler[int]):
+    """The order of an epoch, drawn from the seed and the epoch; each process of a distributed run takes its share.
+
+    Yields ``epoch * length + index``. Every process takes as many items, so that none waits for another: with several
+    processes the first items of the order are given out a second time where the length does not divide.
+
+    Args:
+        length: images in the data set.
+        seed: numbers that the order starts from.
+    """
+
+    def __init__(self, length: int, seed: Sequence[int]) -> None:
+        self.length = length
+        self.seed = tuple(seed)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0; Lightning calls it before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // _process()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([*self.seed, self.epoch]).permutation(self.length)
+        rank, processes = _process()
+        share = np.resize(order, len(self) * processes)[rank::processes]
+        return iter((self.epoch * self.length + share).tolist())
+
+
+class WholeBatches(Sampler[list[int]]):
+    """Batches of a sampler's items. A last batch of one image joins the batch before it: one image has no statistics.
+
+    Args:
+        sampler: gives the items.
+        batch_size: of all batches but the last.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        batches, left = divmod(len(self.sampler), self.batch_size)
+        return max(1, batches + (left > self._joined))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        items = list(self.sampler)
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        for start in starts:
+            last = start == starts[-1]
+            yield items[start:] if last else items[start : start + self.batch_size]
+
+    @property
+    def _joined(self) -> int:
+        return 1 if self.batch_size > 1 else 0
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Training and validation batches of one phase.
+
+    Args:
+        split: the images.
+        preprocessing: of the model, at the size it is to see.
+        batch_size: images a device and step.
+        augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
+        workers: processes that read images; 0 reads in the training process.
+        seed: numbers that order and augmentation start from.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        augment: str = "basic",
+        workers: int = 0,
+        seed: Sequence[int] = (0,),
+    ) -> None:
+        super().__init__()
+        self.split = split
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.augment = augment
+        self.workers = workers
+        self.seed = tuple(seed)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the augmented, shuffled training batches."""
+        samples = self.split.train
+        transform = AUGMENTATIONS[self.augment](self.preprocessing)
+        dataset = ImageDataset(self.split.root, samples, self.split.labels(samples), transform, (*self.seed, 1))
+        batches = WholeBatches(EpochSampler(len(dataset), (*self.seed, 2)), self.batch_size)
+        return image_loader(dataset, self.workers, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation batches, in order, as the network is evaluated."""
+        return evaluation_loader(self.split, self.split.val, self.preprocessing, self.batch_size, self.workers)
+
+
+def evaluation_loader(
+    split: Split, samples: Sequence[Sample], preprocessing: Preprocessing, batch_size: int, workers: int
+) -> DataLoader[Batch]:
+    """Return ``samples`` of ``split`` in order, resized and cropped, not augmented."""
+    transform = AUGMENTATIONS["none"](preprocessing)
+    dataset = ImageDataset(split.root, samples, split.labels(samples), transform)
+    return image_loader(dataset, workers, batch_size=batch_size)
+
+
+def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[Batch]:
+    """Return a DataLoader of :data:`Batch` over ``dataset``; ``how`` says its batches or their size."""
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        **how,
+    )
+
+
+def _collate(items: list[tuple[np.ndarray, int]]) -> Batch:
+    """Stack ``[size, size, 3]`` images; the channel axis is moved in name only, so the memory is channels-last."""
+    images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
+    return images, torch.tensor([label for _, label in items])
+
+
+def _one_thread(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)  # a worker that starts threads of its own fights the other workers for the cores
+
+
+def _process() -> tuple[int, int]:
+    """Return this process's rank and the number of processes; Lightning sets both before it builds the loaders."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed:
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,108 @@
+"""Reads image files of every common kind as uint8 RGB, and tells which files cannot be read."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from effnet_ft.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
+"""Endings of the files that are taken for images, in lower case."""
+
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Larger images are refused before they are decoded: a small file can claim a size that fills the memory."""
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
+
+    Rotated as its EXIF orientation says; grey, palette and CMYK become RGB; 16-bit values are scaled from their full
+    range; transparency is laid on white.
+
+    Returns:
+        uint8 ``[height, width, 3]``, RGB.
+
+    Raises:
+        DataError: where the file cannot be read; the message names it and the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of broken EXIF, odd palettes and large sizes; what it still decodes is good enough here.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return to_rgb(image)
+    except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
+        raise DataError(f"cannot read the image {os.fspath(path)}: {_reason(error)}") from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Return a Pillow image of any mode as uint8 ``[height, width, 3]``, as :func:`read_image` does.
+
+    Raises:
+        DataError: for more than ``MAX_PIXELS`` pixels.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller first")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _from_deep_grey(np.asarray(image))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
+    """Decode every file once, at the smallest scale its format allows, and return the reasons of those that fail.
+
+    Args:
+        root: the folder that ``paths`` are relative to.
+        paths: the files.
+        threads: how many to read at once; None takes the number of cores.
+
+    Returns:
+        Reason by path, in the order of ``paths``.
+    """
+    from tqdm import tqdm
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
+        reasons = pool.map(lambda path: _fault(root / path), paths)
+        # Shown only where the wait would otherwise be felt.
+        shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
+        return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
+
+
+def _fault(path: Path) -> str:
+    """Return why ``path`` cannot be read, an empty text where it can."""
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (1, 1))  # a JPEG is then decoded at an eighth: every byte is read, few pixels are made
+            image.load()
+    except Exception as error:
+        return _reason(error)
+    return ""
+
+
+def _from_deep_grey(values: np.ndarray) -> np.ndarray:
+    """Return grey values deeper than 8 bits as uint8 RGB: integers from 0..65535, floats from 0..1 or 0..255."""
+    scaled = values.astype(np.float32)
+    if np.issubdtype(values.dtype, np.integer):
+        scaled /= 257
+    elif scaled.size and np.nanmax(scaled) <= 1:
+        scaled *= 255
+    grey = np.nan_to_num(scaled).round().clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image, or of a kind that is not supported"
+    return str(error) or type(error).__name__

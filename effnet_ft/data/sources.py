@@ -1,0 +1,126 @@
+"""Finds labelled images on disk. A source lists them; it neither splits nor reads them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from effnet_ft.data.images import SUFFIXES
+from effnet_ft.errors import DataError, listing
+
+SPLITS = ("train", "val", "test")
+_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image file and its class.
+
+    Attributes:
+        path: relative to the source's root, with forward slashes.
+        label: the class's name.
+    """
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled images as they lie on disk.
+
+    Attributes:
+        root: the folder that all paths are relative to.
+        classes: names, sorted.
+        splits: samples by ``train``, ``val`` and ``test`` where folders give the split; by ``all`` where none does.
+        ignored: files that are no images by their ending, relative to the root.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, list[Sample]]
+    ignored: list[str] = field(default_factory=list)
+
+
+def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
+    """List a folder of images: ``train/``, ``val/`` and ``test/`` with a folder a class, or class folders alone.
+
+    Class folders are searched to any depth. Hidden files and folders are passed over.
+
+    Args:
+        root: the folder.
+        for_training: also refuse what only a training cannot use: a single class, and a class that stands in
+            ``val/`` or ``test/`` but not in ``train/``.
+
+    Raises:
+        DataError: for a missing folder, no images, or an empty class; the message names the folder.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        kind = "is a file" if root.is_file() else "does not exist"
+        raise DataError(f"data.root is '{root}', which {kind}: give the folder that holds the images")
+    ignored: list[str] = []
+    folders = _split_folders(root)
+    if for_training and folders and "train" not in folders:
+        present = ", ".join(folder.name + "/" for folder in folders.values())
+        raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
+    splits = {split: _scan_classes(root, folder, ignored) for split, folder in (folders or {"all": root}).items()}
+    found = {split: set(by_class) for split, by_class in splits.items()}
+    classes = tuple(sorted(found["train"] if "train" in found else set().union(*found.values())))
+    if for_training:
+        _check_for_training(root, classes, found)
+    samples = {
+        split: [Sample(path, name) for name in sorted(by_class) for path in by_class[name]]
+        for split, by_class in splits.items()
+    }
+    return Source(root, classes, samples, ignored)
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders that name a split; none where the root holds class folders."""
+    present = {entry.name.lower(): entry for entry in root.iterdir() if entry.is_dir()}
+    named = {
+        split: next((present[name] for name in names if name in present), None) for split, names in _FOLDERS.items()
+    }
+    return {split: folder for split, folder in named.items() if folder is not None}
+
+
+def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, list[str]]:
+    """Return the image paths of each class folder in ``folder``."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    by_class = {name: _scan_images(root, folder / name, ignored) for name in names}
+    if not any(by_class.values()):
+        loose = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES]
+        hint = f"; {len(loose)} images lie in it without a class" if loose else ""
+        raise DataError(
+            f"no images in {folder}: expected a folder for each class with images in it ({', '.join(SUFFIXES)}){hint}"
+        )
+    if empty := [name for name, paths in by_class.items() if not paths]:
+        raise DataError(
+            f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders\n{listing(empty)}"
+        )
+    return by_class
+
+
+def _scan_images(root: Path, folder: Path, ignored: list[str]) -> list[str]:
+    paths: list[str] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.startswith("."):
+                continue
+            relative = (Path(parent) / name).relative_to(root).as_posix()
+            (paths if Path(name).suffix.lower() in SUFFIXES else ignored).append(relative)
+    return paths
+
+
+def _check_for_training(root: Path, classes: tuple[str, ...], found: dict[str, set[str]]) -> None:
+    if len(classes) == 1:
+        raise DataError(f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders")
+    for split, names in found.items():
+        if strange := sorted(names - set(classes)):
+            raise DataError(
+                f"{len(strange)} classes of {split}/ are not in train/: a model cannot learn them; "
+                f"add them to train/ or remove them\n{listing(strange)}"
+            )

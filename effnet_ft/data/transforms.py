@@ -1,0 +1,86 @@
+"""Augmentation of training images, by name. A new one is a function here and a line in ``AUGMENTATIONS``.
+
+Images stay uint8 throughout. albumentations is imported inside the functions, so that a recipe is checked against the
+table without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from effnet_ft.preprocessing import Preprocessing
+
+Transform = Callable[[np.ndarray, int], np.ndarray]
+"""Maps an image, uint8 ``[height, width, 3]``, and a seed to uint8 ``[size, size, 3]``."""
+
+
+class Augmentation:
+    """A list of albumentations transforms whose draw depends on the given seed alone.
+
+    Args:
+        transforms: the first brings the image to ``[size, size, 3]``.
+    """
+
+    def __init__(self, transforms: list[Any]) -> None:
+        import albumentations
+
+        self._compose = albumentations.Compose(transforms)
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """Return the view of ``image`` that ``seed`` stands for."""
+        self._compose.set_random_seed(seed)
+        augmented: np.ndarray = self._compose(image=image)["image"]
+        return augmented
+
+
+def none(preprocessing: Preprocessing) -> Transform:
+    """Return the evaluation's resize and central crop, the same for every seed."""
+    return lambda image, _: preprocessing(image)
+
+
+def basic(preprocessing: Preprocessing) -> Transform:
+    """Return a random resized crop of at least a quarter of the image, and a mirror image half of the time."""
+    return Augmentation(_crop_and_flip(preprocessing.size))
+
+
+def strong(preprocessing: Preprocessing) -> Transform:
+    """Return ``basic``, then two of eight colour and geometry changes, then a rectangle erased a quarter of the time.
+
+    After RandAugment (Cubuk et al. 2020, arXiv:1909.13719) and random erasing (Zhong et al. 2020, arXiv:1708.04896).
+    """
+    import albumentations as A
+    import cv2
+
+    fill = tuple(preprocessing.mean)
+    border = {"fill": fill, "border_mode": cv2.BORDER_CONSTANT, "interpolation": cv2.INTER_LINEAR, "p": 1.0}
+    changes = [
+        A.ColorJitter(brightness=(0.6, 1.4), contrast=(1, 1), saturation=(1, 1), hue=(0, 0), p=1.0),
+        A.ColorJitter(brightness=(1, 1), contrast=(0.6, 1.4), saturation=(0.4, 1.6), hue=(-0.03, 0.03), p=1.0),
+        A.Posterize(num_bits=(4, 7), p=1.0),
+        A.Equalize(p=1.0),
+        A.Sharpen(alpha=(0.1, 0.5), p=1.0),
+        A.GaussianBlur(blur_limit=(3, 7), p=1.0),
+        A.Affine(rotate=(-30, 30), translate_percent=(-0.2, 0.2), **border),
+        A.Affine(shear=(-17, 17), scale=(0.8, 1.2), **border),
+    ]
+    erase = A.Erasing(scale=(0.02, 0.2), ratio=(0.3, 3.3), fill=fill, p=0.25)
+    return Augmentation([*_crop_and_flip(preprocessing.size), A.SomeOf(changes, n=2, p=1.0), erase])
+
+
+AUGMENTATIONS: dict[str, Callable[[Preprocessing], Transform]] = {
+    "none": none,
+    "basic": basic,
+    "strong": strong,
+}
+
+
+def _crop_and_flip(size: int) -> list[Any]:
+    import albumentations as A
+    import cv2
+
+    # Area interpolation does not alias when a large photograph is shrunk; enlarging it falls back to linear.
+    crop = A.RandomResizedCrop((size, size), scale=(0.25, 1.0), interpolation=cv2.INTER_AREA, p=1.0)
+    return [crop, A.HorizontalFlip(p=0.5)]

@@ -1,0 +1,52 @@
+"""The errors that a user can cause. The command line turns each into one message and exit code 2."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Base of every error whose cure lies with the user; its text says what is wrong and what to do."""
+
+
+class RecipeError(UserError):
+    """The recipe is at fault: a key, a type or a value. Carries every fault that was found, not the first only.
+
+    Args:
+        faults: one sentence a fault, each naming the key and the value.
+        recipe: the recipe's name or path, for the heading.
+    """
+
+    def __init__(self, faults: list[str] | str, recipe: str = "") -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        self.recipe = recipe
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        where = f" in {self.recipe}" if self.recipe else ""
+        if len(self.faults) == 1:
+            return f"recipe error{where}: {self.faults[0]}"
+        listed = "\n".join(f"  - {fault}" for fault in self.faults)
+        return f"{len(self.faults)} recipe errors{where}:\n{listed}"
+
+
+class DataError(UserError):
+    """The images, their folders or their lists are at fault."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights cannot be had or do not fit."""
+
+
+def nearest(word: str, choices: list[str] | tuple[str, ...]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near."""
+    import difflib
+
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listing(items: list[str], most: int = 10) -> str:
+    """Return ``items`` as an indented list of at most ``most`` lines, with a count of those left out."""
+    lines = [f"  {item}" for item in items[:most]]
+    if len(items) > most:
+        lines.append(f"  ... and {len(items) - most} more")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The networks: variants, their construction, heads and pretrained weights."""

@@ -1,0 +1,74 @@
+"""Builds a variant's nine stages from torchvision's EfficientNet parts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig
+
+from effnet_ft.models.layers import SameConv2d
+from effnet_ft.models.variants import Variant
+
+PADDINGS = ("same", "symmetric")
+
+
+def build_stages(
+    variant: Variant,
+    *,
+    drop_path: float = 0.2,
+    padding: str = "same",
+    norm_eps: float = 1e-3,
+    norm_momentum: float = 0.01,
+) -> nn.Sequential:
+    """Return stages 0 to 8, randomly initialised, in channels-last memory format.
+
+    Args:
+        variant: the architecture.
+        drop_path: stochastic depth; block i of N is dropped at rate ``drop_path * i / N``.
+        padding: ``same`` as in TensorFlow, or ``symmetric`` as in torchvision's own weights.
+        norm_eps: epsilon of the batch norms.
+        norm_momentum: weight of a new batch in the running statistics, PyTorch's sense.
+
+    Returns:
+        A sequence of nine modules: images ``[N, 3, H, W]``, normalised, to maps ``[N, variant.features, h, w]``.
+    """
+    block = partial(MBConv, se_layer=_no_squeeze) if variant.lite else MBConv
+    plans = [
+        MBConvConfig(
+            plan.expand_ratio,
+            plan.kernel,
+            plan.stride,
+            plan.input_channels,
+            plan.output_channels,
+            plan.blocks,
+            block=block,
+        )
+        for plan in variant.stages()
+    ]
+    stages: nn.Sequential = EfficientNet(
+        plans,
+        dropout=0.0,
+        stochastic_depth_prob=drop_path,
+        norm_layer=partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum),
+        last_channel=variant.features,
+    ).features
+    if variant.lite:
+        _replace(stages, nn.SiLU, lambda _: nn.ReLU6(inplace=True))
+    if padding == "same":
+        _replace(stages, nn.Conv2d, lambda conv: SameConv2d.like(conv) if conv.stride == (2, 2) else conv)
+    return stages.to(memory_format=torch.channels_last)
+
+
+def _no_squeeze(*_: Any, **__: Any) -> nn.Module:
+    """Stand where a block's squeeze-and-excitation would, so that the other layers keep their places and names."""
+    return nn.Identity()
+
+
+def _replace(parent: nn.Module, kind: type[nn.Module], make: Any) -> None:
+    for module in list(parent.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, kind):
+                setattr(module, name, make(child))

@@ -1,0 +1,50 @@
+"""The classifiers on the pooled features. A new one is a function here and a line in ``HEADS``.
+
+Torch is imported inside the functions, so that a recipe is checked against the table without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Head = Callable[[int, int, float], "nn.Sequential"]
+"""Builds a head from the number of features, the number of classes and the dropout rate: ``[N, F]`` to ``[N, K]``."""
+
+
+def linear(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Return dropout and one linear layer: the paper's classifier, and the layout of every published checkpoint."""
+    from torch import nn
+
+    layer = nn.Linear(in_features, num_classes)
+    # Small weights begin near the uniform prediction: the first steps then tell classes apart, not undo the draw.
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(nn.Dropout(dropout), layer)
+
+
+def mlp(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Return a hidden layer of 512 with batch norm and SiLU, then :func:`linear`."""
+    from torch import nn
+
+    hidden = nn.Sequential(nn.Linear(in_features, 512, bias=False), nn.BatchNorm1d(512), nn.SiLU())
+    return nn.Sequential(*hidden, *linear(512, num_classes, dropout))
+
+
+def cosine(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Return dropout and a cosine classifier with a learned temperature: lengths of features do not count."""
+    from torch import nn
+
+    from effnet_ft.models.layers import CosineLinear
+
+    return nn.Sequential(nn.Dropout(dropout), CosineLinear(in_features, num_classes))
+
+
+HEADS: dict[str, Head] = {
+    "linear": linear,
+    "mlp": mlp,
+    "cosine": cosine,
+}

@@ -1,0 +1,128 @@
+"""The architectures, in one table: EfficientNet B0-B8 and Lite0-4. Free of torch.
+
+Scaling factors, sizes and dropout: Tan and Le 2019 (arXiv:1905.11946) and its official implementation, tensorflow/tpu
+``models/official/efficientnet``; Lite3 and Lite4 at the sizes at which timm distributes them (300 and 380 px, where the
+official ones are 280 and 300). Parameters and multiply-adds: counted on the models built here, 1,000 classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+STAGES = 9
+"""Stages of every variant: 0 the stem, 1-7 the inverted-residual stages, 8 the head convolution."""
+
+# The baseline's stages 1-7: expand ratio, kernel, stride, output channels, blocks (Tan and Le 2019, table 1).
+_BASELINE = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+_STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One inverted-residual stage after scaling.
+
+    Attributes:
+        expand_ratio: channels inside a block over channels at its input.
+        kernel: side of the depthwise kernel, pixels.
+        stride: of the first block; the others have 1.
+        input_channels: channels that enter the first block.
+        output_channels: channels that leave every block.
+        blocks: how many.
+    """
+
+    expand_ratio: int
+    kernel: int
+    stride: int
+    input_channels: int
+    output_channels: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An architecture.
+
+    Attributes:
+        name: ``b0``-``b8`` or ``lite0``-``lite4``.
+        width: channel multiplier.
+        depth: multiplier of the number of blocks.
+        size: side of the native input, pixels.
+        dropout: rate before the classifier.
+        parameters: count with a linear head of 1,000 classes.
+        gmacs: multiply-adds of one image at the native size, 1e9.
+        lite: no squeeze-and-excitation, ReLU6, stem and head of fixed width, first and last stage of fixed depth.
+    """
+
+    name: str
+    width: float
+    depth: float
+    size: int
+    dropout: float
+    parameters: int
+    gmacs: float
+    lite: bool = False
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels that leave stage 0."""
+        return _STEM_CHANNELS if self.lite else scaled_channels(_STEM_CHANNELS, self.width)
+
+    @property
+    def features(self) -> int:
+        """Channels that leave stage 8: the classifier's input."""
+        return _HEAD_CHANNELS if self.lite else scaled_channels(_HEAD_CHANNELS, self.width)
+
+    def stages(self) -> Iterator[StagePlan]:
+        """Yield stages 1 to 7, scaled."""
+        channels = self.stem_channels
+        for position, (expand, kernel, stride, output, blocks) in enumerate(_BASELINE):
+            fixed_depth = self.lite and position in (0, len(_BASELINE) - 1)
+            plan = StagePlan(
+                expand_ratio=expand,
+                kernel=kernel,
+                stride=stride,
+                input_channels=channels,
+                output_channels=scaled_channels(output, self.width),
+                blocks=blocks if fixed_depth else math.ceil(blocks * self.depth),
+            )
+            yield plan
+            channels = plan.output_channels
+
+
+def scaled_channels(channels: int, width: float, divisor: int = 8) -> int:
+    """Return ``channels * width`` rounded to a multiple of ``divisor``, never below 90% of the exact value."""
+    exact = channels * width
+    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * exact else rounded
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("b0", 1.0, 1.0, 224, 0.2, 5_288_548, 0.39),
+        Variant("b1", 1.0, 1.1, 240, 0.2, 7_794_184, 0.69),
+        Variant("b2", 1.1, 1.2, 260, 0.3, 9_109_994, 0.99),
+        Variant("b3", 1.2, 1.4, 300, 0.3, 12_233_232, 1.83),
+        Variant("b4", 1.4, 1.8, 380, 0.4, 19_341_616, 4.39),
+        Variant("b5", 1.6, 2.2, 456, 0.4, 30_389_784, 10.27),
+        Variant("b6", 1.8, 2.6, 528, 0.5, 43_040_704, 19.07),
+        Variant("b7", 2.0, 3.1, 600, 0.5, 66_347_960, 37.75),
+        Variant("b8", 2.2, 3.6, 672, 0.5, 87_413_142, 62.60),
+        Variant("lite0", 1.0, 1.0, 224, 0.2, 4_652_008, 0.39, lite=True),
+        Variant("lite1", 1.0, 1.1, 240, 0.2, 5_416_680, 0.60, lite=True),
+        Variant("lite2", 1.1, 1.2, 260, 0.3, 6_092_072, 0.86, lite=True),
+        Variant("lite3", 1.2, 1.4, 300, 0.3, 8_197_096, 1.61, lite=True),
+        Variant("lite4", 1.4, 1.8, 380, 0.3, 13_006_568, 3.94, lite=True),
+    )
+}

@@ -1,0 +1,69 @@
+"""How an image becomes a network's input. The record belongs to a set of weights and travels with it. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resizing, cropping and normalisation.
+
+    Attributes:
+        size: side of the network's square input, pixels.
+        resize: length that the image's short side is resized to before the central crop, pixels.
+        interpolation: ``bilinear`` or ``bicubic``, both antialiased.
+        mean: subtracted from each RGB channel, on the scale 0..255.
+        std: each RGB channel is divided by it, on the scale 0..255.
+    """
+
+    size: int
+    resize: int
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def at_size(self, size: int) -> Preprocessing:
+        """Return the same preprocessing for another input size, the cropped share of the image kept."""
+        return replace(self, size=size, resize=max(size, round(size * self.resize / self.size)))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Resize the short side and crop the centre.
+
+        Args:
+            image: uint8 ``[height, width, 3]``, RGB.
+
+        Returns:
+            uint8 ``[size, size, 3]``. Normalisation is the model's, on its device.
+        """
+        height, width = image.shape[:2]
+        short = min(height, width)
+        scaled = (
+            max(self.resize, int(self.resize * width / short)),
+            max(self.resize, int(self.resize * height / short)),
+        )
+        left, top = ((length - self.size) // 2 for length in scaled)
+        # Resizing the cropped box alone gives the pixels of resize-then-crop, and stays small on a panorama.
+        across, down = width / scaled[0], height / scaled[1]
+        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
+        resized = Image.fromarray(image).resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
+        return np.asarray(resized)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint; :meth:`from_dict` reads them back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """Return the preprocessing that :meth:`to_dict` described."""
+        plain: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+        return cls(**plain)

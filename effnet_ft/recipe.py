@@ -1,0 +1,263 @@
+"""The recipe: every key, its default and its limits. Free of torch, so that a wrong recipe is told in a moment.
+
+``load_recipe`` reads a YAML file, applies ``key=value`` overrides, checks every value and reports all faults at once.
+The checks themselves are in :mod:`effnet_ft.checking`; a key, its default, its limits and its meaning stand here alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from effnet_ft import checking
+from effnet_ft.checking import option
+from effnet_ft.data.transforms import AUGMENTATIONS
+from effnet_ft.errors import RecipeError, nearest
+from effnet_ft.models.heads import HEADS
+from effnet_ft.models.variants import STAGES, VARIANTS
+from effnet_ft.models.weights import default_family, preprocessing_of, weights_fault
+from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
+
+RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
+"""Set by the process that starts a run, so that the processes it launches write to the same folder."""
+
+
+@dataclass
+class ModelSettings:
+    """Which network."""
+
+    variant: str = option("lite0", choices=VARIANTS, help="the architecture")
+    weights: str = option("auto", help="pretrained weights: a family, a file, none, or auto (the variant's default)")
+    head: str = option("linear", choices=HEADS, help="the classifier on the pooled features")
+    dropout: float = option("auto", words=("auto",), minimum=0, below=1, per_phase=True, help="rate before the head")
+    drop_path: float = option(
+        0.2, minimum=0, below=1, per_phase=True, help="stochastic depth: block i of N is dropped at this rate times i/N"
+    )
+    batchnorm: str = option(
+        "train", choices=("train", "frozen"), per_phase=True, help="batch norms of trained stages: train or frozen"
+    )
+
+
+@dataclass
+class DataSettings:
+    """Which images."""
+
+    source: str = option("folder", choices=("folder",), help="how the images are laid out")
+    root: str = option(None, help="the folder of images, e.g. data.root=path/to/images")
+    image_size: int = option("auto", words=("auto",), minimum=32, help="side of the network's input, pixels")
+    batch_size: int = option(32, minimum=1, per_phase=True, help="images a device and step")
+    augment: str = option("basic", choices=AUGMENTATIONS, per_phase=True, help="augmentation of the training images")
+    workers: int = option("auto", words=("auto",), minimum=0, help="processes that read images, a device")
+    val_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no val/")
+    test_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no test/")
+    bad_images: str = option("error", choices=("error", "skip"), help="files that cannot be read: refuse, or leave out")
+
+
+@dataclass
+class OptimSettings:
+    """How the weights move."""
+
+    name: str = option("adamw", choices=OPTIMISERS, per_phase=True, help="the optimiser")
+    momentum: float = option(0.9, minimum=0, below=1, per_phase=True, help="of sgd and rmsprop")
+    weight_decay: float = option(1e-4, minimum=0, per_phase=True, help="not applied to norms and biases")
+    schedule: str = option("cosine", choices=SCHEDULES, per_phase=True, help="course of the learning rate in a phase")
+    warmup_epochs: float = option(0.3, minimum=0, per_phase=True, help="linear rise at the start of a phase, epochs")
+    step_epochs: float = option(2.4, above=0, per_phase=True, help="schedule step: epochs between two drops")
+    step_factor: float = option(0.97, above=0, maximum=1, per_phase=True, help="schedule step: factor of a drop")
+    label_smoothing: float = option(0.1, minimum=0, below=1, per_phase=True, help="mass given to the other classes")
+    ema: float = option("off", words=("off",), above=0, below=1, per_phase=True, help="decay of the averaged weights")
+    clip_norm: float = option("off", words=("off",), above=0, per_phase=True, help="largest norm of the gradient")
+    accumulate: int = option(1, minimum=1, per_phase=True, help="batches a step of the optimiser")
+
+
+@dataclass
+class TrainerSettings:
+    """Where and how it runs; the words are Lightning's."""
+
+    accelerator: str = option("auto", help="cpu, gpu, mps, ...")
+    devices: str | int = option("auto", minimum=1, help="how many, or a list such as '0,2'")
+    num_nodes: int = option(1, minimum=1, help="machines")
+    strategy: str = option("auto", help="ddp, ... : Lightning's strategies")
+    precision: str = option(
+        "auto", help="bf16-mixed, 16-mixed, 32-true; auto is bf16 on a GPU that has it, else float32"
+    )
+    patience: int = option(
+        "off", words=("off",), minimum=1, per_phase=True, help="end a phase after so many epochs without a better one"
+    )
+    loggers: list[str] = option([], choices=("tensorboard", "wandb", "mlflow"), help="beside metrics.csv")
+
+
+@dataclass
+class Phase:
+    """A stretch of training with one cut. ``overrides`` holds the recipe's keys that this phase sets otherwise."""
+
+    train: str = option(None, choices=("head", *(f"stage{k}" for k in range(STAGES)), "all"), help="what is trained")
+    epochs: int = option(None, minimum=1, help="passes over the training images")
+    lr: float = option(None, above=0, help="highest learning rate of the phase")
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Recipe:
+    """A whole recipe, checked. Its sections are dataclasses; :meth:`to_dict` gives what YAML holds."""
+
+    seed: int = option(0, minimum=0, help="of the split, the shuffling, the augmentation and the new head")
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    phases: list[Phase] = field(default_factory=list)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    run_dir: str = option("auto", help="where the run is written; auto is runs/DATA-VARIANT, numbered")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain dicts and lists that :func:`load_recipe` reads back to an equal recipe."""
+        return _to_plain(self)
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML to ``path``."""
+        from omegaconf import OmegaConf
+
+        # Interpolation marks in a value are the user's own characters by now, not OmegaConf's.
+        text = OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict())))
+        path.write_text(text, encoding="utf-8")
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequence[str] = ()) -> Recipe:
+    """Read, override, check and resolve a recipe.
+
+    Args:
+        name: a path, or the name of a file in ``recipes/`` without its ending.
+        overrides: ``key=value`` texts, applied in order; keys are dotted, ``phases.0.lr`` reaches into a list.
+        require: dotted keys that the purpose needs, e.g. ``data.root`` and ``phases``; with ``model.weights``, weights
+            that can be had are meant.
+
+    Returns:
+        A recipe in which every ``auto`` that does not depend on the machine's devices is resolved.
+
+    Raises:
+        RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
+    """
+    path = find_recipe(name)
+    faults: list[str] = []
+    raw = checking.read_yaml(path)
+    for text in overrides:
+        checking.apply_override(raw, text, Recipe, faults)
+    recipe = _build(raw, faults)
+    for key in require:
+        if not checking.lookup(recipe, key):
+            meaning = checking.describe(Recipe, key) or "a list of {train, epochs, lr}"
+            faults.append(f"{key} is not set: {meaning}")
+    if "model.weights" in require and (fault := weights_fault(recipe.model.variant, recipe.model.weights)):
+        faults.append(fault)
+    if faults:
+        raise RecipeError(faults, str(name))
+    resolve(recipe)
+    return recipe
+
+
+def recipe_folder() -> Path:
+    """Return the folder of the recipes that come with the project: in the installed package, or in the checkout."""
+    inside = Path(__file__).parent / "recipes"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of recipe ``name``: a path, or a name in the recipe folder.
+
+    Raises:
+        RecipeError: where there is none, with the nearest name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in sorted(recipe_folder().glob("*.yaml"))}
+    stem = str(name).removesuffix(".yaml")
+    if stem in known:
+        return known[stem]
+    raise RecipeError(f"no recipe '{name}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}")
+
+
+def resolve(recipe: Recipe) -> None:
+    """Replace in place every ``auto`` that the recipe and the number of cores decide."""
+    model, data = recipe.model, recipe.data
+    variant = VARIANTS[model.variant]
+    if model.weights == "auto":
+        model.weights = default_family(model.variant)
+    if model.dropout == "auto":
+        model.dropout = variant.dropout
+    if data.image_size == "auto":
+        data.image_size = preprocessing_of(model.variant, model.weights).size
+    if data.workers == "auto":
+        # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
+        data.workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
+    if recipe.run_dir == "auto":
+        recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
+
+
+def _free_run_dir(root: str | None, variant: str) -> str:
+    stem = f"{Path(root).resolve().name if root else 'run'}-{variant}"
+    names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 1_000_000))
+    return next(str(Path("runs") / name) for name in names if not (Path("runs") / name).exists())
+
+
+def per_phase_keys() -> dict[str, str]:
+    """Return the keys a phase may override, each with the section it comes from."""
+    sections = {"model": ModelSettings, "data": DataSettings, "optim": OptimSettings, "trainer": TrainerSettings}
+    return {
+        item.name: section
+        for section, kind in sections.items()
+        for item in fields(kind)
+        if item.metadata.get("per_phase")
+    }
+
+
+def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
+    """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
+    listed = raw.pop("phases", None)
+    recipe = checking.build(Recipe, raw, "", faults, skip=("phases",))
+    if listed is None:
+        return recipe
+    if not isinstance(listed, list):
+        faults.append(f"phases is {listed!r}, expected a list of {{train, epochs, lr}}")
+        return recipe
+    recipe.phases = [_build_phase(entry, f"phases[{number}]", faults) for number, entry in enumerate(listed)]
+    return recipe
+
+
+def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
+    if not isinstance(entry, dict):
+        faults.append(f"{where} is {entry!r}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
+        return Phase()
+    sections = per_phase_keys()
+    own = {key: value for key, value in entry.items() if key not in sections}
+    phase = checking.build(Phase, own, where, faults, skip=("overrides",), also=tuple(sections))
+    for name in ("train", "epochs", "lr"):
+        if entry.get(name) is None:
+            faults.append(f"{where}.{name} is not set: {checking.describe(Phase, name)}")
+    owners = {"model": ModelSettings, "data": DataSettings, "optim": OptimSettings, "trainer": TrainerSettings}
+    for key, value in entry.items():
+        if key in sections:
+            checked: Any = checking.build(owners[sections[key]], {key: value}, where, faults)
+            phase.overrides[key] = getattr(checked, key)
+    return phase
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Phase):
+        return {"train": value.train, "epochs": value.epochs, "lr": value.lr, **value.overrides}
+    if is_dataclass(value):
+        return {item.name: _to_plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, list):
+        return [_to_plain(entry) for entry in value]
+    return value
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_escaped(entry) for entry in value]
+    return value.replace("${", r"\${") if isinstance(value, str) else value

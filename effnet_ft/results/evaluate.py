@@ -1,0 +1,154 @@
+"""Measures a model on labelled images and writes what came out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from effnet_ft.data.sources import Sample, scan_folder
+from effnet_ft.data.splits import Split, read_split
+from effnet_ft.errors import DataError, listing
+from effnet_ft.models.classifier import create_model, imagenet_classes
+from effnet_ft.recipe import Recipe, load_recipe
+from effnet_ft.results.metrics import classification_metrics
+from effnet_ft.results.predict import Predictor, load
+from effnet_ft.results.run import Run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers to labelled images.
+
+    Attributes:
+        name: of the part that was evaluated: ``train``, ``val``, ``test`` or ``all``.
+        samples: the images.
+        probabilities: float32 ``[N, K]``.
+        labels: class indices in the model's order, ``[N]``.
+        classes: the model's classes.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``."""
+        prefix = "test" if self.name == "all" else self.name
+        return classification_metrics(self.probabilities, self.labels, prefix)
+
+    def write_predictions(self, path: Path) -> None:
+        """Write CSV with the columns path, label, prediction, probability."""
+        best = self.probabilities.argmax(1)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "prediction", "probability"])
+            for sample, index, row in zip(self.samples, best, self.probabilities, strict=True):
+                writer.writerow([sample.path, sample.label, self.classes[index], f"{row[index]:.6f}"])
+
+
+def evaluate(predictor: Predictor, root: Path, name: str, samples: Sequence[Sample], batch_size: int) -> Evaluation:
+    """Return the model's answers to ``samples``, whose classes are matched by name.
+
+    Raises:
+        DataError: where a class is not the model's, or an image cannot be read.
+    """
+    index = {label: number for number, label in enumerate(predictor.classes)}
+    if strange := sorted({sample.label for sample in samples} - set(index)):
+        raise DataError(
+            f"{len(strange)} classes of {root} are not among the {len(index)} that the model knows:\n{listing(strange)}"
+        )
+    paths = [root / sample.path for sample in samples]
+    probabilities = predictor.probabilities(paths, batch_size, title=f"evaluating {name}")
+    labels = np.array([index[sample.label] for sample in samples], dtype=np.int64)
+    return Evaluation(name, samples, probabilities, labels, predictor.classes)
+
+
+def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None) -> Evaluation:
+    """Evaluate a run's best checkpoint on its own images, or on others by ``data.root=...``.
+
+    Args:
+        run: the run.
+        overrides: of its recipe.
+        part: ``train``, ``val``, ``test`` or ``all``; None takes what the run was measured on.
+
+    Raises:
+        DataError: where run or images are at fault.
+        RecipeError: where an override is.
+    """
+    run.require(run.recipe, run.split, run.best)
+    recipe = load_recipe(run.recipe, overrides, require=["data.root"])
+    predictor = load(run.best)
+    split = read_split(run.split, Path(recipe.data.root).expanduser(), predictor.classes)
+    samples = [sample for name in ("train", "val", "test") for sample in split.part(name)]
+    if all((split.root / sample.path).is_file() for sample in samples):
+        name, samples = _choose({"train": split.train, "val": split.val, "test": split.test}, part, split.root)
+    elif any(text.startswith("data.root=") for text in overrides):
+        name, samples = _scanned(recipe, part)
+    else:
+        gone = [sample.path for sample in samples if not (split.root / sample.path).is_file()]
+        raise DataError(
+            f"{len(gone)} images of the run are not in {split.root}: "
+            f"give the folder they lie in now with data.root=...\n{listing(gone, 3)}"
+        )
+    return evaluate(predictor, split.root, name, samples, recipe.data.batch_size)
+
+
+def evaluate_recipe(name: str, overrides: Sequence[str] = (), part: str | None = None) -> Evaluation:
+    """Evaluate a recipe's pretrained model as it is, on folders named by ImageNet's WordNet ids, all or some.
+
+    Raises:
+        DataError: where the images are at fault.
+        RecipeError: where the recipe is.
+        WeightsError: where the weights are.
+    """
+    recipe = load_recipe(name, overrides, require=["data.root", "model.weights"])
+    if recipe.model.weights == "none":
+        raise DataError("model.weights is 'none': random weights have nothing to evaluate; name weights or a run")
+    model = create_model(recipe.model.variant, recipe.model.weights, classes=imagenet_classes())
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size)
+    name, samples = _scanned(recipe, part)
+    return evaluate(Predictor(model), Path(recipe.data.root).expanduser(), name, samples, recipe.data.batch_size)
+
+
+def measure(split: Split, predictor: Predictor, batch_size: int) -> tuple[dict[str, float], Evaluation]:
+    """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep."""
+    parts = {
+        name: evaluate(predictor, split.root, name, split.part(name), batch_size)
+        for name in ("val", "test")
+        if split.part(name)
+    }
+    metrics = {key: value for part in parts.values() for key, value in part.metrics.items()}
+    return metrics, parts[split.held_out]
+
+
+def write_json(values: Mapping[str, object], path: Path) -> None:
+    """Write ``values`` as JSON; an interrupted write leaves what was there."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _scanned(recipe: Recipe, part: str | None) -> tuple[str, list[Sample]]:
+    source = scan_folder(recipe.data.root, for_training=False)
+    return _choose(source.splits, part, source.root)
+
+
+def _choose(parts: dict[str, list[Sample]], part: str | None, root: Path) -> tuple[str, list[Sample]]:
+    """Return the part asked for; without one the test split, else validation, else all."""
+    if part == "all":
+        return "all", [sample for samples in parts.values() for sample in samples]
+    present = {name: samples for name, samples in parts.items() if samples}
+    if part is None:
+        part = next(name for name in ("test", "val", "all", "train") if name in present)
+    if part not in present:
+        raise DataError(f"{root} has no {part} part; it has: {', '.join(present)}")
+    return part, present[part]

@@ -1,0 +1,138 @@
+"""From images to class probabilities: the one path that training, evaluation and prediction take to their numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from effnet_ft.data.images import read_image, to_rgb
+from effnet_ft.errors import DataError
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.run import load_model
+
+ImageLike = str | os.PathLike[str] | np.ndarray | Image.Image
+
+
+class Predictor:
+    """A trained model that takes images as people have them.
+
+    Args:
+        model: the network.
+        device: where it runs; None takes a GPU where there is one.
+    """
+
+    def __init__(self, model: Classifier, device: str | torch.device | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+        return self.model.classes
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What an image goes through before the network."""
+        return self.model.preprocessing
+
+    def predict(
+        self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5, batch_size: int = 32
+    ) -> list[list[tuple[str, float]]]:
+        """Name the likeliest classes of each image.
+
+        Args:
+            images: paths, arrays (uint8 ``[H, W, 3]`` RGB or ``[H, W]`` grey) or Pillow images; a single one is taken
+                as a list of one.
+            top_k: how many classes to name, at most all.
+            batch_size: images at once.
+
+        Returns:
+            For each image a list of (class name, probability), best first.
+
+        Raises:
+            DataError: where an image cannot be read.
+            ValueError: for ``top_k`` below 1, or an array that is no image.
+        """
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}, expected at least 1")
+        listed = [images] if isinstance(images, str | os.PathLike | np.ndarray | Image.Image) else list(images)
+        return [self.best(row, top_k) for row in self.probabilities(listed, batch_size)]
+
+    def best(self, probabilities: np.ndarray, top_k: int) -> list[tuple[str, float]]:
+        """Return the ``top_k`` classes of one image's probabilities ``[K]``, best first."""
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        return [(self.classes[index], float(probabilities[index])) for index in order]
+
+    def probabilities(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+        """Return class probabilities, float32 ``[N, K]``.
+
+        Args:
+            images: as for :meth:`predict`.
+            batch_size: images at once.
+            title: of the progress bar, which a terminal shows for more than two seconds' work.
+
+        Raises:
+            DataError: where an image cannot be read.
+        """
+        rows = []
+        bar = tqdm(total=len(images), desc=title or "predicting", unit="", leave=False, disable=None, delay=2)
+        with bar, torch.inference_mode():
+            for batch in self._batches(images, batch_size):
+                logits = self.model(batch.to(self.device, non_blocking=True))
+                rows.append(logits.softmax(1).cpu().numpy())
+                bar.update(len(batch))
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+
+    def _batches(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
+        """Yield uint8 ``[N, 3, size, size]``; threads read the next batch while the network works on this one."""
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            pending = iter(images)
+            ahead = [pool.submit(self._prepared, image) for image in islice(pending, 2 * batch_size)]
+            while ahead:
+                batch, ahead = ahead[:batch_size], ahead[batch_size:]
+                stacked = torch.from_numpy(np.stack([future.result() for future in batch]))
+                ahead += [pool.submit(self._prepared, image) for image in islice(pending, batch_size)]
+                yield stacked.permute(0, 3, 1, 2)
+
+    def _prepared(self, image: ImageLike) -> np.ndarray:
+        return self.preprocessing(as_rgb(image))
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:
+    """Load a trained model: a run folder or a checkpoint.
+
+    Args:
+        path: the folder or the file.
+        device: where it runs; None takes a GPU where there is one.
+
+    Raises:
+        WeightsError: where it cannot be read.
+    """
+    return Predictor(load_model(path), device)
+
+
+def as_rgb(image: ImageLike) -> np.ndarray:
+    """Return a path's, an array's or a Pillow image's pixels as uint8 ``[H, W, 3]``, RGB.
+
+    Raises:
+        DataError: where the file cannot be read.
+        ValueError: for an array that is not uint8 ``[H, W, 3]`` or ``[H, W]``.
+    """
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ValueError(f"an array image must be uint8 [H, W, 3] RGB or [H, W], got {image.dtype} {image.shape}")
+        return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    raise DataError(f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image")

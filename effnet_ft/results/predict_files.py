@@ -1,0 +1,73 @@
+"""``effnet-ft predict``: images found by path, folder or pattern, answers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from effnet_ft.data.images import SUFFIXES, unreadable
+from effnet_ft.errors import DataError, listing
+from effnet_ft.results.predict import load
+
+
+def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None = None) -> dict[str, str]:
+    """Write the likeliest classes of every image found, a row an image, best first.
+
+    Args:
+        model: a run folder or a checkpoint.
+        paths: files, folders (searched to any depth) and glob patterns.
+        top_k: classes to name for each image.
+        out: the CSV file; None prints.
+
+    Returns:
+        The reasons of files that could not be read, by path; they are told on standard error and have no row.
+
+    Raises:
+        DataError: where a path finds no image.
+        WeightsError: where the model cannot be read.
+    """
+    found = find_images(paths)
+    predictor = load(model)
+    bad = unreadable(Path(), found)
+    images = [path for path in found if path not in bad]
+    rows = predictor.predict(images, top_k=top_k)
+    count = min(top_k, len(predictor.classes))
+    header = ["path", "prediction", "probability"]
+    header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
+    with open(out, "w", newline="", encoding="utf-8") if out else os.fdopen(os.dup(1), "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for path, best in zip(images, rows, strict=True):
+            writer.writerow([path, *(cell for name, p in best for cell in (name, f"{p:.6f}"))])
+    if out:
+        print(f"{len(images)} images: {out}")
+    if bad:
+        lines = [f"{path}: {reason}" for path, reason in bad.items()]
+        print(f"effnet-ft: {len(bad)} files cannot be read and have no row\n{listing(lines)}", file=sys.stderr)
+    return bad
+
+
+def find_images(paths: Sequence[str]) -> list[str]:
+    """Return the image files that ``paths`` stand for, each once, in the order of ``paths``.
+
+    Raises:
+        DataError: where a path or pattern finds nothing.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if os.path.isdir(path):
+            files = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif os.path.exists(path):
+            files = [path]
+        else:
+            files = sorted(file for file in glob.glob(path, recursive=True) if Path(file).suffix.lower() in SUFFIXES)
+        if not files:
+            raise DataError(
+                f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"
+            )
+        found.update(dict.fromkeys(files))
+    return list(found)

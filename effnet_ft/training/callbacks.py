@@ -1,0 +1,222 @@
+"""What watches a training: the epoch table, the progress bar, the averaged weights."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from torch import Tensor
+
+from effnet_ft.errors import RecipeError
+from effnet_ft.training.module import FineTuner
+from effnet_ft.training.optim import averaging_weight
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "epoch", "phase", "train", "lr", "train/loss", "train/acc1", "val/loss", "val/acc1",
+    "seconds", "images_per_second", "data_wait_fraction",
+)  # fmt: skip
+"""The columns of ``metrics.csv``; epochs and phases count from 1, epochs over the whole run."""
+
+
+class Stopwatch(Callback):
+    """Measures training: images, seconds of its steps, and of those the seconds spent waiting for the next batch.
+
+    One is carried through all phases; its totals travel in checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = dict.fromkeys(("images", "seconds", "waited"), 0.0)
+        self.total = dict.fromkeys(("images", "seconds", "waited", "elapsed"), 0.0)
+        self._mark = self._epoch_mark = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of whole epochs, validation included."""
+        self._epoch_mark = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of steps."""
+        self.epoch = dict.fromkeys(self.epoch, 0.0)
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count what passed since the last batch as waiting."""
+        self._add("waited", self._lap())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch's images, those of the other processes included."""
+        self._add("images", len(batch[1]) * trainer.world_size)
+        self._lap()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the epoch, its validation included."""
+        now = time.perf_counter()
+        self.total["elapsed"] += now - self._epoch_mark
+        self._epoch_mark = now
+
+    def speed(self, of: dict[str, float]) -> dict[str, float]:
+        """Return images a second and the share of waiting, of :attr:`epoch` or :attr:`total`."""
+        seconds = of["seconds"] or 1.0
+        return {"images_per_second": of["images"] / seconds, "data_wait_fraction": of["waited"] / seconds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the totals for a checkpoint."""
+        return dict(self.total)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the totals of a checkpoint."""
+        self.total.update(state_dict)
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        passed, self._mark = now - self._mark, now
+        self._add("seconds", passed)
+        return passed
+
+    def _add(self, name: str, amount: float) -> None:
+        self.epoch[name] += amount
+        self.total[name] += amount
+
+
+class EpochTable(Callback):
+    """Writes a row an epoch to ``metrics.csv``, to the log and to Lightning's loggers.
+
+    One is carried through all phases; its rows travel in checkpoints.
+
+    Args:
+        path: of ``metrics.csv``.
+        stopwatch: measures the epochs; it stands before this one among the callbacks.
+        phases: how many the run has.
+    """
+
+    def __init__(self, path: Path, stopwatch: Stopwatch, phases: int) -> None:
+        self.path = path
+        self.stopwatch = stopwatch
+        self.phases = phases
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the row of the epoch that ended, after its validation.
+
+        Raises:
+            RecipeError: where the loss is no longer a number: going on would only ruin the run.
+        """
+        assert isinstance(pl_module, FineTuner)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row: dict[str, Any] = {
+            "epoch": len(self.rows) + 1,
+            "phase": pl_module.phase + 1,
+            "train": train_word(pl_module),
+            "lr": pl_module.lr,
+            **{name: metrics[name] for name in COLUMNS if name in metrics},
+            "seconds": self.stopwatch.epoch["seconds"],
+            **self.stopwatch.speed(self.stopwatch.epoch),
+        }
+        if not math.isfinite(row["train/loss"]):
+            raise RecipeError(
+                f"the loss is {row['train/loss']} in phase {row['phase']} ({row['train']}), epoch {row['epoch']}, "
+                f"at a learning rate of {row['lr']}: lower phases[{pl_module.phase}].lr, or set optim.clip_norm=1"
+            )
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self._write()
+            log.info("%s", self._line(row, trainer))
+        numbers = {name: value for name, value in row.items() if not isinstance(value, str)}
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers, step=row["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows for a checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+    def _write(self) -> None:
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(
+                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+                for row in self.rows
+            )
+
+    def _line(self, row: dict[str, Any], trainer: pl.Trainer) -> str:
+        return (
+            f"phase {row['phase']}/{self.phases} {row['train']:<6}"
+            f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            f"  loss {row['train/loss']:.3f}  train {row['train/acc1']:.1%}  val {row['val/acc1']:.1%}"
+            f"  {row['images_per_second']:.0f} images/s"
+        )
+
+
+class SaveBeginning(Callback):
+    """Writes a checkpoint when a phase begins, so that an interruption in its first epoch has where to resume.
+
+    Args:
+        path: of the checkpoint.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it."""
+        trainer.save_checkpoint(self.path)
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar with the phase, and with loss, accuracy and images a second; for a terminal only.
+
+    Args:
+        stopwatch: measures the epochs.
+        phases: how many the run has.
+    """
+
+    def __init__(self, stopwatch: Stopwatch, phases: int) -> None:
+        super().__init__(refresh_rate=5)
+        self.stopwatch = stopwatch
+        self.phases = phases
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Name phase and epoch."""
+        super().on_train_epoch_start(trainer, *args)
+        module = trainer.lightning_module
+        assert isinstance(module, FineTuner)
+        self.train_progress_bar.set_description(
+            f"phase {module.phase + 1}/{self.phases} {train_word(module)}"
+            f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        )
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Return what stands at the end of the bar."""
+        assert isinstance(pl_module, FineTuner)
+        shown = {name: f"{float(value):.3f}" for name, value in pl_module.recent.items()}
+        return {**shown, "images/s": f"{self.stopwatch.speed(self.stopwatch.epoch)['images_per_second']:.0f}"}
+
+
+def weight_averaging(decay: float) -> WeightAveraging:
+    """Return Lightning's averaging callback with an exponential average whose decay warms up."""
+
+    def average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        return averaged + (current - averaged) * averaging_weight(updates, decay)
+
+    return WeightAveraging(avg_fn=average, use_buffers=True)
+
+
+def train_word(module: FineTuner) -> str:
+    """Return what ``module`` trains, in the recipe's words."""
+    cut, stages = module.model.cut, len(module.model.stages)
+    return {0: "all", stages: "head"}.get(cut, f"stage{cut}")

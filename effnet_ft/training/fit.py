@@ -1,0 +1,278 @@
+"""A training from beginning to end: data, model, phases, and the run folder that is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.sources import scan_folder
+from effnet_ft.data.splits import Split, make_split, read_split, without_unreadable, write_split
+from effnet_ft.errors import RecipeError, listing
+from effnet_ft.models.classifier import Classifier, create_model
+from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, TrainerSettings
+from effnet_ft.results.evaluate import measure, write_json
+from effnet_ft.results.predict import load
+from effnet_ft.results.report import write_report
+from effnet_ft.results.run import Run, load_model, read_checkpoint
+from effnet_ft.training.callbacks import EpochTable, ProgressBar, SaveBeginning, Stopwatch, weight_averaging
+from effnet_ft.training.console import logging_to, quiet_lightning
+from effnet_ft.training.loggers import build_loggers
+from effnet_ft.training.module import FineTuner
+from effnet_ft.training.phases import PhasePlan, plan_phases
+
+log = logging.getLogger(__name__)
+
+
+def train(recipe: Recipe, resume: bool = False) -> Run:
+    """Run every phase of ``recipe`` and leave a run folder.
+
+    Args:
+        recipe: from :func:`effnet_ft.load_recipe`; its ``run_dir`` must not hold anything yet.
+        resume: take up the run in ``run_dir`` after the last epoch that it finished.
+
+    Returns:
+        The run.
+
+    Raises:
+        RecipeError: where settings do not fit the machine, or the run folder is in use.
+        DataError: where the images are at fault.
+        WeightsError: where the weights are.
+        KeyboardInterrupt: where the user stopped it; the run can be resumed.
+    """
+    run = Run(recipe.run_dir)
+    main = is_main_process()
+    _check_folder(run, resume, main)
+    resolve_devices(recipe.trainer)
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    split = _read_back(recipe, run) if resume else _divide(recipe)
+    model = load_model(run.last) if resume else _build_model(recipe, split)
+    if main:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    with logging_to(run.log if main else None), quiet_lightning():
+        if main and not resume:
+            _write_beginning(recipe, run, split)
+        log.info(
+            "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
+            recipe.data.root,
+            *(len(split.part(name)) for name in ("train", "val", "test")),
+            len(split.classes),
+            recipe.model.variant,
+            recipe.model.weights,
+            recipe.data.image_size,
+            run.folder,
+        )
+        stopwatch = Stopwatch()
+        _fit_phases(recipe, run, split, model, stopwatch, resume)
+        if main:
+            _write_end(recipe, run, split, stopwatch)
+    return run
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that writes: the only one, or the first of those launched together."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
+
+
+def resolve_devices(trainer: TrainerSettings) -> None:
+    """Replace in place the ``auto`` that the machine decides: accelerator, devices, precision."""
+    gpu = torch.cuda.is_available() and trainer.accelerator in ("auto", "gpu", "cuda")
+    if trainer.accelerator == "auto":
+        trainer.accelerator = "gpu" if gpu else "mps" if torch.backends.mps.is_available() else "cpu"
+    if trainer.devices == "auto":
+        trainer.devices = torch.cuda.device_count() if gpu else 1
+    if trainer.precision == "auto":
+        trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _check_folder(run: Run, resume: bool, main: bool) -> None:
+    if resume:
+        run.require(run.recipe, run.split, run.last)
+    elif main and run.folder.exists() and any(run.folder.iterdir()):
+        raise RecipeError(
+            f"run_dir is '{run.folder}', which holds files already: name another folder, "
+            f"remove it, or go on with it by resume={run.folder}"
+        )
+    # The processes that Lightning launches read it, and write where this one does.
+    os.environ[RUN_DIR_VARIABLE] = str(run.folder)
+
+
+def _divide(recipe: Recipe) -> Split:
+    settings = recipe.data
+    source, skipped = without_unreadable(scan_folder(settings.root), settings.bad_images)
+    if skipped:
+        lines = [f"{path}: {reason}" for path, reason in skipped.items()]
+        log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
+    if source.ignored:
+        log.warning("%d files are no images and are passed over\n%s", len(source.ignored), listing(source.ignored, 3))
+    return make_split(
+        source, val_fraction=settings.val_fraction, test_fraction=settings.test_fraction, seed=recipe.seed
+    )
+
+
+def _read_back(recipe: Recipe, run: Run) -> Split:
+    return read_split(run.split, Path(recipe.data.root), run.classes.read_text(encoding="utf-8").splitlines())
+
+
+def _build_model(recipe: Recipe, split: Split) -> Classifier:
+    settings = recipe.model
+    model = create_model(
+        settings.variant,
+        settings.weights,
+        classes=split.classes,
+        head=settings.head,
+        dropout=settings.dropout,
+        drop_path=settings.drop_path,
+    )
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size)
+    return model
+
+
+def _fit_phases(recipe: Recipe, run: Run, split: Split, model: Classifier, stopwatch: Stopwatch, resume: bool) -> None:
+    plans = plan_phases(recipe)
+    table = EpochTable(run.table, stopwatch, len(plans))
+    first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
+    best: dict[str, Any] = {}
+    for plan in plans[first:]:
+        torch.manual_seed(recipe.seed + plan.index)
+        model.freeze(plan.cut, plan.model.batchnorm)
+        model.set_rates(plan.model.dropout, plan.model.drop_path)
+        keeper = _best_and_last(run, best)
+        callbacks = [
+            stopwatch,
+            table,
+            SaveBeginning(run.last),
+            keeper,
+            *_optional_callbacks(plan, stopwatch, len(plans)),
+        ]
+        trainer = _build_trainer(plan, run, callbacks)
+        module = _build_module(plan, model)
+        data = ImageDataModule(
+            split,
+            model.preprocessing,
+            batch_size=plan.data.batch_size,
+            augment=plan.data.augment,
+            workers=plan.data.workers,
+            seed=(recipe.seed, plan.index),
+        )
+        _announce(plan, len(plans), model, trainer)
+        _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
+        best = keeper.state_dict()
+
+
+def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoint: str | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning ends the whole program on Ctrl-C; the program here has a say of its own.
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _best_and_last(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of the best epoch of all phases, as ``state`` has it so far, and of the last."""
+    keeper = ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename="best",
+        monitor="val/selection",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    if state:
+        keeper.load_state_dict(state)
+    return keeper
+
+
+def _optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if sys.stdout.isatty():
+        callbacks.append(ProgressBar(stopwatch, phases))
+    if plan.optim.ema != "off":
+        callbacks.append(weight_averaging(plan.optim.ema))
+    if plan.trainer.patience != "off":
+        callbacks.append(EarlyStopping("val/selection", mode="max", patience=plan.trainer.patience))
+    return callbacks
+
+
+def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback]) -> pl.Trainer:
+    settings, optim = plan.trainer, plan.optim
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+            max_epochs=plan.epochs,
+            accumulate_grad_batches=optim.accumulate,
+            gradient_clip_val=None if optim.clip_norm == "off" else optim.clip_norm,
+            callbacks=callbacks,
+            logger=build_loggers(settings.loggers, run.folder),
+            default_root_dir=run.folder,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # EpochSampler divides the images itself
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
+
+
+def _build_module(plan: PhasePlan, model: Classifier) -> FineTuner:
+    optim = plan.optim
+    return FineTuner(
+        model,
+        phase=plan.index,
+        lr=plan.lr,
+        optimiser=optim.name,
+        momentum=optim.momentum,
+        weight_decay=optim.weight_decay,
+        schedule=optim.schedule,
+        warmup_epochs=optim.warmup_epochs,
+        step_epochs=optim.step_epochs,
+        step_factor=optim.step_factor,
+        label_smoothing=optim.label_smoothing,
+    )
+
+
+def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Trainer) -> None:
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    batch = plan.data.batch_size * plan.optim.accumulate * trainer.world_size
+    log.info(
+        "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %g, %d images a step",
+        *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, plan.lr, batch),
+    )
+
+
+def _write_beginning(recipe: Recipe, run: Run, split: Split) -> None:
+    recipe.save(run.recipe)
+    write_split(split, run.split)
+    run.classes.write_text("".join(f"{name}\n" for name in split.classes), encoding="utf-8")
+
+
+def _write_end(recipe: Recipe, run: Run, split: Split, stopwatch: Stopwatch) -> None:
+    predictor = load(run.best, "cpu" if recipe.trainer.accelerator == "cpu" else None)
+    metrics, evaluation = measure(split, predictor, recipe.data.batch_size)
+    evaluation.write_predictions(run.predictions)
+    speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
+    write_json({**metrics, **speed}, run.metrics)
+    write_report(run.folder)
+    part = split.held_out
+    log.info(
+        "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+        *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
+        *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
+    )

@@ -1,0 +1,53 @@
+"""Lightning's loggers, by name. A new one is a function here and a line in ``LOGGERS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger
+
+from effnet_ft.errors import RecipeError
+
+
+def tensorboard(folder: Path) -> Logger:
+    """Write event files to the run folder's ``tensorboard/``."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+def wandb(folder: Path) -> Logger:
+    """Send to Weights & Biases, project ``effnet_ft``, under the run folder's name."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    return WandbLogger(name=folder.name, save_dir=folder, project="effnet_ft")
+
+
+def mlflow(folder: Path) -> Logger:
+    """Send to MLflow, experiment ``effnet_ft``; the server is the one that ``MLFLOW_TRACKING_URI`` names."""
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    return MLFlowLogger(experiment_name="effnet_ft", run_name=folder.name)
+
+
+LOGGERS: dict[str, Callable[[Path], Logger]] = {
+    "tensorboard": tensorboard,
+    "wandb": wandb,
+    "mlflow": mlflow,
+}
+
+
+def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
+    """Return the loggers named, writing to the run ``folder`` where they write files.
+
+    Raises:
+        RecipeError: where a logger's package is not installed.
+    """
+    loggers = []
+    for name in names:
+        try:
+            loggers.append(LOGGERS[name](folder))
+        except ModuleNotFoundError as error:
+            raise RecipeError(f"trainer.loggers names '{name}', which is not installed: pip install {name}") from error
+    return loggers

@@ -1,0 +1,135 @@
+"""The LightningModule: one for every phase, around the same model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
+
+
+class FineTuner(pl.LightningModule):
+    """Trains what :meth:`Classifier.freeze` left trainable.
+
+    Args:
+        model: the network, frozen and cut as the phase wants it.
+        phase: index of the phase, for the checkpoint.
+        lr: highest learning rate.
+        optimiser: a name in :data:`effnet_ft.training.optim.OPTIMISERS`.
+        momentum: of ``sgd`` and ``rmsprop``.
+        weight_decay: not applied to norms and biases.
+        schedule: a name in :data:`effnet_ft.training.optim.SCHEDULES`.
+        warmup_epochs: of the linear rise at the start.
+        step_epochs: between two drops of the schedule ``step``.
+        step_factor: of each drop.
+        label_smoothing: mass given to the other classes.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        *,
+        phase: int = 0,
+        lr: float,
+        optimiser: str = "adamw",
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        schedule: str = "cosine",
+        warmup_epochs: float = 0.0,
+        step_epochs: float = 2.4,
+        step_factor: float = 0.97,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.phase = phase
+        self.lr = lr
+        self.optimiser = optimiser
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.step_epochs = step_epochs
+        self.step_factor = step_factor
+        self.label_smoothing = label_smoothing
+        classes = len(model.classes)
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.recent: dict[str, Tensor] = {}
+        """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
+        return self.model(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the smoothed cross-entropy of a batch."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.train_loss.update(loss.detach(), len(labels))
+        self.train_accuracy.update(logits.detach(), labels)
+        self.recent = {"loss": loss.detach(), "acc": (logits.detach().argmax(1) == labels).float().mean()}
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add a batch to the validation metrics; the loss is without smoothing."""
+        images, labels = batch
+        logits = self(images)
+        self.val_loss.update(F.cross_entropy(logits, labels), len(labels))
+        self.val_accuracy.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's metrics.
+
+        ``val/selection`` orders checkpoints: by accuracy, and by loss where the accuracy is the same. The loss's part
+        is smaller than one image's part of the accuracy.
+        """
+        accuracy, loss = self.val_accuracy.compute(), self.val_loss.compute()
+        seen = self.val_loss.weight
+        metrics = {
+            "train/loss": self.train_loss.compute(),
+            "train/acc1": self.train_accuracy.compute(),
+            "val/loss": loss,
+            "val/acc1": accuracy,
+            "val/selection": accuracy + 1 / (1 + loss) / (seen + 1),
+        }
+        self.log_dict(metrics)
+        for metric in (self.train_loss, self.train_accuracy, self.val_loss, self.val_accuracy):
+            metric.reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
+        # A gradient scaler unscales outside the optimiser, which a fused one does not allow.
+        fused = self.trainer.precision != "16-mixed"
+        groups = parameter_groups(self.model, self.weight_decay)
+        optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
+        total = int(self.trainer.estimated_stepping_batches)
+        steps_an_epoch = total / max(1, self.trainer.max_epochs or 1)
+
+        def factor(step: int) -> float:
+            return learning_rate_factor(
+                step,
+                schedule=self.schedule,
+                total_steps=total,
+                warmup_steps=self.warmup_epochs * steps_an_epoch,
+                drop_steps=self.step_epochs * steps_an_epoch,
+                drop_factor=self.step_factor,
+            )
+
+        scheduler = LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model without the recipe, and the phase to resume in."""
+        checkpoint["effnet_ft"] = {"model": self.model.describe(), "phase": self.phase}

@@ -1,0 +1,95 @@
+"""Optimisers and learning-rate schedules, by name. A new one is a function here and a line in its table.
+
+Torch is imported inside the functions, so that a recipe is checked against the tables without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+Groups = list[dict[str, Any]]
+
+
+def adamw(groups: Groups, lr: float, momentum: float, fused: bool) -> Optimizer:
+    """Return AdamW with its usual decay rates; ``momentum`` is not used."""
+    from torch.optim import AdamW
+
+    return AdamW(groups, lr=lr, fused=fused)
+
+
+def sgd(groups: Groups, lr: float, momentum: float, fused: bool) -> Optimizer:
+    """Return SGD with Nesterov momentum, as Kornblith et al. 2019 (arXiv:1805.08974) fine-tune."""
+    from torch.optim import SGD
+
+    return SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+
+
+def rmsprop(groups: Groups, lr: float, momentum: float, fused: bool) -> Optimizer:
+    """Return RMSProp with decay 0.9 and epsilon 1e-3, as EfficientNet was trained; torch has no fused one."""
+    from torch.optim import RMSprop
+
+    return RMSprop(groups, lr=lr, alpha=0.9, eps=1e-3, momentum=momentum)
+
+
+OPTIMISERS: dict[str, Callable[[Groups, float, float, bool], Optimizer]] = {
+    "adamw": adamw,
+    "sgd": sgd,
+    "rmsprop": rmsprop,
+}
+
+# Each maps (steps since the warm-up, steps from the warm-up to the end, steps between drops, factor of a drop) to the
+# share of the highest learning rate.
+SCHEDULES: dict[str, Callable[[float, float, float, float], float]] = {
+    "cosine": lambda step, total, drop_steps, drop_factor: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
+    "step": lambda step, total, drop_steps, drop_factor: drop_factor ** (step // drop_steps),
+    "constant": lambda step, total, drop_steps, drop_factor: 1.0,
+}
+
+
+def learning_rate_factor(
+    step: int,
+    *,
+    schedule: str,
+    total_steps: int,
+    warmup_steps: float = 0,
+    drop_steps: float = 1,
+    drop_factor: float = 1,
+) -> float:
+    """Return the share of the highest learning rate at an optimiser step.
+
+    Args:
+        step: from 0.
+        schedule: a name in :data:`SCHEDULES`.
+        total_steps: of the phase.
+        warmup_steps: of the linear rise at its start.
+        drop_steps: between two drops of ``step``.
+        drop_factor: of each drop.
+    """
+    if step < warmup_steps:
+        return min(1.0, (step + 1) / warmup_steps)
+    return SCHEDULES[schedule](step - warmup_steps, max(1.0, total_steps - warmup_steps), drop_steps, drop_factor)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
+    """Return the trainable parameters in two groups: matrices and kernels decay, norms, biases and scalars do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def averaging_weight(updates: Tensor, decay: float) -> Tensor:
+    """Return the weight of the newest parameters in the moving average after ``updates`` updates, a scalar tensor.
+
+    The decay warms up as ``(1 + n) / (10 + n)``, as in TensorFlow's ``ExponentialMovingAverage``: a short run is then
+    not an average of its first steps.
+    """
+    return 1 - ((1 + updates) / (10 + updates)).clamp(max=decay)

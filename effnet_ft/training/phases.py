@@ -1,0 +1,50 @@
+"""From the recipe's phases to what each of them trains, with which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from effnet_ft.models.variants import STAGES
+from effnet_ft.recipe import DataSettings, ModelSettings, OptimSettings, Phase, Recipe, TrainerSettings
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """A phase with every setting that holds in it: the recipe's, overridden by the phase's own.
+
+    Attributes:
+        index: from 0.
+        train: what is trained, in the recipe's words.
+        cut: the first trained stage; 9 where the head alone is trained.
+        epochs: passes over the training images.
+        lr: highest learning rate.
+    """
+
+    index: int
+    train: str
+    cut: int
+    epochs: int
+    lr: float
+    model: ModelSettings
+    data: DataSettings
+    optim: OptimSettings
+    trainer: TrainerSettings
+
+
+def cut_of(train: str) -> int:
+    """Return the first trained stage of ``head``, ``stageK`` or ``all``."""
+    named = {"head": STAGES, "all": 0}
+    return named[train] if train in named else int(train.removeprefix("stage"))
+
+
+def plan_phases(recipe: Recipe) -> list[PhasePlan]:
+    """Return the recipe's phases in order, each with the settings that hold in it."""
+    return [_plan(recipe, index, phase) for index, phase in enumerate(recipe.phases)]
+
+
+def _plan(recipe: Recipe, index: int, phase: Phase) -> PhasePlan:
+    sections = {name: getattr(recipe, name) for name in ("model", "data", "optim", "trainer")}
+    for name, section in sections.items():
+        own = {item.name for item in fields(section)}
+        sections[name] = replace(section, **{key: value for key, value in phase.overrides.items() if key in own})
+    return PhasePlan(index, phase.train, cut_of(phase.train), phase.epochs, phase.lr, **sections)
