@@ -21,7 +21,8 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix
 
     Returns:
         ``acc1``; ``acc5`` where there are more than five classes; ``macro_f1``, over the classes that occur among
-        labels or predictions; ``ece``, the expected calibration error in fifteen bins (Guo et al. 2017, arXiv:1706.04599).
+        labels or predictions; ``ece``, the expected calibration error in fifteen bins (Guo et al. 2017,
+        arXiv:1706.04599).
     """
     p, y = torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(np.asarray(labels))
     classes = p.shape[1]

@@ -31,6 +31,7 @@ MATRIX_MAX_CLASSES = 40
 PAIRS_SHOWN = 20
 MISTAKES_SHOWN = 24
 THUMBNAIL_SIDE = 160
+DASH = "\N{EN DASH}"
 LEFT, RIGHT, BOTTOM = 44, 412, 232  # The plotting area of a chart, in a drawing of 420 by 266 units.
 
 
@@ -155,7 +156,7 @@ def confused_pairs(confusion: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _show(value: float, kind: str = ",.0f") -> str:
-    return format(value, kind) if math.isfinite(value) else "–"
+    return format(value, kind) if math.isfinite(value) else DASH
 
 
 def duration(seconds: float) -> str:
@@ -196,7 +197,7 @@ def results(run: Run) -> str:
     )
     html = ""
     for name, *lines in cards:
-        parts = "".join(f"<dd>{line}</dd>" for line in lines if not line.endswith(": –"))
+        parts = "".join(f"<dd>{line}</dd>" for line in lines if not line.endswith(f": {DASH}"))
         html += f'<div class="card"><dt>{name}</dt>{parts}</div>'
     return f'<dl class="cards">{html}</dl>'
 
@@ -219,7 +220,8 @@ def chart(run: Run, title: str, key: str, kind: str) -> str:
     def across(epoch: float) -> float:
         return LEFT + (epoch - first) / (last - first) * (RIGHT - LEFT)
 
-    html, ends = "", []
+    html = ""
+    ends: list[float] = []
     for label, epochs in run.phases:
         x = across(epochs[0]["epoch"] - 0.5)
         # A label that would run into the one before it goes to the next line.
@@ -248,7 +250,7 @@ def chart(run: Run, title: str, key: str, kind: str) -> str:
         for epoch, value in points:
             tip = f"<title>epoch {epoch:.0f}, {SPLITS[split]}: {value:.4g}</title>"
             html += f'<circle class="{split}" cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="2.5">{tip}</circle>'
-        final = _show(points[-1][1], ".1%" if key == "acc1" else kind) if points else "–"
+        final = _show(points[-1][1], ".1%" if key == "acc1" else kind) if points else DASH
         legend += f'<span class="key {split}">{SPLITS[split]} {final}</span>'
     drawing = f'<svg viewBox="0 0 420 266" role="img" aria-label="{title} over the epochs">{html}</svg>'
     return f"<figure><figcaption>{legend}</figcaption>{drawing}</figure>"
@@ -344,7 +346,7 @@ def times(run: Run) -> str:
         rows.append((label, [len(epochs), seconds, speed, wait]))
     overall = [run.metric(key) for key in ("train_seconds", *TIMES[1:])]
     rows.append(("whole run", [sum(row[0] for _, row in rows), *overall]))
-    shows = (_show, duration, _show, lambda value: _show(value, ".1%"))
+    shows: tuple[Callable[[float], str], ...] = (_show, duration, _show, lambda value: _show(value, ".1%"))
     lines = [(label, [(v, show(v)) for v, show in zip(row, shows, strict=True)]) for label, row in rows]
     return table(("Phase", "Epochs", "Time", "Images/s", "Data wait"), lines)
 
