@@ -1,0 +1,59 @@
+"""Tiny data and runs that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from effnet_ft.cli import main
+from effnet_ft.data.drawn import draw_flowers
+
+REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+
+# The least that still trains every kind of phase: 64 px images, a batch of eight, no reading processes.
+TINY = ("data.image_size=64", "data.batch_size=8", "data.workers=0", "trainer.accelerator=cpu")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images that stands beside the project where it is developed."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real images at {REAL_DATA}")
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders: three drawn species of twelve 64 px images each. Read only."""
+    root = tmp_path_factory.mktemp("data") / "flowers"
+    return draw_flowers(root, per_class=12, size=64, species=("daisy", "lavender", "tulip"))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make class folders of small noise images, e.g. ``image_folder(a=3, b=3)`` or ``image_folder(**{"train/a": 2})``."""
+
+    def make(**counts: int) -> Path:
+        root = tmp_path / "images"
+        random = np.random.default_rng(0)
+        for folder, count in counts.items():
+            (root / folder).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (40, 48, 3), np.uint8)
+                Image.fromarray(pixels).save(root / folder / f"{number}.jpg")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_run(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over two phases, made by the command line. Read only."""
+    run = tmp_path_factory.mktemp("runs") / "flowers"
+    phases = "phases=[{train: head, epochs: 2, lr: 1e-2}, {train: stage7, epochs: 1, lr: 1e-3, batch_size: 4}]"
+    assert main(["train", "folder", f"data.root={flowers}", f"run_dir={run}", phases, *TINY]) == 0
+    return run
