@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,15 @@ from effnet_ft.errors import DataError
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 """Endings of the files that are taken for images, in lower case."""
 
-MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-"""Larger images are refused before they are decoded: a small file can claim a size that fills the memory."""
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+"""Larger images are refused before they are decoded: a small file can claim a size that fills the memory.
+
+Where Pillow refuses them too, unless its own limit was lifted before.
+"""
+
+_reading = threading.Lock()
+_readers = 0
+_filters = warnings.catch_warnings()
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -33,11 +42,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         DataError: where the file cannot be read; the message names it and the reason.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of broken EXIF, odd palettes and large sizes; what it still decodes is good enough here.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return to_rgb(image)
+        with _without_warnings(), Image.open(path) as image:
+            return to_rgb(image)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
         raise DataError(f"cannot read the image {os.fspath(path)}: {_reason(error)}") from error
 
@@ -48,9 +54,8 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     Raises:
         DataError: for more than ``MAX_PIXELS`` pixels.
     """
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller first")
-    image = ImageOps.exif_transpose(image)
+    _check_size(image)
+    image = _upright(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_deep_grey(np.asarray(image))
     if "A" in image.getbands() or "transparency" in image.info:
@@ -72,8 +77,7 @@ def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> 
     """
     from tqdm import tqdm
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
+    with _without_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         reasons = pool.map(lambda path: _fault(root / path), paths)
         # Shown only where the wait would otherwise be felt.
         shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
@@ -84,11 +88,26 @@ def _fault(path: Path) -> str:
     """Return why ``path`` cannot be read, an empty text where it can."""
     try:
         with Image.open(path) as image:
+            _check_size(image)
             image.draft("L", (1, 1))  # a JPEG is then decoded at an eighth: every byte is read, few pixels are made
-            image.load()
+            to_rgb(image)
     except Exception as error:
         return _reason(error)
     return ""
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller first")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return ``image`` rotated as its EXIF orientation says; as it is stored where its EXIF cannot be read."""
+    image.load()  # apart, so that faults of the pixels are not passed over with those of the EXIF
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # struct.error, SyntaxError and others
+        return image
 
 
 def _from_deep_grey(values: np.ndarray) -> np.ndarray:
@@ -106,3 +125,26 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of a kind that is not supported"
     return str(error) or type(error).__name__
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings of broken EXIF, odd palettes and large sizes: what it still decodes is good enough.
+
+    ``warnings.catch_warnings`` swaps the filters of the whole process. Threads that read at once share one swap, or
+    the last of them would restore the silence of another and leave the process without warnings.
+    """
+    global _readers, _filters
+    with _reading:
+        if not _readers:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.simplefilter("ignore")
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _reading:
+            _readers -= 1
+            if not _readers:
+                _filters.__exit__(None, None, None)

@@ -132,7 +132,8 @@ def without_unreadable(source: Source, on_bad: str) -> tuple[Source, dict[str, s
 
 def write_split(split: Split, path: Path) -> None:
     """Write ``split`` as CSV with the columns path, label, split."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split"])
         for name in SPLITS:
@@ -152,9 +153,13 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
     """
     parts: dict[str, list[Sample]] = {name: [] for name in SPLITS}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
+                if row["label"] not in classes:
+                    raise ValueError(f"{row['label']!r} is not a class of the model")
                 parts[row["split"]].append(Sample(row["path"], row["label"]))
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+        if not parts["train"] or not parts["val"]:
+            raise ValueError("it lists no images")
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the split {path} ({error!r}): the run folder is incomplete") from error
     return Split(root, tuple(classes), parts["train"], parts["val"], parts["test"])

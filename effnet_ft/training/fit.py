@@ -143,19 +143,15 @@ def _fit_phases(recipe: Recipe, run: Run, split: Split, model: Classifier, stopw
     first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
     best: dict[str, Any] = {}
     for plan in plans[first:]:
-        torch.manual_seed(recipe.seed + plan.index)
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
-        keeper = _best_and_last(run, best)
+        keeper = _keep_best(run, best)
         callbacks = [
-            stopwatch,
-            table,
-            SaveBeginning(run.last),
-            keeper,
+            *(stopwatch, table, SaveBeginning(run.last), keeper, _keep_last(run)),
             *_optional_callbacks(plan, stopwatch, len(plans)),
         ]
         trainer = _build_trainer(plan, run, callbacks)
-        module = _build_module(plan, model)
+        module = _build_module(plan, model, (recipe.seed, plan.index))
         data = ImageDataModule(
             split,
             model.preprocessing,
@@ -179,20 +175,29 @@ def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoi
         raise
 
 
-def _best_and_last(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of the best epoch of all phases, as ``state`` has it so far, and of the last."""
+def _keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of the best epoch of all phases; ``state`` is what earlier phases left."""
     keeper = ModelCheckpoint(
         dirpath=run.checkpoints,
-        filename="best",
+        filename=run.best.stem,
         monitor="val/selection",
         mode="max",
-        save_last=True,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
     if state:
         keeper.load_state_dict(state)
     return keeper
+
+
+def _keep_last(run: Run) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of every epoch; after :func:`_keep_best`, whose state it writes down."""
+    return ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename=run.last.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
 
 
 def _optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:
@@ -230,7 +235,7 @@ def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback]) -> pl.T
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
 
 
-def _build_module(plan: PhasePlan, model: Classifier) -> FineTuner:
+def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int]) -> FineTuner:
     optim = plan.optim
     return FineTuner(
         model,
@@ -244,6 +249,7 @@ def _build_module(plan: PhasePlan, model: Classifier) -> FineTuner:
         step_epochs=optim.step_epochs,
         step_factor=optim.step_factor,
         label_smoothing=optim.label_smoothing,
+        seed=seed,
     )
 
 

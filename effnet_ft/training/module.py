@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -31,6 +34,7 @@ class FineTuner(pl.LightningModule):
         step_epochs: between two drops of the schedule ``step``.
         step_factor: of each drop.
         label_smoothing: mass given to the other classes.
+        seed: numbers that dropout and stochastic depth are drawn from, with the epoch and the process's rank.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class FineTuner(pl.LightningModule):
         step_epochs: float = 2.4,
         step_factor: float = 0.97,
         label_smoothing: float = 0.0,
+        seed: Sequence[int] = (0,),
     ) -> None:
         super().__init__()
         self.model = model
@@ -60,6 +65,7 @@ class FineTuner(pl.LightningModule):
         self.step_epochs = step_epochs
         self.step_factor = step_factor
         self.label_smoothing = label_smoothing
+        self.seed = tuple(seed)
         classes = len(model.classes)
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
@@ -71,6 +77,11 @@ class FineTuner(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
         return self.model(images)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's random numbers anew, so that an epoch is the same after an interruption as without one."""
+        numbers = np.random.SeedSequence([*self.seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(numbers.generate_state(1)[0]))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the smoothed cross-entropy of a batch."""
