@@ -51,7 +51,7 @@ class Preprocessing:
             max(self.resize, int(self.resize * width / short)),
             max(self.resize, int(self.resize * height / short)),
         )
-        left, top = ((length - self.size) // 2 for length in scaled)
+        left, top = (round((length - self.size) / 2) for length in scaled)  # rounded as torchvision's CenterCrop does
         # Resizing the cropped box alone gives the pixels of resize-then-crop, and stays small on a panorama.
         across, down = width / scaled[0], height / scaled[1]
         box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)

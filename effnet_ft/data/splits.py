@@ -152,10 +152,11 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
         DataError: where the file is missing or damaged.
     """
     parts: dict[str, list[Sample]] = {name: [] for name in SPLITS}
+    known = frozenset(classes)
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
-                if row["label"] not in classes:
+                if row["label"] not in known:
                     raise ValueError(f"{row['label']!r} is not a class of the model")
                 parts[row["split"]].append(Sample(row["path"], row["label"]))
         if not parts["train"] or not parts["val"]:

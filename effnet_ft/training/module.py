@@ -34,7 +34,7 @@ class FineTuner(pl.LightningModule):
         step_epochs: between two drops of the schedule ``step``.
         step_factor: of each drop.
         label_smoothing: mass given to the other classes.
-        seed: numbers that dropout and stochastic depth are drawn from, with the epoch and the process's rank.
+        seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class FineTuner(pl.LightningModule):
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.val_loss = MeanMetric(nan_strategy="disable")
+        self.train()  # Lightning trains in the mode it finds; the model keeps its frozen stages in evaluation mode
         self.recent: dict[str, Tensor] = {}
         """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's."""
 
@@ -78,13 +79,13 @@ class FineTuner(pl.LightningModule):
         """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
         return self.model(images)
 
-    def on_train_epoch_start(self) -> None:
-        """Draw the epoch's random numbers anew, so that an epoch is the same after an interruption as without one."""
-        numbers = np.random.SeedSequence([*self.seed, self.current_epoch, self.global_rank])
-        torch.manual_seed(int(numbers.generate_state(1)[0]))
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the smoothed cross-entropy of a batch."""
+        """Return the smoothed cross-entropy of a batch.
+
+        The random numbers of a step follow from seed, epoch and step alone: a resumed run draws the same.
+        """
+        numbers = np.random.SeedSequence([*self.seed, self.current_epoch, batch_idx, self.global_rank])
+        torch.manual_seed(int(numbers.generate_state(1)[0]))
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

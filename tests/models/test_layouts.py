@@ -1,0 +1,114 @@
+"""Checkpoint layouts: nothing is lost, nothing is loaded in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from effnet_ft.errors import WeightsError
+from effnet_ft.models.classifier import Classifier, imagenet_classes
+from effnet_ft.models.layouts import LAYOUTS, from_layout, keys, to_layout
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.models.weights import WEIGHTS, load_state
+
+PACKAGED = [record for record in WEIGHTS.values() if record.address.startswith("package:")]
+
+
+def shapes(variant: str) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return Classifier(variant, classes=imagenet_classes()).state_dict()
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def state(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
+    return request.param, shapes(request.param)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_round_trip(state: tuple[str, dict[str, Tensor]], layout: str) -> None:
+    name, ours = state
+    theirs = to_layout(ours, VARIANTS[name], layout)
+    assert len(theirs) == len(ours)
+    again = from_layout(theirs, VARIANTS[name], layout)
+    assert again.keys() == ours.keys()
+    assert all(again[key] is ours[key] for key in ours)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_missing_and_unknown_keys_are_named(layout: str) -> None:
+    theirs = to_layout(shapes("b0"), VARIANTS["b0"], layout)
+    dropped = [key for key in theirs if key.endswith("running_var")][:2]
+    for key in dropped:
+        theirs["stray." + key] = theirs.pop(key)
+    with pytest.raises(WeightsError) as error:
+        from_layout(theirs, VARIANTS["b0"], layout)
+    text = str(error.value)
+    assert f"b0 in {layout} layout" in text
+    assert "2 keys are missing" in text and "2 keys are not known" in text
+    assert all(f"  {key}" in text and f"  stray.{key}" in text for key in dropped)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_another_variants_file_is_refused(layout: str) -> None:
+    theirs = to_layout(shapes("b1"), VARIANTS["b1"], layout)
+    with pytest.raises(WeightsError, match="keys are not known"):
+        from_layout(theirs, VARIANTS["b0"], layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_older_than_the_batch_counter(layout: str) -> None:
+    theirs = to_layout(shapes("lite0"), VARIANTS["lite0"], layout)
+    counters = [key for key in theirs if key.endswith("num_batches_tracked")]
+    for key in counters:
+        del theirs[key]
+    again = from_layout(theirs, VARIANTS["lite0"], layout)
+    assert counters and len(again) == len(theirs)
+    assert not any(key.endswith("num_batches_tracked") for key in again)
+
+
+# What a published file calls the parts of the second stage's first block, which is the network's second.
+LUKEMELAS = {
+    "_conv_stem.weight": "stages.0.0.weight",
+    "_bn0.running_mean": "stages.0.1.running_mean",
+    "_blocks.1._expand_conv.weight": "stages.2.0.block.0.0.weight",
+    "_blocks.1._bn0.running_mean": "stages.2.0.block.0.1.running_mean",
+    "_blocks.1._depthwise_conv.weight": "stages.2.0.block.1.0.weight",
+    "_blocks.1._bn1.running_mean": "stages.2.0.block.1.1.running_mean",
+    "_blocks.1._se_reduce.bias": "stages.2.0.block.2.fc1.bias",
+    "_blocks.1._se_expand.bias": "stages.2.0.block.2.fc2.bias",
+    "_blocks.1._project_conv.weight": "stages.2.0.block.3.0.weight",
+    "_blocks.1._bn2.running_mean": "stages.2.0.block.3.1.running_mean",
+    "_conv_head.weight": "stages.8.0.weight",
+    "_bn1.running_mean": "stages.8.1.running_mean",
+    "_fc.bias": "head.1.bias",
+}
+
+
+def test_lukemelas_names() -> None:
+    assert LUKEMELAS.items() <= keys(VARIANTS["b0"], "lukemelas").items()
+
+
+@pytest.mark.parametrize("record", PACKAGED, ids=lambda record: record.name)
+def test_packaged_files_are_read_whole(record: object) -> None:
+    pytest.importorskip(record.address.removeprefix("package:"))
+    theirs, ours = load_state(record), shapes(record.variant)
+    loaded = from_layout(theirs, VARIANTS[record.variant], record.layout)
+    assert len(loaded) == len(theirs)
+    assert {key: value.shape for key, value in loaded.items()} == {key: ours[key].shape for key in loaded}
+    assert {key for key in ours if key not in loaded} <= {key for key in ours if key.endswith("num_batches_tracked")}
+
+
+# Top-1 and top-5 on 200 ImageNet photographs, measured with the reference implementation of the Lite files.
+ACCURACY = {"lite0": (0.870, 0.980), "lite1": (0.900, 0.985), "lite2": (0.910, 0.995)}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [pytest.param(record, marks=() if record.variant == "lite0" else pytest.mark.slow) for record in PACKAGED],
+    ids=lambda record: record.name,
+)
+def test_accuracy_of_packaged_weights(record: object, real_data: Path) -> None:
+    ...
