@@ -90,6 +90,14 @@ class TrainerSettings:
     loggers: list[str] = option([], choices=("tensorboard", "wandb", "mlflow"), help="beside metrics.csv")
 
 
+SECTIONS: dict[str, type[Any]] = {
+    "model": ModelSettings,
+    "data": DataSettings,
+    "optim": OptimSettings,
+    "trainer": TrainerSettings,
+}
+
+
 @dataclass
 class Phase:
     """A stretch of training with one cut. ``overrides`` holds the recipe's keys that this phase sets otherwise."""
@@ -205,10 +213,9 @@ def _free_run_dir(root: str | None, variant: str) -> str:
 
 def per_phase_keys() -> dict[str, str]:
     """Return the keys a phase may override, each with the section it comes from."""
-    sections = {"model": ModelSettings, "data": DataSettings, "optim": OptimSettings, "trainer": TrainerSettings}
     return {
         item.name: section
-        for section, kind in sections.items()
+        for section, kind in SECTIONS.items()
         for item in fields(kind)
         if item.metadata.get("per_phase")
     }
@@ -237,10 +244,9 @@ def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
     for name in ("train", "epochs", "lr"):
         if entry.get(name) is None:
             faults.append(f"{where}.{name} is not set: {checking.describe(Phase, name)}")
-    owners = {"model": ModelSettings, "data": DataSettings, "optim": OptimSettings, "trainer": TrainerSettings}
     for key, value in entry.items():
         if key in sections:
-            checked: Any = checking.build(owners[sections[key]], {key: value}, where, faults)
+            checked: Any = checking.build(SECTIONS[sections[key]], {key: value}, where, faults)
             phase.overrides[key] = getattr(checked, key)
     return phase
 

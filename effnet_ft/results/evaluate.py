@@ -49,7 +49,7 @@ class Evaluation:
         """Write CSV with the columns path, label, prediction, probability."""
         best = self.probabilities.argmax(1)
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "prediction", "probability"])
             for sample, index, row in zip(self.samples, best, self.probabilities, strict=True):
                 writer.writerow([sample.path, sample.label, self.classes[index], f"{row[index]:.6f}"])

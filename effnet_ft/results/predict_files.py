@@ -7,6 +7,7 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from effnet_ft.data.images import SUFFIXES, unreadable
@@ -38,8 +39,8 @@ def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None 
     count = min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
-    with open(out, "w", newline="", encoding="utf-8") if out else os.fdopen(os.dup(1), "w", newline="") as file:
-        writer = csv.writer(file)
+    with open(out, "w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for path, best in zip(images, rows, strict=True):
             writer.writerow([path, *(cell for name, p in best for cell in (name, f"{p:.6f}"))])

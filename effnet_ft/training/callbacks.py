@@ -146,7 +146,7 @@ class EpochTable(Callback):
 
     def _write(self) -> None:
         with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(
                 {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}

@@ -54,13 +54,15 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
     _check_folder(run, resume, main)
     resolve_devices(recipe.trainer)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    split = _read_back(recipe, run) if resume else _divide(recipe)
+    split, notes = (_read_back(recipe, run), []) if resume else _divide(recipe)
     model = load_model(run.last) if resume else _build_model(recipe, split)
     if main:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     with logging_to(run.log if main else None), quiet_lightning():
         if main and not resume:
             _write_beginning(recipe, run, split)
+        for note in notes:
+            log.warning("%s", note)
         log.info(
             "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
             recipe.data.root,
@@ -106,17 +108,18 @@ def _check_folder(run: Run, resume: bool, main: bool) -> None:
     os.environ[RUN_DIR_VARIABLE] = str(run.folder)
 
 
-def _divide(recipe: Recipe) -> Split:
+def _divide(recipe: Recipe) -> tuple[Split, list[str]]:
+    """Return the split, and what the user should know of the files that it leaves out."""
     settings = recipe.data
     source, skipped = without_unreadable(scan_folder(settings.root), settings.bad_images)
+    notes = []
     if skipped:
         lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-        log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
+        notes.append(f"{len(lines)} files cannot be read and are left out\n{listing(lines)}")
     if source.ignored:
-        log.warning("%d files are no images and are passed over\n%s", len(source.ignored), listing(source.ignored, 3))
-    return make_split(
-        source, val_fraction=settings.val_fraction, test_fraction=settings.test_fraction, seed=recipe.seed
-    )
+        notes.append(f"{len(source.ignored)} files are no images and are passed over\n{listing(source.ignored, 3)}")
+    fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
+    return make_split(source, **fractions, seed=recipe.seed), notes
 
 
 def _read_back(recipe: Recipe, run: Run) -> Split:

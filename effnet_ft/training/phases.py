@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from effnet_ft.models.variants import STAGES
-from effnet_ft.recipe import DataSettings, ModelSettings, OptimSettings, Phase, Recipe, TrainerSettings
+from effnet_ft.recipe import SECTIONS, DataSettings, ModelSettings, OptimSettings, Phase, Recipe, TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def plan_phases(recipe: Recipe) -> list[PhasePlan]:
 
 
 def _plan(recipe: Recipe, index: int, phase: Phase) -> PhasePlan:
-    sections = {name: getattr(recipe, name) for name in ("model", "data", "optim", "trainer")}
+    sections = {name: getattr(recipe, name) for name in SECTIONS}
     for name, section in sections.items():
         own = {item.name for item in fields(section)}
         sections[name] = replace(section, **{key: value for key, value in phase.overrides.items() if key in own})

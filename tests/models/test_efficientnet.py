@@ -50,9 +50,7 @@ def as_torchvision_weights(model: Classifier) -> Classifier:
     """Return ``model`` with padding and epsilon of torchvision's weights, on the same tensors."""
     record = WEIGHTS[f"{model.variant.name}/torchvision"]
     with torch.device("meta"):
-        twin = Classifier(
-            model.variant.name, classes=model.classes, padding=record.padding, norm_eps=record.norm_eps
-        )
+        twin = Classifier(model.variant.name, classes=model.classes, padding=record.padding, norm_eps=record.norm_eps)
     twin.load_state_dict(model.state_dict(), assign=True)
     twin.mean, twin.std = model.mean, model.std
     return twin.eval()

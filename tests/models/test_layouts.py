@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from effnet_ft.errors import WeightsError
 from effnet_ft.models.classifier import Classifier, imagenet_classes
 from effnet_ft.models.layouts import LAYOUTS, from_layout, keys, to_layout
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import WEIGHTS, load_state
+from effnet_ft.models.weights import WEIGHTS, WeightsRecord, load_state
 
 PACKAGED = [record for record in WEIGHTS.values() if record.address.startswith("package:")]
 
@@ -92,23 +90,10 @@ def test_lukemelas_names() -> None:
 
 
 @pytest.mark.parametrize("record", PACKAGED, ids=lambda record: record.name)
-def test_packaged_files_are_read_whole(record: object) -> None:
+def test_packaged_files_are_read_whole(record: WeightsRecord) -> None:
     pytest.importorskip(record.address.removeprefix("package:"))
     theirs, ours = load_state(record), shapes(record.variant)
     loaded = from_layout(theirs, VARIANTS[record.variant], record.layout)
     assert len(loaded) == len(theirs)
     assert {key: value.shape for key, value in loaded.items()} == {key: ours[key].shape for key in loaded}
     assert {key for key in ours if key not in loaded} <= {key for key in ours if key.endswith("num_batches_tracked")}
-
-
-# Top-1 and top-5 on 200 ImageNet photographs, measured with the reference implementation of the Lite files.
-ACCURACY = {"lite0": (0.870, 0.980), "lite1": (0.900, 0.985), "lite2": (0.910, 0.995)}
-
-
-@pytest.mark.parametrize(
-    "record",
-    [pytest.param(record, marks=() if record.variant == "lite0" else pytest.mark.slow) for record in PACKAGED],
-    ids=lambda record: record.name,
-)
-def test_accuracy_of_packaged_weights(record: object, real_data: Path) -> None:
-    ...

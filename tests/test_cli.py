@@ -1,0 +1,245 @@
+"""The command line as a user meets it: quick tables, one message a mistake, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from PIL import Image
+
+import effnet_ft
+from effnet_ft.cli import main
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.models.weights import WEIGHTS
+from effnet_ft.recipe import recipe_folder
+
+ROOT = Path(__file__).parent.parent
+PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
+
+Fails = Callable[..., str]
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Fails:
+    """Run a command that must end with exit code 2 and one message; a training must not leave a run folder."""
+
+    def run(*arguments: str) -> str:
+        folder = tmp_path / "run"
+        extra = [f"run_dir={folder}", PHASE, *TINY] if arguments[0] == "train" else []
+        assert main([*arguments, *extra]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("effnet-ft: ")
+        assert not folder.exists()
+        return captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["models"], ["recipes"], ["train", "foldr"]], ids=" ".join)
+def test_help_tables_and_recipe_errors_need_no_torch(arguments: list[str]) -> None:
+    script = f"""
+import sys
+from effnet_ft.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+assert not {{"torch", "albumentations", "pytorch_lightning"}} & set(sys.modules), "a heavy import"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_train_script_is_the_train_command() -> None:
+    done = subprocess.run([sys.executable, ROOT / "train.py", "foldr"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "effnet-ft: recipe error: no recipe 'foldr': neither a file nor one of "
+        f"{', '.join(sorted(path.stem for path in recipe_folder().glob('*.yaml')))}; did you mean 'folder'?"
+    ]
+
+
+def test_models_lists_every_variant_and_every_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split()[0] for line in lines} == set(VARIANTS)
+    for record in WEIGHTS.values():
+        assert any(
+            {record.variant, record.family} <= set(line.split()) and f"{record.top1:.1f}" in line for line in lines
+        )
+
+
+def test_recipes_lists_every_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(
+        path.stem for path in recipe_folder().glob("*.yaml")
+    )
+
+
+def test_mistakes_in_the_data_folder(fails: Fails, image_folder: Callable[..., Path]) -> None:
+    assert "does not exist" in fails("train", "folder", "data.root=/nowhere")
+    root = image_folder(cat=4, dog=4)
+    (root / "bird").mkdir()
+    assert "bird" in fails("train", "folder", f"data.root={root}")
+    (root / "bird").rmdir()
+    for number in range(4):
+        (root / "dog" / f"{number}.jpg").unlink()
+    (root / "dog").rmdir()
+    assert "one class only, 'cat'" in fails("train", "folder", f"data.root={root}")
+
+
+def test_class_in_test_but_not_in_train(fails: Fails, image_folder: Callable[..., Path]) -> None:
+    root = image_folder(**{"train/a": 3, "train/b": 3, "test/a": 1, "test/zebra": 1})
+    assert "zebra" in fails("train", "folder", f"data.root={root}")
+
+
+def test_too_few_images_to_split(fails: Fails, image_folder: Callable[..., Path]) -> None:
+    assert "b: 2" in fails("train", "folder", f"data.root={image_folder(a=5, b=2)}")
+
+
+def test_unreadable_image_is_refused_or_skipped(
+    fails: Fails, image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = image_folder(a=6, b=6)
+    whole = (root / "a" / "0.jpg").read_bytes()
+    (root / "a" / "0.jpg").write_bytes(whole[: len(whole) // 2])
+    text = fails("train", "folder", f"data.root={root}")
+    assert "a/0.jpg" in text and "data.bad_images=skip" in text
+    run = tmp_path / "skipped"
+    arguments = [f"data.root={root}", "data.bad_images=skip", f"run_dir={run}", PHASE, *TINY]
+    assert main(["train", "folder", *arguments]) == 0
+    assert "a/0.jpg" in capsys.readouterr().out
+    assert "a/0.jpg" not in (run / "split.csv").read_text()
+    assert "a/0.jpg" in (run / "log.txt").read_text()
+
+
+def test_a_used_run_folder_is_left_alone(
+    image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    root = image_folder(a=4, b=4)
+    assert main(["train", "folder", f"data.root={root}", f"run_dir={tmp_path / 'mine'}", PHASE, *TINY]) == 2
+    assert "holds files already" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("setting", ["trainer.accelerator=abacus", "trainer.strategy=magic", "trainer.precision=3"])
+def test_trainer_settings_that_do_not_fit(
+    setting: str, image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = image_folder(a=4, b=4)
+    arguments = [f"data.root={root}", f"run_dir={tmp_path / 'run'}", PHASE, *TINY, setting]
+    assert main(["train", "folder", *arguments]) == 2
+    assert setting.partition("=")[2] in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_had_name_the_ways_on(fails: Fails, image_folder: Callable[..., Path]) -> None:
+    root = image_folder(a=4, b=4)
+    assert "no weights can be had for b8" in fails("train", "folder", f"data.root={root}", "model.variant=b8")
+
+
+def test_evaluate_prints_and_writes_the_runs_own_numbers(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, table = tmp_path / "metrics.json", tmp_path / "answers.csv"
+    assert main(["evaluate", str(trained_run), "--json", str(out), "--out", str(table)]) == 0
+    of_run = json.loads((trained_run / "metrics.json").read_text())
+    measured = json.loads(out.read_text())
+    assert measured == {key: value for key, value in of_run.items() if key.startswith("test/")}
+    assert f"{measured['test/acc1']:.4f}" in capsys.readouterr().out
+    assert table.read_text() == (trained_run / "predictions.csv").read_text()
+
+
+def test_evaluate_on_another_folder_matches_classes_by_name(
+    trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    for name in ("tulip", "lavender"):  # two of the run's three classes, in an order of their own
+        (other / name).mkdir(parents=True)
+        for path in sorted((flowers / name).iterdir())[:5]:
+            (other / name / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "answers.csv"
+    assert main(["evaluate", str(trained_run), f"data.root={other}", "--out", str(out)]) == 0
+    assert "10 images, all part" in capsys.readouterr().out
+    everything = tmp_path / "everything.csv"
+    assert main(["evaluate", str(trained_run), "--split", "all", "--out", str(everything)]) == 0
+    with everything.open() as file:
+        expected = {row["path"]: row["prediction"] for row in csv.DictReader(file)}
+    with out.open() as file:
+        for row in csv.DictReader(file):
+            assert row["prediction"] == expected[row["path"]]
+
+
+def test_evaluate_refuses_classes_that_the_model_does_not_know(
+    fails: Fails, trained_run: Path, image_folder: Callable[..., Path]
+) -> None:
+    assert "zebra" in fails("evaluate", str(trained_run), f"data.root={image_folder(tulip=1, zebra=1)}")
+
+
+def test_evaluate_where_the_images_have_gone(fails: Fails, trained_run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("recipe.yaml", "split.csv", "checkpoints"):
+        (moved / name).symlink_to(trained_run / name)
+    text = (trained_run / "recipe.yaml").read_text().replace("flowers", "gone")
+    (moved / "recipe.yaml").unlink()
+    (moved / "recipe.yaml").write_text(text)
+    assert "data.root=..." in fails("evaluate", str(moved))
+
+
+def test_evaluate_an_unfinished_run(fails: Fails, trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text((trained_run / "recipe.yaml").read_text())
+    assert "split.csv is missing" in fails("evaluate", str(tmp_path))
+
+
+def test_predict_files_folders_and_patterns(
+    trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.csv"
+    images = sorted((flowers / "tulip").iterdir())
+    pattern = str(flowers / "daisy" / "00*.jpg")
+    command = ["predict", str(trained_run), str(images[0]), str(flowers / "tulip"), pattern, "--top-k", "2"]
+    assert main([*command, "--out", str(out)]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    daisies = sorted((flowers / "daisy").glob("00*.jpg"))
+    assert [row["path"] for row in rows] == [str(path) for path in [*images, *daisies]]
+    assert all(float(row["probability"]) >= float(row["probability_2"]) for row in rows)
+    (best, second) = effnet_ft.load(trained_run).predict(images[0], top_k=2)[0]
+    assert (rows[0]["prediction"], rows[0]["prediction_2"]) == (best[0], second[0])
+    assert float(rows[0]["probability"]) == pytest.approx(best[1], abs=1e-5)
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out == out.read_text()
+
+
+def test_predict_tells_of_unreadable_files_and_answers_for_the_rest(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (50, 50), "red").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no image")
+    assert main(["predict", str(trained_run), str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "bad.png" in capsys.readouterr().err
+    assert "good.png" in (tmp_path / "out.csv").read_text()
+
+
+def test_predict_mistakes(fails: Fails, trained_run: Path, tmp_path: Path) -> None:
+    assert "no image at" in fails("predict", str(trained_run), str(tmp_path / "*.jpg"))
+    (tmp_path / "other.ckpt").write_text("text")
+    image = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(image)
+    assert "cannot be read as a checkpoint" in fails("predict", str(tmp_path / "other.ckpt"), str(image))
+    assert "there is no checkpoint" in fails("predict", str(tmp_path / "nothing"), str(image))
+
+
+def test_resume_mistakes(tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "folder", f"resume={tmp_path}"]) == 2
+    assert "no run folder" in capsys.readouterr().err
+    assert main(["train", "folder", f"resume={trained_run}", "seed=1"]) == 2
+    assert "leave out seed=1" in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""Recipes: what is read, what is refused, and what each refusal says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from effnet_ft import recipe as recipes
+from effnet_ft.errors import RecipeError
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.recipe import OptimSettings, Recipe, load_recipe, recipe_folder
+
+PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def fault_of(*arguments: Any, **keywords: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(*arguments, **keywords)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(recipe_folder().glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_loads_by_name_and_by_path(path: Path) -> None:
+    assert load_recipe(path.stem, ["data.root=x"]).to_dict() == load_recipe(path, ["data.root=x"]).to_dict()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_auto_is_resolved_for_every_variant(variant: str) -> None:
+    recipe = load_recipe("folder", [f"model.variant={variant}", "data.root=x"])
+    assert recipe.model.weights != "auto"
+    assert recipe.model.dropout == VARIANTS[variant].dropout
+    assert isinstance(recipe.data.image_size, int)
+    assert isinstance(recipe.data.workers, int)
+    assert variant in recipe.run_dir
+
+
+def test_saved_recipe_loads_to_the_same(tmp_path: Path) -> None:
+    given = ["data.root=a: ${b}", "optim.ema=0.99", "phases.1.augment=strong", "trainer.loggers=[tensorboard]"]
+    first = load_recipe("folder", given)
+    first.save(tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml").to_dict() == first.to_dict()
+    assert first.data.root == "a: ${b}"
+    assert first.phases[1].overrides == {"augment": "strong"}
+
+
+def test_numbers_as_people_write_them(write: Any) -> None:
+    recipe = load_recipe(write("phases: [{train: head, epochs: 2, lr: 3e-4}]\noptim: {ema: off, weight_decay: 1e-5}"))
+    assert recipe.phases[0].lr == 3e-4
+    assert recipe.optim.ema == "off"
+    assert recipe.optim.weight_decay == 1e-5
+    assert load_recipe(write("seed: 0"), ["seed=7"]).seed == 7
+    assert load_recipe(write(""), ["data.root=2024"]).data.root == "2024"
+
+
+def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(recipes.RUN_DIR_VARIABLE, raising=False)
+    assert load_recipe("folder", ["data.root=pets"]).run_dir == "runs/pets-lite0"
+    Path("runs/pets-lite0").mkdir(parents=True)
+    assert load_recipe("folder", ["data.root=pets"]).run_dir == "runs/pets-lite0-2"
+
+
+@pytest.mark.parametrize("key", sorted(recipes.per_phase_keys()))
+def test_a_phase_may_override_every_key_marked_for_it(key: str) -> None:
+    section = recipes.per_phase_keys()[key]
+    default = getattr(getattr(Recipe(), section), key)
+    value = default if default not in ("auto", "off") else 0.5 if key != "patience" else 3
+    recipe = load_recipe("folder", ["data.root=x", f"phases.0.{key}={value}"])
+    assert recipe.phases[0].overrides == {key: value}
+
+
+# An override, and what the message must name: the key, the value, the cure.
+FAULTS = {
+    "data.rot=x": ["unknown key 'data.rot'", "did you mean 'root'"],
+    "dat.root=x": ["unknown key 'dat'", "did you mean 'data'"],
+    "model.variant=b9": ["model.variant", "'b9'", "one of b0, b1"],
+    "model.weights=advprob": ["model.weights", "'advprob'", "torchvision"],
+    "model.weights=torchvision": ["torchvision", "lite0 has: lite"],
+    "data.batch_size=many": ["data.batch_size", "'many'", "whole number"],
+    "data.batch_size=0": ["data.batch_size is 0", "at least 1"],
+    "data.batch_size=2.5": ["data.batch_size is 2.5", "whole number"],
+    "data.image_size=16": ["data.image_size is 16", "at least 32", "or auto"],
+    "data.augment=hard": ["data.augment is 'hard'", "none, basic, strong"],
+    "model.dropout=1": ["model.dropout is 1", "below 1"],
+    "optim.weight_decay=.nan": ["optim.weight_decay", "nan", "a number"],
+    "optim.ema=on": ["optim.ema is True", "or off"],
+    "optim=adamw": ["optim is 'adamw'", "mapping"],
+    "trainer.loggers=[tensorbord]": ["trainer.loggers", "tensorboard"],
+    "phases.0.train=stage9": ["phases[0].train is 'stage9'", "did you mean 'stage"],
+    "phases.0.lr=0": ["phases[0].lr is 0", "above 0"],
+    "phases.0.optimizer=sgd": ["unknown key 'phases[0].optimizer'", "known"],
+    "phases.0.label_smooting=0": ["phases[0].label_smooting", "did you mean 'label_smoothing'"],
+    "phases.7.lr=1": ["phases.7.lr", "no entry 7", "has 2"],
+    "phases=[]": ["phases is not set"],
+    "phases=[{train: head}]": ["phases[0].epochs is not set", "phases[0].lr is not set"],
+    "phases=[head]": ["phases[0] is 'head'", "mapping"],
+    "phases=head": ["phases is 'head'", "list"],
+    "data.root=": ["data.root is not set"],
+    "data.root.x=1": ["data.root.x", "single value"],
+    "epochs": ["'epochs' is no override", "key=value"],
+}
+
+
+@pytest.mark.parametrize("override", FAULTS)
+def test_a_fault_is_named_with_its_cure(override: str) -> None:
+    text = fault_of("folder", ["data.root=x", override], require=["data.root", "phases", "model.weights"])
+    for part in FAULTS[override]:
+        assert part in text
+
+
+def test_all_faults_come_at_once() -> None:
+    text = fault_of("folder", ["data.rot=x", "model.variant=b9", "seed=-1"], require=["data.root"])
+    assert "4 recipe errors in folder" in text
+    for part in ("data.rot", "b9", "seed is -1", "data.root is not set"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "expected a mapping"),
+        ("seed: ${nothing}", "not valid YAML"),
+        ("\x00", "YAML"),
+    ],
+)
+def test_files_that_are_no_recipes(write: Any, text: str, part: str) -> None:
+    assert part in fault_of(write(text))
+
+
+def test_unknown_recipe_suggests_the_nearest() -> None:
+    assert "did you mean 'folder'" in fault_of("foldr")
+
+
+def test_recipe_values_are_never_run(write: Any, tmp_path: Path) -> None:
+    fault_of(write(f"seed: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_every_key_has_a_meaning() -> None:
+    for section in [Recipe, *recipes.SECTIONS.values()]:
+        for item in fields(section):
+            assert item.metadata.get("help") or item.name in (*recipes.SECTIONS, "phases")
+
+
+def test_defaults_pass_their_own_limits() -> None:
+    plain = {key: value for key, value in Recipe().to_dict().items() if key != "phases"}
+    faults: list[str] = []
+    recipes.checking.build(Recipe, plain, "", faults)
+    assert [fault for fault in faults if "data.root" not in fault] == []
+    assert OptimSettings().ema == "off"
