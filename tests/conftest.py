@@ -35,7 +35,7 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make class folders of small noise images, e.g. ``image_folder(a=3, b=3)`` or ``image_folder(**{"train/a": 2})``."""
+    """Make class folders of noise images, e.g. ``image_folder(a=3, b=3)`` or ``image_folder(**{"train/a": 2})``."""
 
     def make(**counts: int) -> Path:
         root = tmp_path / "images"

@@ -104,7 +104,7 @@ class WholeBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         batches, left = divmod(len(self.sampler), self.batch_size)
-        return max(1, batches + (left > self._joined))
+        return max(1, batches + (left > 1))
 
     def __iter__(self) -> Iterator[list[int]]:
         items = list(self.sampler)
@@ -112,10 +112,6 @@ class WholeBatches(Sampler[list[int]]):
         for start in starts:
             last = start == starts[-1]
             yield items[start:] if last else items[start : start + self.batch_size]
-
-    @property
-    def _joined(self) -> int:
-        return 1 if self.batch_size > 1 else 0
 
 
 class ImageDataModule(pl.LightningDataModule):

@@ -79,8 +79,7 @@ class Classifier(nn.Module):
 
         Whatever mode the layers were put in, the frozen ones run in evaluation mode: their statistics cannot move.
         """
-        if self.training:
-            self._hold_frozen()
+        self._hold_frozen()
         with torch.no_grad():
             images = images.to(memory_format=torch.channels_last)
             x = (images.to(self.mean.dtype) - self.mean) / self.std

@@ -203,15 +203,17 @@ def _package_file(record: WeightsRecord) -> Path | None:
 
 
 def _download(record: WeightsRecord) -> Path:
+    from http.client import HTTPException
+
     from torch import hub
 
     target = Path(hub.get_dir()) / "checkpoints" / record.file
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         digits = Path(record.file).stem.rsplit("-", 1)[1]
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             hub.download_url_to_file(f"{record.address}/{record.file}", str(target), hash_prefix=digits)
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError, a wrong hash a RuntimeError
             raise WeightsError(
                 f"cannot get the weights {record.name} from {record.address}/{record.file}: {error}\n{_ways(record)}"
             ) from error

@@ -1,5 +1,6 @@
 """Every common kind of image file becomes upright uint8 RGB; a file that cannot be read is named before training."""
 
+import runpy
 import threading
 import warnings
 from collections.abc import Callable
@@ -111,7 +112,6 @@ KINDS: dict[str, tuple[str, Callable[[], Image.Image], dict, np.ndarray, float]]
     "32-bit-beyond-16": ("tif", lambda: Image.fromarray(DEEP.astype(np.int32) - 9 + 2**20), {}, rgb(0 * DEEP + 255), 0),
     "float-to-one": ("tif", lambda: Image.fromarray((DEEP / 65535).astype(np.float32)), {}, rgb(DEEP / 257), 0),
     "float-to-255": ("tif", lambda: Image.fromarray((DEEP / 257).astype(np.float32)), {}, rgb(DEEP / 257), 0),
-    "float-nan": ("tif", lambda: Image.fromarray(np.full((4, 5), np.nan, np.float32)), {}, np.zeros((4, 5, 3)), 0),
     "first-frame": (
         "gif",
         lambda: Image.fromarray(PICTURE),
@@ -171,6 +171,10 @@ def test_16_bit_grey_is_rotated_too() -> None:
     stored = Image.fromarray(np.ascontiguousarray(np.rot90(DEEP)))
     stored.getexif()[ExifTags.Base.Orientation] = 6
     assert_same(to_rgb(stored), rgb(DEEP / 257))
+
+
+def test_missing_float_values_are_black() -> None:
+    assert_same(to_rgb(Image.fromarray(np.array([[np.nan, 0.2, 1]], np.float32))), rgb([[0, 51, 255]]))
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0no such thing", b"Exif\0\0MM\0*"], ids=["no-header", "cut-off"])
@@ -263,9 +267,9 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
     assert "pixels" in unreadable(tmp_path, [f"x.{suffix}"])[f"x.{suffix}"]
 
 
-def test_a_lifted_limit_of_pillow_does_not_refuse_everything() -> None:
-    """Programs that set ``Image.MAX_IMAGE_PIXELS = None`` before they import this one are common."""
-    assert images.MAX_PIXELS > 10**8
+def test_a_limit_lifted_before_the_import_does_not_refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert runpy.run_path(images.__file__)["MAX_PIXELS"] > 10**8
 
 
 def test_threads_that_read_at_once_leave_the_warnings_as_they_were(
@@ -281,6 +285,7 @@ def test_threads_that_read_at_once_leave_the_warnings_as_they_were(
         both.wait()
         if image.width == 2:
             first.result(10)
+            warnings.warn("still reading", stacklevel=1)
         return np.asarray(image)
 
     monkeypatch.setattr(images, "to_rgb", in_order)

@@ -88,12 +88,13 @@ def test_hostile_class_names_are_names_like_others(name: str, tmp_path: Path) ->
     assert Sample(f"train/{name}/1.jpg", name) in source.splits["train"]
 
 
-def test_linked_class_and_split_folders_are_followed(tmp_path: Path) -> None:
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/a/1.jpg", "elsewhere/b/1.jpg", "root/val/b/1.jpg")
     (tmp_path / "root" / "val" / "a").symlink_to(tmp_path / "elsewhere" / "a")
     (tmp_path / "root" / "train").symlink_to(tmp_path / "elsewhere")
+    (touch(tmp_path, "more/2.jpg") / "elsewhere" / "b" / "more").symlink_to(tmp_path / "more")
     assert listed(scan_folder(tmp_path / "root").splits) == {
-        "train": [("train/a/1.jpg", "a"), ("train/b/1.jpg", "b")],
+        "train": [("train/a/1.jpg", "a"), ("train/b/1.jpg", "b"), ("train/b/more/2.jpg", "b")],
         "val": [("val/a/1.jpg", "a"), ("val/b/1.jpg", "b")],
     }
 

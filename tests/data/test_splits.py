@@ -59,10 +59,11 @@ def test_parts_are_disjoint_and_complete_and_hold_every_class(val: float, test: 
     assert all({sample.label for sample in split.part(part)} == set("abcd") for part in PARTS)
 
 
-def test_the_seed_alone_decides() -> None:
-    source = source_of(all=some(a=30, b=30))
+@pytest.mark.parametrize(("folder", "carved"), [("all", PARTS), ("train", ("train", "val"))])
+def test_the_seed_alone_decides(folder: str, carved: tuple[str, ...]) -> None:
+    source = source_of(**{folder: some(a=30, b=30)})
     assert divide(source, seed=1) == divide(source, seed=1)
-    for part in PARTS:
+    for part in carved:
         assert divide(source, seed=1).part(part) != divide(source, seed=2).part(part)
 
 
@@ -108,7 +109,7 @@ def test_labels_are_the_places_of_the_classes() -> None:
 
 
 HOSTILE = (
-    *("a,b.jpg", 'say "x".jpg', "two\nlines.jpg", "old\rmac.jpg", "dos\r\nlines.jpg", "日本 café.jpg", "=1+1.jpg"),
+    *("a,b.jpg", 'say "x".jpg', "two\nlines.jpg", "dos\r\nlines.jpg", "日本 café.jpg", "=1+1.jpg"),
     *(" blank .jpg", "'", "tab\t.jpg", "line\u2028break.jpg", "latin1-\udce9.jpg", "\ufeffmark.jpg"),
 )
 

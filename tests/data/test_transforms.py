@@ -93,6 +93,7 @@ def test_strong_changes_colours_and_erases() -> None:
     basic, strong = (AUGMENTATIONS[name](PREPROCESSING) for name in ("basic", "strong"))
     fill = np.array(PREPROCESSING.mean).round()
     assert all((basic(plain, seed) == plain[:32, :32]).all() for seed in range(20))
-    views = [strong(plain, seed) for seed in range(100)]
+    views = [strong(plain, seed) for seed in range(300)]
     assert np.mean([(view[16, 16] != plain[0, 0]).any() for view in views]) > 0.4
-    assert np.mean([(np.abs(view - fill) <= 1).all(2).any() for view in views]) > 0.25
+    # 0.46 by the two changes that leave a border, and a quarter of the rest by erasing
+    assert np.mean([(np.abs(view - fill) <= 1).all(2).any() for view in views]) > 0.53

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import nn
 
 from effnet_ft.models.classifier import Classifier
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Run these small tensors on one thread: more of them wait for each other, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +39,7 @@ def drawn() -> Callable[..., Classifier]:
             for norm in norms:
                 norm.weight.uniform_(0.5, 1.5)
                 norm.momentum = None
-            model.train()(noise(8, 64, 64))
+            model.train()(noise(4, 64, 64))
             for norm in norms:
                 norm.momentum = 0.01
                 norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)

@@ -72,18 +72,31 @@ def test_packaged_files_bear_their_hash(record: WeightsRecord) -> None:
 ACCURACY = {"lite0": (0.870, 0.980), "lite1": (0.900, 0.985), "lite2": (0.910, 0.995)}
 
 
-@each([pytest.param(record, marks=() if record.variant == "lite0" else pytest.mark.slow) for record in PACKAGED])
-def test_accuracy_on_photographs(record: WeightsRecord, real_data: Path) -> None:
+def accuracy(record: WeightsRecord, photographs: list[Path]) -> tuple[float, float]:
     pytest.importorskip(record.address.removeprefix("package:"))
     model = create_model(record.variant, record.family)
-    files = sorted((real_data / "imagenet200" / "val").glob("*/*.JPEG"))
-    images = [model.preprocessing(np.asarray(Image.open(file).convert("RGB"))) for file in files]
+    images = [model.preprocessing(np.asarray(Image.open(file).convert("RGB"))) for file in photographs]
     batches = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).split(20)
     with torch.inference_mode():
         best = torch.cat([model(batch).topk(5).indices for batch in batches])
-    hits = best == torch.tensor([[model.classes.index(file.parent.name)] for file in files])
-    top1, top5 = hits[:, 0].float().mean().item(), hits.any(1).float().mean().item()
-    assert (top1, top5) == pytest.approx(ACCURACY[record.variant], abs=0.006)  # one photograph
+    hits = best == torch.tensor([[model.classes.index(file.parent.name)] for file in photographs])
+    return hits[:, 0].float().mean().item(), hits.any(1).float().mean().item()
+
+
+@pytest.fixture
+def photographs(real_data: Path) -> list[Path]:
+    return sorted((real_data / "imagenet200" / "val").glob("*/*.JPEG"))
+
+
+@pytest.mark.slow
+@each(PACKAGED)
+def test_accuracy_on_photographs(record: WeightsRecord, photographs: list[Path]) -> None:
+    assert accuracy(record, photographs) == pytest.approx(ACCURACY[record.variant], abs=0.0051)  # one photograph
+
+
+@each(PACKAGED[:1])
+def test_accuracy_on_a_few_photographs(record: WeightsRecord, photographs: list[Path]) -> None:
+    assert accuracy(record, photographs[::5]) == pytest.approx(ACCURACY[record.variant], abs=0.1)
 
 
 # What the recipe may ask for

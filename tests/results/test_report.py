@@ -17,6 +17,7 @@ from PIL import Image
 
 from effnet_ft.errors import DataError
 from effnet_ft.results import report
+from effnet_ft.results.report import contents, formats, sections
 
 HOSTILE = '<script>alert("x")</script>'
 CLASSES = ["cat", HOSTILE, "=sum", "a&b 'c'"]
@@ -102,7 +103,7 @@ def test_every_section_has_its_anchor(run: Path) -> None:
     page = Page(report.write_report(run))
     anchors = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert anchors == [f"#{attributes['id']}" for tag, attributes in page.tags if tag == "section"]
-    assert len(anchors) == len(report.SECTIONS)
+    assert len(anchors) == len(sections.SECTIONS)
 
 
 def test_names_are_escaped(run: Path) -> None:
@@ -117,7 +118,7 @@ def test_names_are_escaped(run: Path) -> None:
 
 
 def test_confusion_counts(run: Path) -> None:
-    data = report.read_run(run)
+    data = contents.read_run(run)
     assert data.confusion.tolist() == CONFUSION
     matrix = re.search(r'<table class="matrix">.*?</table>', report.render(data), re.S)
     assert matrix
@@ -127,27 +128,27 @@ def test_confusion_counts(run: Path) -> None:
 def test_scores_of_classes(run: Path) -> None:
     # cat: 2 right of 4 guessed and 3 real; hostile: 1 of 2 and 2; =sum: 1 of 1 and 2; the last has no image at all.
     expected = [[2 / 4, 2 / 3, 4 / 7], [1 / 2, 1 / 2, 2 / 4], [1.0, 1 / 2, 2 / 3], [np.nan] * 3]
-    np.testing.assert_allclose(report.class_scores(np.array(CONFUSION)), expected)
-    html = report.classes(report.read_run(run))
+    np.testing.assert_allclose(sections.class_scores(np.array(CONFUSION)), expected)
+    html = sections.classes(contents.read_run(run))
     assert "50.0%</td>" in html and "66.7%</td>" in html and "57.1%<span" in html
     assert "nan%" not in html
 
 
 def test_wilson_interval() -> None:
     # Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662, and 0 of 20 gives 0 to 0.1611.
-    assert report.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert report.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert all(np.isnan(report.wilson(0.5, 0)))
+    assert sections.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert sections.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert all(np.isnan(sections.wilson(0.5, 0)))
 
 
 def test_headline_numbers(run: Path) -> None:
-    html = report.results(report.read_run(run))
+    html = sections.results(contents.read_run(run))
     assert "<dt>Test accuracy</dt><dd>57.1%</dd><dd>95% interval: 25.0% to 84.2%</dd><dd>top five: 100.0%</dd>" in html
     assert "4.2%" in html and "3 min 12 s" in html and "test, of 13 in all" in html
 
 
 def test_mistakes_most_confident_first(run: Path) -> None:
-    html = report.mistakes(report.read_run(run))
+    html = sections.mistakes(contents.read_run(run))
     order = [html.index(f"{share}%<small>") for share in ("99.0", "70.0", "55.0")]
     assert order == sorted(order)
     # The missing file is shown by its name, the two others as images.
@@ -163,14 +164,14 @@ def test_without_thumbnails(run: Path) -> None:
 def test_broken_and_outside_images_show_their_name(run: Path) -> None:
     (run.parent / "images" / "seven.png").write_bytes(b"no image at all")
     Image.new("RGB", (8, 8)).save(run.parent / "secret.png")
-    data = report.read_run(run)
-    assert report._thumbnail(data, "one.png")
+    data = contents.read_run(run)
+    assert sections._thumbnail(data, "one.png")
     for path in ("seven.png", "../secret.png", str(run.parent / "secret.png"), "nul\0.png"):
-        assert report._thumbnail(data, path) == ""
+        assert sections._thumbnail(data, path) == ""
 
 
 def test_curves_mark_the_phases_and_bridge_gaps(run: Path) -> None:
-    html = report.learning_curves(report.read_run(run))
+    html = sections.learning_curves(contents.read_run(run))
     assert html.count(">1 head<") == html.count(">2 stage4<") == 2
     assert html.count('class="phase"') == 4
     assert [len(points.split()) for points in re.findall(r'points="([^"]*)"', html)] == [3, 2, 3, 2]
@@ -180,12 +181,12 @@ def test_curves_mark_the_phases_and_bridge_gaps(run: Path) -> None:
 @pytest.mark.parametrize("epochs", [[], EPOCHS[:1]])
 def test_few_epochs(run: Path, epochs: list[tuple[object, ...]]) -> None:
     write_csv(run / "metrics.csv", EPOCH_COLUMNS, *epochs)
-    assert "nan" not in report.learning_curves(report.read_run(run))
+    assert "nan" not in sections.learning_curves(contents.read_run(run))
     report.write_report(run)
 
 
 def test_times_of_phases_and_run(run: Path) -> None:
-    html = report.times(report.read_run(run))
+    html = sections.times(contents.read_run(run))
     assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == [
         *("1", "10.0 s", "50", "10.0%"),
         *("2", "40.0 s", "100", "20.0%"),
@@ -194,7 +195,7 @@ def test_times_of_phases_and_run(run: Path) -> None:
 
 
 def test_class_balance(run: Path) -> None:
-    html = report.class_balance(report.read_run(run))
+    html = sections.class_balance(contents.read_run(run))
     assert re.findall(r'data-value="(\d+)"', html) == [*"503", *"002", *"012", *"000"]
 
 
@@ -209,12 +210,12 @@ def test_run_without_test_split_says_validation(run: Path) -> None:
 
 def test_many_classes_list_the_most_confused_pairs(run: Path) -> None:
     (run / "classes.txt").write_text("\n".join(CLASSES + [f"class {n}" for n in range(40)]), encoding="utf-8")
-    data = report.read_run(run)
-    html = report.confusion_matrix(data)
+    data = contents.read_run(run)
+    html = sections.confusion_matrix(data)
     assert "matrix" not in html and html.count("<li>") == 3
     assert "<b>=sum</b> taken for <b>cat</b>: 1 of 2" in html
     counts = np.arange(900).reshape(30, 30)
-    pairs = report.confused_pairs(counts)
+    pairs = sections.confused_pairs(counts)
     assert len(pairs) == 20 and pairs[0] == (29, 28, 898) and all(true != guess for true, guess, _ in pairs)
 
 
@@ -259,7 +260,7 @@ def test_failed_write_keeps_the_older_report(run: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("seconds", "words"), [(4.25, "4.2 s"), (192.4, "3 min 12 s"), (7260, "2 h 1 min")])
 def test_duration(seconds: float, words: str) -> None:
-    assert report.duration(seconds) == words
+    assert formats.duration(seconds) == words
 
 
 def test_import_needs_no_torch() -> None:

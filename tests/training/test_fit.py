@@ -1,0 +1,276 @@
+"""Whole trainings on tiny data: the run folder, the freezing, resuming, every setting that changes a step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from torch import Tensor
+
+import effnet_ft
+from effnet_ft.cli import main
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.recipe import load_recipe
+from effnet_ft.results.run import Run, read_checkpoint
+from effnet_ft.training import fit
+from effnet_ft.training.callbacks import COLUMNS, EpochTable
+from effnet_ft.training.module import FineTuner
+
+ROOT = Path(__file__).parent.parent.parent
+
+RUN_FILES = {
+    *("recipe.yaml", "split.csv", "classes.txt", "metrics.json", "metrics.csv", "predictions.csv"),
+    *("report.html", "log.txt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+}
+METRICS = {
+    *("val/acc1", "val/macro_f1", "val/ece", "test/acc1", "test/macro_f1", "test/ece"),
+    *("train_seconds", "images_per_second", "data_wait_fraction"),
+}
+
+
+def run_phases(flowers: Path, folder: Path, phases: str, *more: str) -> Run:
+    arguments = [f"data.root={flowers}", f"run_dir={folder}", f"phases=[{phases}]", *TINY, *more]
+    assert main(["train", "folder", *arguments]) == 0
+    return Run(folder)
+
+
+def weights_of(run: Run) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = read_checkpoint(run.last)["state_dict"]
+    return state
+
+
+def test_the_run_folder_is_complete_and_holds_nothing_else(trained_run: Path) -> None:
+    found = {path.relative_to(trained_run).as_posix() for path in trained_run.rglob("*") if path.is_file()}
+    assert found == RUN_FILES
+
+
+def test_metrics_are_named_and_possible(trained_run: Path) -> None:
+    metrics = json.loads((trained_run / "metrics.json").read_text())
+    assert set(metrics) == METRICS  # three classes: no acc5
+    assert all(0 <= metrics[name] <= 1 for name in METRICS - {"train_seconds", "images_per_second"})
+    assert metrics["train_seconds"] > 0
+    assert metrics["images_per_second"] > 0
+
+
+def test_the_table_has_a_row_an_epoch(trained_run: Path) -> None:
+    with (trained_run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["epoch"], row["phase"], row["train"]) for row in rows] == [
+        ("1", "1", "head"),
+        ("2", "1", "head"),
+        ("3", "2", "stage7"),
+    ]
+    assert all(float(row[name]) >= 0 for row in rows for name in COLUMNS if name not in ("train",))
+
+
+def test_predictions_agree_with_split_metrics_and_python(trained_run: Path) -> None:
+    with (trained_run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (trained_run / "split.csv").open() as file:
+        test = [row["path"] for row in csv.DictReader(file) if row["split"] == "test"]
+    assert [row["path"] for row in rows] == test
+    metrics = json.loads((trained_run / "metrics.json").read_text())
+    right = sum(row["label"] == row["prediction"] for row in rows)
+    assert right / len(rows) == pytest.approx(metrics["test/acc1"])
+    root = Path(load_recipe(trained_run / "recipe.yaml").data.root)
+    answers = effnet_ft.load(trained_run).predict([root / row["path"] for row in rows], top_k=1)
+    for row, [(name, probability)] in zip(rows, answers, strict=True):
+        assert (row["prediction"], float(row["probability"])) == (name, pytest.approx(probability, abs=2e-6))
+
+
+def test_the_resolved_recipe_trains_the_same_run_again(trained_run: Path, tmp_path: Path) -> None:
+    text = (trained_run / "recipe.yaml").read_text()
+    assert "auto" not in text.replace("strategy: auto", "")
+    assert main(["train", str(trained_run / "recipe.yaml"), f"run_dir={tmp_path / 'again'}"]) == 0
+    first, second = weights_of(Run(trained_run)), weights_of(Run(tmp_path / "again"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("train", "batchnorm"), [("head", "train"), ("stage7", "train"), ("stage7", "frozen"), ("all", "train")]
+)
+def test_frozen_stages_keep_every_bit_and_trained_ones_move(
+    train: str, batchnorm: str, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: dict[str, Tensor] = {}
+    step = FineTuner.training_step
+
+    def hostile_step(self: FineTuner, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        if not before:
+            before.update({key: value.clone() for key, value in self.state_dict().items()})
+        for module in self.modules():
+            module.training = True  # as a careless callback would
+        return step(self, batch, index)
+
+    monkeypatch.setattr(FineTuner, "training_step", hostile_step)
+    run = run_phases(flowers, tmp_path / "run", f"{{train: {train}, epochs: 1, lr: 1e-2, batchnorm: {batchnorm}}}")
+    after = weights_of(run)
+    cut = {"head": 9, "stage7": 7, "all": 0}[train]
+    norms = {
+        name for name, module in effnet_ft.load(run.folder).model.named_modules() if hasattr(module, "running_mean")
+    }
+    for key, value in before.items():
+        name = key.removeprefix("model.")
+        stage = int(name.split(".")[1]) if name.startswith("stages.") else 9
+        held = stage < cut or (batchnorm == "frozen" and name.rpartition(".")[0] in norms)
+        assert torch.equal(value, after[key]) == held, key
+
+
+def test_the_best_epoch_of_all_phases_is_kept(flowers: Path, tmp_path: Path) -> None:
+    ruin = "{train: head, epochs: 2, lr: 1e-2}, {train: all, epochs: 1, lr: 30, clip_norm: off, schedule: constant}"
+    run = run_phases(flowers, tmp_path / "run", ruin)
+    with run.table.open() as file:
+        accuracies = [float(row["val/acc1"]) for row in csv.DictReader(file)]
+    best = read_checkpoint(run.best)
+    assert best["effnet_ft"]["phase"] == 0
+    assert json.loads(run.metrics.read_text())["val/acc1"] == pytest.approx(max(accuracies), abs=1e-6)
+
+
+SETTINGS = {
+    "sgd": "name: sgd",
+    "rmsprop": "name: rmsprop, momentum: 0.5",
+    "step schedule": "schedule: step, step_epochs: 0.5, step_factor: 0.1",
+    "constant schedule": "schedule: constant, warmup_epochs: 0",
+    "weight decay": "weight_decay: 0.5",
+    "no smoothing": "label_smoothing: 0",
+    "averaging": "ema: 0.9",
+    "clipping": "clip_norm: 0.001",
+    "accumulation": "accumulate: 2",
+    "strong augmentation": "augment: strong",
+    "no augmentation": "augment: none",
+    "dropout": "dropout: 0.9",
+    "no stochastic depth": "drop_path: 0",
+    "frozen norms": "batchnorm: frozen",
+    "batch size": "batch_size: 3",
+}
+
+
+@pytest.fixture(scope="module")
+def plain_weights(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return weights_of(
+        run_phases(flowers, tmp_path_factory.mktemp("plain") / "run", "{train: stage6, epochs: 1, lr: 1e-3}")
+    )
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_of_a_phase_changes_what_is_trained(
+    setting: str, flowers: Path, tmp_path: Path, plain_weights: dict[str, Tensor]
+) -> None:
+    phase = f"{{train: stage6, epochs: 1, lr: 1e-3, {SETTINGS[setting]}}}"
+    other = weights_of(run_phases(flowers, tmp_path / "run", phase))
+    assert all(torch.isfinite(value).all() for value in other.values())
+    assert any(not torch.equal(other[key], value) for key, value in plain_weights.items())
+
+
+def test_early_stopping_ends_a_phase(flowers: Path, tmp_path: Path) -> None:
+    run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 9, lr: 1e-9, patience: 1, batch_size: 30}")
+    with run.table.open() as file:
+        assert len(list(csv.DictReader(file))) < 9
+
+
+def test_a_diverging_loss_ends_with_a_message(
+    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phase = "phases=[{train: all, epochs: 2, lr: 1e30, name: sgd, warmup_epochs: 0}]"
+    arguments = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phase, *TINY]
+    assert main(["train", "folder", *arguments]) == 2
+    text = capsys.readouterr().err
+    assert "the loss is" in text and "lower phases[0].lr" in text
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 3])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    stop_after: int, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = "phases=[{train: head, epochs: 2, lr: 1e-2}, {train: stage7, epochs: 2, lr: 1e-3, ema: 0.9}]"
+    settings = [f"data.root={flowers}", phases, *TINY]
+    assert main(["train", "folder", *settings, f"run_dir={tmp_path / 'whole'}"]) == 0
+    finished, row = 0, EpochTable.on_train_epoch_end
+
+    def interrupt(self: EpochTable, *arguments: object) -> None:
+        nonlocal finished
+        if finished == stop_after:
+            raise KeyboardInterrupt
+        finished += 1
+        row(self, *arguments)  # type: ignore[arg-type]
+
+    broken = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochTable, "on_train_epoch_end", interrupt)
+        assert main(["train", "folder", *settings, f"run_dir={broken}"]) == 130
+    assert f"resume={broken}" in capsys.readouterr().err
+    assert main(["train", "folder", f"resume={broken}"]) == 0
+    whole, resumed = weights_of(Run(tmp_path / "whole")), weights_of(Run(broken))
+    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+    assert (broken / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
+    with (broken / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+def test_control_c_exits_with_130_and_a_checkpoint(flowers: Path, tmp_path: Path) -> None:
+    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: all, epochs: 500, lr: 1e-4}]"
+    settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", "folder", *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs this in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    table, patience = tmp_path / "run" / "metrics.csv", time.monotonic() + 120
+    while not (table.exists() and "all" in table.read_text()) and time.monotonic() < patience:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"resume={tmp_path / 'run'}" in errors
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["effnet_ft"]["phase"] == 1
+
+
+@pytest.mark.parametrize("head", ["mlp", "cosine"])
+def test_other_heads_train_and_load(head: str, flowers: Path, tmp_path: Path) -> None:
+    run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-2}", f"model.head={head}")
+    assert effnet_ft.load(run.folder).classes == ("daisy", "lavender", "tulip")
+
+
+def test_a_folder_that_brings_its_own_split(image_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = image_folder(**{"train/a": 5, "train/b": 5, "val/a": 2, "val/b": 3})
+    run = run_phases(root, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-3}")
+    metrics = json.loads(run.metrics.read_text())
+    assert not any(name.startswith("test/") for name in metrics)
+    assert len(run.predictions.read_text().splitlines()) == 1 + 5
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_reading_processes_change_nothing(workers: int, trained_run: Path, flowers: Path, tmp_path: Path) -> None:
+    recipe = str(trained_run / "recipe.yaml")
+    assert main(["train", recipe, f"run_dir={tmp_path / 'run'}", f"data.workers={workers}"]) == 0
+    first, second = weights_of(Run(trained_run)), weights_of(Run(tmp_path / "run"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_tensorboard_by_recipe(flowers: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-3}", "trainer.loggers=[tensorboard]")
+    assert list((run.folder / "tensorboard").glob("events.*"))
+
+
+def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
+    phases = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
+    recipe = effnet_ft.load_recipe("folder", [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY])
+    run = effnet_ft.train(recipe)
+    predictor = effnet_ft.load(run.folder)
+    assert isinstance(predictor.model, Classifier)
+    assert fit.is_main_process()
