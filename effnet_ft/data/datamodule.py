@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from effnet_ft.data.images import read_image
+from effnet_ft.data.images import ignore_pillow_warnings, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
 from effnet_ft.data.transforms import AUGMENTATIONS, Transform
@@ -174,7 +174,7 @@ def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_prepare_worker,
         **how,
     )
 
@@ -185,9 +185,10 @@ def _collate(items: list[tuple[np.ndarray, int]]) -> Batch:
     return images, torch.tensor([label for _, label in items])
 
 
-def _one_thread(_: int) -> None:
+def _prepare_worker(_: int) -> None:
     import cv2
 
+    ignore_pillow_warnings()
     cv2.setNumThreads(0)  # a worker that starts threads of its own fights the other workers for the cores
 
 

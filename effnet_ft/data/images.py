@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +23,6 @@ MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 Where Pillow refuses them too, unless its own limit was lifted before.
 """
 
-_reading = threading.Lock()
-_readers = 0
-_filters = warnings.catch_warnings()
-
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
@@ -42,7 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         DataError: where the file cannot be read; the message names it and the reason.
     """
     try:
-        with _without_warnings(), Image.open(path) as image:
+        with Image.open(path) as image:
             return to_rgb(image)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
         raise DataError(f"cannot read the image {os.fspath(path)}: {_reason(error)}") from error
@@ -77,11 +72,27 @@ def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> 
     """
     from tqdm import tqdm
 
-    with _without_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with pillow_silenced(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         reasons = pool.map(lambda path: _fault(root / path), paths)
         # Shown only where the wait would otherwise be felt.
         shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
         return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
+
+
+@contextmanager
+def pillow_silenced() -> Iterator[None]:
+    """Silence Pillow's warnings of broken EXIF, odd palettes and large sizes: what it still decodes is good enough.
+
+    Warnings belong to the whole process: for the thread that reads all images, or the one that starts the readers.
+    """
+    with warnings.catch_warnings():
+        ignore_pillow_warnings()
+        yield
+
+
+def ignore_pillow_warnings() -> None:
+    """Do as :func:`pillow_silenced` to the end of the process: for processes that do nothing but read."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _fault(path: Path) -> str:
@@ -125,26 +136,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of a kind that is not supported"
     return str(error) or type(error).__name__
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence Pillow's warnings of broken EXIF, odd palettes and large sizes: what it still decodes is good enough.
-
-    ``warnings.catch_warnings`` swaps the filters of the whole process. Threads that read at once share one swap, or
-    the last of them would restore the silence of another and leave the process without warnings.
-    """
-    global _readers, _filters
-    with _reading:
-        if not _readers:
-            _filters = warnings.catch_warnings()
-            _filters.__enter__()
-            warnings.simplefilter("ignore")
-        _readers += 1
-    try:
-        yield
-    finally:
-        with _reading:
-            _readers -= 1
-            if not _readers:
-                _filters.__exit__(None, None, None)

@@ -34,7 +34,7 @@ class Source:
         root: the folder that all paths are relative to.
         classes: names, sorted.
         splits: samples by ``train``, ``val`` and ``test`` where folders give the split; by ``all`` where none does.
-        ignored: files that are no images by their ending, relative to the root.
+        ignored: files that are no images by their ending or lie outside the class folders, relative to the root.
     """
 
     root: Path
@@ -88,10 +88,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, list[str]]:
     """Return the image paths of each class folder in ``folder``."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    by_class = {name: _scan_images(root, folder / name, ignored) for name in names}
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    by_class = {entry.name: _scan_images(root, entry, ignored) for entry in entries if entry.is_dir()}
+    outside = [entry for entry in entries if entry.is_file()]
+    ignored += [entry.relative_to(root).as_posix() for entry in outside]
     if not any(by_class.values()):
-        loose = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES]
+        loose = [entry for entry in outside if entry.suffix.lower() in SUFFIXES]
         hint = f"; {len(loose)} images lie in it without a class" if loose else ""
         raise DataError(
             f"no images in {folder}: expected a folder for each class with images in it ({', '.join(SUFFIXES)}){hint}"
@@ -105,7 +107,13 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, lis
 
 def _scan_images(root: Path, folder: Path, ignored: list[str]) -> list[str]:
     paths: list[str] = []
+    seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back to a folder above would list its images again and again
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.startswith("."):

@@ -134,7 +134,7 @@ def write_split(split: Split, path: Path) -> None:
     """Write ``split`` as CSV with the columns path, label, split."""
     # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)
         writer.writerow(["path", "label", "split"])
         for name in SPLITS:
             writer.writerows([sample.path, sample.label, name] for sample in split.part(name))

@@ -48,8 +48,8 @@ class Evaluation:
     def write_predictions(self, path: Path) -> None:
         """Write CSV with the columns path, label, prediction, probability."""
         best = self.probabilities.argmax(1)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
             writer.writerow(["path", "label", "prediction", "probability"])
             for sample, index, row in zip(self.samples, best, self.probabilities, strict=True):
                 writer.writerow([sample.path, sample.label, self.classes[index], f"{row[index]:.6f}"])

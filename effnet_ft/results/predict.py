@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from effnet_ft.data.images import read_image, to_rgb
+from effnet_ft.data.images import pillow_silenced, read_image, to_rgb
 from effnet_ft.errors import DataError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.preprocessing import Preprocessing
@@ -85,7 +85,7 @@ class Predictor:
         """
         rows = []
         bar = tqdm(total=len(images), desc=title or "predicting", unit="", leave=False, disable=None, delay=2)
-        with bar, torch.inference_mode():
+        with bar, pillow_silenced(), torch.inference_mode():
             for batch in self._batches(images, batch_size):
                 logits = self.model(batch.to(self.device, non_blocking=True))
                 rows.append(logits.softmax(1).cpu().numpy())

@@ -39,7 +39,11 @@ def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None 
     count = min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
-    with open(out, "w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+    with (
+        open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
+        if out
+        else nullcontext(sys.stdout) as file
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for path, best in zip(images, rows, strict=True):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from effnet_ft.data.images import ignore_pillow_warnings
+
 # Lightning's remarks that do not apply here, each with the reason.
 _NOT_MEANT = (
     "does not have many workers",  # the recipe resolves workers from the cores
@@ -63,6 +65,7 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
+            ignore_pillow_warnings()
             for message in _NOT_MEANT:
                 warnings.filterwarnings("ignore", f".*{message}")
             yield

@@ -54,8 +54,13 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
     _check_folder(run, resume, main)
     resolve_devices(recipe.trainer)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    split, notes = (_read_back(recipe, run), []) if resume else _divide(recipe)
-    model = load_model(run.last) if resume else _build_model(recipe, split)
+    notes: list[str] = []
+    if resume:
+        model = load_model(run.last)
+        split = read_split(run.split, Path(recipe.data.root).expanduser(), model.classes)
+    else:
+        split, notes = _divide(recipe)
+        model = _build_model(recipe, split)
     if main:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     with logging_to(run.log if main else None), quiet_lightning():
@@ -117,13 +122,10 @@ def _divide(recipe: Recipe) -> tuple[Split, list[str]]:
         lines = [f"{path}: {reason}" for path, reason in skipped.items()]
         notes.append(f"{len(lines)} files cannot be read and are left out\n{listing(lines)}")
     if source.ignored:
-        notes.append(f"{len(source.ignored)} files are no images and are passed over\n{listing(source.ignored, 3)}")
+        what = f"{len(source.ignored)} files are passed over: no images, or outside the class folders"
+        notes.append(f"{what}\n{listing(source.ignored, 3)}")
     fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
     return make_split(source, **fractions, seed=recipe.seed), notes
-
-
-def _read_back(recipe: Recipe, run: Run) -> Split:
-    return read_split(run.split, Path(recipe.data.root), run.classes.read_text(encoding="utf-8").splitlines())
 
 
 def _build_model(recipe: Recipe, split: Split) -> Classifier:
