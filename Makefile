@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/effnet-ft demo
 
 test: setup lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 4
 
 lint: setup
 	$(BIN)/ruff check .
@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/mypy
 
 slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 2
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from effnet_ft.cli import main
@@ -16,6 +18,11 @@ REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 # The least that still trains every kind of phase: 64 px images, a batch of eight, no reading processes.
 TINY = ("data.image_size=64", "data.batch_size=8", "data.workers=0", "trainer.accelerator=cpu")
+
+
+# Tests run side by side, one a core: threads of their own would only wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,10 @@ def as_torchvision_weights(model: Classifier) -> Classifier:
     return twin.eval()
 
 
-def noise(model: Classifier, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return two noise images, 0..255, and the same normalised."""
-    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=model.mean.dtype) * 255
+def drawn_images(model: Classifier, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return two images of random patches, 0..255, and the same normalised. Fine noise would pool to one grey."""
+    patches = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1), dtype=model.mean.dtype) * 255
+    images = F.interpolate(patches, (height, width), mode="bilinear")
     return images, (images - model.mean) / model.std
 
 
@@ -67,13 +68,13 @@ def native_size(model: Classifier) -> tuple[int, int]:
 
 
 def assert_same_logits(model: Classifier, other: nn.Module, height: int, width: int) -> None:
-    images, normalised = noise(model, height, width)
+    images, normalised = drawn_images(model, height, width)
     with torch.inference_mode():
         ours, theirs = model(images), other(normalised)
     assert ours.shape == (2, 1000)
     extent = theirs.max() - theirs.min()
     assert (ours - theirs).abs().max() <= 1e-4 * extent
-    assert (theirs[0] - theirs[1]).abs().max() > 0.05 * extent, "the logits hardly depend on the image"
+    assert (theirs[0] - theirs[1]).abs().max() > 0.02 * extent, "the logits hardly depend on the image"
 
 
 @pytest.mark.parametrize("model", VARIANTS, indirect=True)
@@ -102,7 +103,7 @@ def test_logits_equal_torchvisions_at_the_native_size(model: Classifier) -> None
 def test_gradients_equal_timms(variant: str, drawn: Callable[..., Classifier]) -> None:
     model = drawn(variant, dropout=0.0, drop_path=0.0).double()
     other = of_timm(model)
-    images, normalised = noise(model, 64, 97)
+    images, normalised = drawn_images(model, 64, 97)
     labels = torch.tensor([3, 5])
     F.cross_entropy(model.train()(images), labels).backward()
     F.cross_entropy(other.train()(normalised), labels).backward()
