@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.drawn import draw_flowers
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
-
-# The least that still trains every kind of phase: 64 px images, a batch of eight, no reading processes.
-TINY = ("data.image_size=64", "data.batch_size=8", "data.workers=0", "trainer.accelerator=cpu")
 
 
 # Tests run side by side, one a core: threads of their own would only wait for each other.

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TINY
 from PIL import Image
+from tiny import TINY
 
 import effnet_ft
 from effnet_ft.cli import main

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         model = _build_model(recipe, split)
     if main:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
-    with logging_to(run.log if main else None), quiet_lightning():
+    with logging_to(run.log if main else None), quiet_lightning(), _shared_folder(run):
         if main and not resume:
             _write_beginning(recipe, run, split)
         for note in notes:
@@ -101,6 +103,20 @@ def resolve_devices(trainer: TrainerSettings) -> None:
         trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
+@contextmanager
+def _shared_folder(run: Run) -> Iterator[None]:
+    """Tell the processes that Lightning launches meanwhile to write where this one does."""
+    before = os.environ.get(RUN_DIR_VARIABLE)
+    os.environ[RUN_DIR_VARIABLE] = str(run.folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN_DIR_VARIABLE]
+        else:
+            os.environ[RUN_DIR_VARIABLE] = before
+
+
 def _check_folder(run: Run, resume: bool, main: bool) -> None:
     if resume:
         run.require(run.recipe, run.split, run.last)
@@ -109,8 +125,6 @@ def _check_folder(run: Run, resume: bool, main: bool) -> None:
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
             f"remove it, or go on with it by resume={run.folder}"
         )
-    # The processes that Lightning launches read it, and write where this one does.
-    os.environ[RUN_DIR_VARIABLE] = str(run.folder)
 
 
 def _divide(recipe: Recipe) -> tuple[Split, list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from tiny import TINY
 from torch import Tensor
 
 import effnet_ft
