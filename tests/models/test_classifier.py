@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import torchvision
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from effnet_ft.models.classifier import Classifier, create_model, imagenet_classes
 from effnet_ft.models.heads import HEADS
@@ -124,6 +125,7 @@ def test_frozen_layers_ignore_a_mode_set_below_an_evaluating_model(drawn: Callab
 def test_thawing(drawn: Callable[..., Classifier]) -> None:
     model = drawn("lite0", classes=3, dropout=0.0, drop_path=0.0).train()
     model.freeze(STAGES, "frozen")
+    assert not any(module.training for module in model.stages.modules() if module is not model.stages)
     model.freeze(0)
     assert all(module.training for module in model.modules())
     assert moved_by_training(model) == set(model.state_dict())
@@ -189,6 +191,13 @@ def test_any_other_classifier_is_drawn(wish: dict[str, object], published: dict[
 
 def test_class_names_where_only_their_number_is_given() -> None:
     assert create_model("lite0", "none", num_classes=3).classes == ("0", "1", "2")
+
+
+def test_rates_arrive() -> None:
+    model = create_model("lite0", "none", num_classes=3, dropout=0.05, drop_path=0.6)
+    depths = [module.p for module in model.modules() if isinstance(module, StochasticDepth)]
+    assert model.head[0].p == 0.05
+    assert depths[-1] == pytest.approx(0.6 * (len(depths) - 1) / len(depths))
 
 
 def test_none_stands_for_no_weights() -> None:

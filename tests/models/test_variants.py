@@ -30,7 +30,7 @@ REFERENCE = {
 }
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(scope="module", params=VARIANTS)
 def model(request: pytest.FixtureRequest) -> Classifier:
     """Every variant, shapes only."""
     with torch.device("meta"):
