@@ -13,7 +13,7 @@ from typing import Any
 
 from effnet_ft import __version__
 from effnet_ft.errors import RecipeError, UserError
-from effnet_ft.memory import keep_freed_memory
+from effnet_ft.process import tune_process
 
 EXIT_USER_FAULT = 2
 EXIT_INTERRUPTED = 130
@@ -24,7 +24,7 @@ DEMO_FOLDER = Path("data/drawn-flowers")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
     options = _parser().parse_args(arguments)
-    keep_freed_memory()
+    tune_process()
     try:
         return options.command(options) or 0
     except UserError as error:

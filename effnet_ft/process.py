@@ -1,0 +1,41 @@
+"""How a program of ours uses the machine. For the command line only: a library leaves the process of its user alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def tune_process() -> None:
+    """Set what must be set before torch is loaded: how threads wait, and how memory is asked for."""
+    wait_without_spinning()
+    keep_freed_memory()
+
+
+def wait_without_spinning() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless the user's environment says otherwise.
+
+    By default they spin. On a laptop whose other programs, or whose data loading, take a core now and then, every layer
+    then waits for the scheduler.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed blocks for the next step instead of returning them to the system.
+
+    A network on the CPU frees and asks again for the same large blocks in every layer; by default each of them is
+    mapped anew and its pages are zeroed. The memory of the largest step stays taken until the process ends. Does
+    nothing where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
