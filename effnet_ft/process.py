@@ -13,17 +13,18 @@ _M_MMAP_MAX = -4
 
 def tune_process() -> None:
     """Set what must be set before torch is loaded: how threads wait, and how memory is asked for."""
-    wait_without_spinning()
+    wait_with_short_spins()
     keep_freed_memory()
 
 
-def wait_without_spinning() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, unless the user's environment says otherwise.
+def wait_with_short_spins() -> None:
+    """Let OpenMP's threads spin shortly while they wait for each other, then sleep; the user's environment has its way.
 
-    By default they spin. On a laptop whose other programs, or whose data loading, take a core now and then, every layer
-    then waits for the scheduler.
+    By default they spin for a long time. Where other programs or the data loading take a core now and then, as on any
+    laptop, every layer would then wait for the scheduler.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def keep_freed_memory() -> None:
