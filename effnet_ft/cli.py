@@ -6,6 +6,8 @@ Whatever needs torch is imported inside the commands, so that help, tables and r
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,9 +68,17 @@ def train(options: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
-        print(f"\nrun folder: {run.folder}\nnext:\n  effnet-ft evaluate {run.folder}")
-        print(f"  effnet-ft predict {run.folder} {recipe.data.root} --top-k 3 --out predictions.csv")
+        command = _own_command()
+        print(f"\nrun folder: {run.folder} (open its report.html)\nnext:")
+        print(f"  {command} evaluate {run.folder}")
+        print(f"  {command} predict {run.folder} {recipe.data.root} --top-k 3 --out predictions.csv")
     return 0
+
+
+def _own_command() -> str:
+    """Return how the console script is called from here: by name, or by path where its folder is not searched."""
+    script = Path(sys.executable).with_name("effnet-ft")
+    return os.path.relpath(script) if shutil.which(script.name) is None and script.is_file() else script.name
 
 
 def demo(options: argparse.Namespace) -> int:

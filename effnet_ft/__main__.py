@@ -1,0 +1,7 @@
+"""``python -m effnet_ft`` is ``effnet-ft``."""
+
+import sys
+
+from effnet_ft.cli import main
+
+sys.exit(main())
