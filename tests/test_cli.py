@@ -137,6 +137,17 @@ def test_trainer_settings_that_do_not_fit(
     arguments = [f"data.root={root}", f"run_dir={tmp_path / 'run'}", PHASE, *TINY, setting]
     assert main(["train", "folder", *arguments]) == 2
     assert setting.partition("=")[2] in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made(
+    image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    root = image_folder(a=4, b=4)
+    arguments = [f"data.root={root}", PHASE, *TINY, f"run_dir={tmp_path / 'file' / 'run'}"]
+    assert main(["train", "folder", *arguments]) == 2
+    assert "run_dir" in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_had_name_the_ways_on(fails: Fails, image_folder: Callable[..., Path]) -> None:
@@ -191,6 +202,10 @@ def test_evaluate_where_the_images_have_gone(fails: Fails, trained_run: Path, tm
     (moved / "recipe.yaml").unlink()
     (moved / "recipe.yaml").write_text(text)
     assert "data.root=..." in fails("evaluate", str(moved))
+
+
+def test_evaluate_takes_a_finished_run_as_it_is(fails: Fails, trained_run: Path) -> None:
+    assert "model.head=mlp" in fails("evaluate", str(trained_run), "model.head=mlp")
 
 
 def test_evaluate_an_unfinished_run(fails: Fails, trained_run: Path, tmp_path: Path) -> None:

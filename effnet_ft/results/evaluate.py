@@ -13,7 +13,7 @@ import numpy as np
 
 from effnet_ft.data.sources import Sample, scan_folder
 from effnet_ft.data.splits import Split, read_split
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.classifier import create_model, imagenet_classes
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.results.metrics import classification_metrics
@@ -85,6 +85,11 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         RecipeError: where an override is.
     """
     run.require(run.recipe, run.split, run.best)
+    allowed = ("data.root=", "data.batch_size=")
+    if strange := [text for text in overrides if not text.startswith(allowed)]:
+        raise RecipeError(
+            f"a finished run is evaluated as it is; only data.root and data.batch_size can be set: {strange}"
+        )
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
     predictor = load(run.best)
     split = read_split(run.split, Path(recipe.data.root).expanduser(), predictor.classes)

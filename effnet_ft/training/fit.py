@@ -55,6 +55,8 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
     main = is_main_process()
     _check_folder(run, resume, main)
     resolve_devices(recipe.trainer)
+    for plan in plan_phases(recipe):
+        _build_trainer(plan, run, [])  # what does not fit the machine is told before anything is read or written
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     notes: list[str] = []
     if resume:
@@ -64,7 +66,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         split, notes = _divide(recipe)
         model = _build_model(recipe, split)
     if main:
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        _make_folders(run)
     with logging_to(run.log if main else None), quiet_lightning(), _shared_folder(run):
         if main and not resume:
             _write_beginning(recipe, run, split)
@@ -125,6 +127,13 @@ def _check_folder(run: Run, resume: bool, main: bool) -> None:
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
             f"remove it, or go on with it by resume={run.folder}"
         )
+
+
+def _make_folders(run: Run) -> None:
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
 
 
 def _divide(recipe: Recipe) -> tuple[Split, list[str]]:

@@ -151,7 +151,7 @@ SETTINGS = {
     "no augmentation": "augment: none",
     "dropout": "dropout: 0.9",
     "no stochastic depth": "drop_path: 0",
-    "frozen norms": "batchnorm: frozen",
+    "trained norms": "batchnorm: train",
     "batch size": "batch_size: 3",
 }
 
