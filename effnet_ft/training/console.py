@@ -21,6 +21,7 @@ _NOT_MEANT = (
     "The number of training batches .* is smaller than the logging interval",  # rows are written by the epoch
     "You defined a `validation_step` but have no",  # there is always a validation part
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own call of torch
+    "It is recommended to use `self.log",  # torchmetrics has added up the processes already
     "Trying to infer the `batch_size`",  # nothing is averaged by Lightning: torchmetrics counts the images
 )
 

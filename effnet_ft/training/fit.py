@@ -55,8 +55,9 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
     main = is_main_process()
     _check_folder(run, resume, main)
     resolve_devices(recipe.trainer)
-    for plan in plan_phases(recipe):
-        _build_trainer(plan, run, [])  # what does not fit the machine is told before anything is read or written
+    with quiet_lightning():
+        for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
+            _build_trainer(plan, run, [])
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     notes: list[str] = []
     if resume:
