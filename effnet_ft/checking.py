@@ -82,7 +82,9 @@ def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[st
                 return
             target = target[int(part)]
         elif isinstance(target, dict):
-            target = target.setdefault(part, [] if following.isdigit() else {})
+            if target.get(part) is None:  # absent, or a section left empty
+                target[part] = [] if following.isdigit() else {}
+            target = target[part]
         if not isinstance(target, dict | list):
             faults.append(f"unknown key '{key}': '{part}' is a single value")
             return

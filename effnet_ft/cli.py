@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft import __version__
-from effnet_ft.errors import RecipeError, UserError
+from effnet_ft.errors import DataError, RecipeError, UserError
 from effnet_ft.process import tune_process
 
 EXIT_USER_FAULT = 2
@@ -25,7 +25,14 @@ DEMO_FOLDER = Path("data/drawn-flowers")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes what may be repeated in one stretch only; people write "predict RUN a.jpg --top-k 3 b.jpg".
+    repeated: list[str] | None = getattr(options, "overrides", getattr(options, "paths", None))
+    if rest and (repeated is None or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if repeated is not None:
+        repeated += rest
     tune_process()
     try:
         return options.command(options) or 0
@@ -52,18 +59,18 @@ def train(options: argparse.Namespace) -> int:
         recipe = load_recipe(options.recipe, overrides, [*needed, "model.weights"])
     elif not is_run(resumed):
         raise RecipeError(f"resume is '{resumed}', which is no run folder: it holds no recipe.yaml")
-    elif overrides:
-        raise RecipeError(f"a resumed run keeps its recipe: leave out {' '.join(overrides)}")
+    elif changed := [text for text in overrides if not text.startswith("data.root=")]:
+        raise RecipeError(f"a resumed run keeps its recipe, but for data.root: leave out {' '.join(changed)}")
     else:
-        recipe = load_recipe(Run(resumed).recipe, [f"run_dir={resumed}"], needed)
+        recipe = load_recipe(Run(resumed).recipe, [*overrides, f"run_dir={resumed}"], needed)
 
     from effnet_ft.training import fit
 
     try:
         run = fit.train(recipe, resume=resumed is not None)
     except KeyboardInterrupt:
-        if Run(recipe.run_dir).last.is_file():
-            command = f"python train.py {options.recipe} resume={recipe.run_dir}"
+        if fit.is_main_process() and Run(recipe.run_dir).last.is_file():
+            command = f"{_own_command()} train {options.recipe} resume={recipe.run_dir}"
             print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
             return EXIT_INTERRUPTED
         raise
@@ -73,6 +80,13 @@ def train(options: argparse.Namespace) -> int:
         print(f"  {command} evaluate {run.folder}")
         print(f"  {command} predict {run.folder} {recipe.data.root} --top-k 3 --out predictions.csv")
     return 0
+
+
+def _check_outputs(*files: str | None) -> None:
+    """Refuse files that could not be written, before the work that would be lost."""
+    for file in files:
+        if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
+            raise DataError(f"cannot write '{file}': name a file in a folder that is there")
 
 
 def _own_command() -> str:
@@ -97,8 +111,11 @@ def evaluate(options: argparse.Namespace) -> int:
     from effnet_ft.results.run import Run, is_run
 
     of_run = is_run(options.target)
+    if not of_run and os.sep in options.target and not Path(options.target).is_file():
+        raise RecipeError(f"'{options.target}' is no run folder (it holds no recipe.yaml) and no recipe file")
     if not of_run:
         find_recipe(options.target)  # a misspelt name is told before torch is imported
+    _check_outputs(options.json, options.out)
 
     from effnet_ft.results.evaluate import evaluate_recipe, evaluate_run, write_json
 
@@ -119,6 +136,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Name the likeliest classes of images: files, folders, patterns."""
+    _check_outputs(options.out)
+
     from effnet_ft.results.predict_files import predict_files
 
     return EXIT_USER_FAULT if predict_files(options.run, options.paths, options.top_k, options.out) else 0
@@ -201,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         top_k={"type": _positive, "default": 5, "help": "classes to name for each image (default 5)"},
         out={"help": "write CSV to this file instead of the terminal", "default": None},
     )
-    add(report, run=run)
+    add(report, run={"metavar": "RUN", "help": "a run folder"})
     add(models)
     add(recipes)
     add(demo, overrides=overrides)

@@ -112,7 +112,9 @@ class Phase:
 class Recipe:
     """A whole recipe, checked. Its sections are dataclasses; :meth:`to_dict` gives what YAML holds."""
 
-    seed: int = option(0, minimum=0, help="of the split, the shuffling, the augmentation and the new head")
+    seed: int = option(
+        0, minimum=0, maximum=2**32 - 1, help="of the split, the shuffling, the augmentation and the new head"
+    )
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     phases: list[Phase] = field(default_factory=list)
@@ -160,6 +162,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
             faults.append(f"{key} is not set: {meaning}")
     if "model.weights" in require and (fault := weights_fault(recipe.model.variant, recipe.model.weights)):
         faults.append(fault)
+    if recipe.data.val_fraction + recipe.data.test_fraction >= 1:
+        faults.append("data.val_fraction and data.test_fraction add up to 1 or more: nothing is left to train on")
     if faults:
         raise RecipeError(faults, str(name))
     resolve(recipe)
@@ -201,6 +205,8 @@ def resolve(recipe: Recipe) -> None:
     if data.workers == "auto":
         # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
         data.workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
+    model.weights = os.path.expanduser(model.weights)
+    recipe.run_dir = os.path.expanduser(recipe.run_dir)
     if recipe.run_dir == "auto":
         recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
 
@@ -242,7 +248,7 @@ def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
     own = {key: value for key, value in entry.items() if key not in sections}
     phase = checking.build(Phase, own, where, faults, skip=("overrides",), also=tuple(sections))
     for name in ("train", "epochs", "lr"):
-        if entry.get(name) is None:
+        if entry.get(name) in (None, "???"):
             faults.append(f"{where}.{name} is not set: {checking.describe(Phase, name)}")
     for key, value in entry.items():
         if key in sections:

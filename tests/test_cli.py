@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -258,3 +259,38 @@ def test_resume_mistakes(tmp_path: Path, trained_run: Path, capsys: pytest.Captu
     assert "no run folder" in capsys.readouterr().err
     assert main(["train", "folder", f"resume={trained_run}", "seed=1"]) == 2
     assert "leave out seed=1" in capsys.readouterr().err
+
+
+def test_resume_and_evaluate_where_the_images_were_moved(
+    trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, images = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(trained_run, run)
+    shutil.copytree(flowers, images)
+    text = (run / "recipe.yaml").read_text().replace(str(flowers), str(tmp_path / "gone"))
+    (run / "recipe.yaml").write_text(text)
+    assert main(["train", "folder", f"resume={run}"]) == 2
+    assert "data.root=..." in capsys.readouterr().err
+    assert main(["train", "folder", f"resume={run}", f"data.root={images}"]) == 0
+    assert main(["evaluate", str(run), "--split", "test", f"data.root={images}"]) == 0
+    assert "6 images, test part" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--json"], ["evaluate", "--out"], ["predict", "x.jpg", "--out"]])
+def test_outputs_that_cannot_be_written_are_told_first(command: list[str], fails: Fails, trained_run: Path) -> None:
+    name, *rest = command
+    assert "nowhere/file" in fails(name, str(trained_run), *rest, "nowhere/file")
+
+
+def test_a_misspelt_run_is_called_one(fails: Fails) -> None:
+    assert "no run folder" in fails("evaluate", "runs/flowrs")
+
+
+def test_files_may_stand_on_both_sides_of_an_option(
+    trained_run: Path, flowers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (str(flowers / "tulip" / f"00{number}.jpg") for number in (0, 1))
+    assert main(["predict", str(trained_run), first, "--top-k", "1", second]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    with pytest.raises(SystemExit):
+        main(["predict", str(trained_run), first, "--topk", "1"])

@@ -66,6 +66,9 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
         present = ", ".join(folder.name + "/" for folder in folders.values())
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
     splits = {split: _scan_classes(root, folder, ignored) for split, folder in (folders or {"all": root}).items()}
+    if folders:
+        others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
+        ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
     found = {split: set(by_class) for split, by_class in splits.items()}
     classes = tuple(sorted(found["train"] if "train" in found else set().union(*found.values())))
     if for_training:
@@ -79,11 +82,19 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folders that name a split; none where the root holds class folders."""
-    present = {entry.name.lower(): entry for entry in root.iterdir() if entry.is_dir()}
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    words = {name for names in _FOLDERS.values() for name in names}
+    beside = any(entry.name.lower() not in words for entry in folders)
+    # Beside other folders, one called train that holds images, not folders, is a class: trains, beside buses.
+    present = {entry.name.lower(): entry for entry in folders if _has_folders(entry) or not beside}
     named = {
         split: next((present[name] for name in names if name in present), None) for split, names in _FOLDERS.items()
     }
     return {split: folder for split, folder in named.items() if folder is not None}
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, list[str]]:

@@ -130,6 +130,20 @@ def without_unreadable(source: Source, on_bad: str) -> tuple[Source, dict[str, s
     return replace(source, splits=kept), reasons
 
 
+def require_images(split: Split) -> None:
+    """Refuse a split whose images are not, or no longer, in its root.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    samples = (sample for name in SPLITS for sample in split.part(name))
+    if gone := [sample.path for sample in samples if not (split.root / sample.path).is_file()]:
+        raise DataError(
+            f"{len(gone)} images of the run are not in {split.root}: "
+            f"give the folder they lie in now with data.root=...\n{listing(gone, 3)}"
+        )
+
+
 def write_split(split: Split, path: Path) -> None:
     """Write ``split`` as CSV with the columns path, label, split."""
     # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.

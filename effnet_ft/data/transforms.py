@@ -36,9 +36,19 @@ class Augmentation:
         return augmented
 
 
+class _Unchanging:
+    """A view that no seed changes; a class, for processes that are handed it by pickling."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        return self.preprocessing(image)
+
+
 def none(preprocessing: Preprocessing) -> Transform:
     """Return the evaluation's resize and central crop, the same for every seed."""
-    return lambda image, _: preprocessing(image)
+    return _Unchanging(preprocessing)
 
 
 def basic(preprocessing: Preprocessing) -> Transform:

@@ -27,10 +27,10 @@ def linear(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
 
 
 def mlp(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """Return a hidden layer of 512 with batch norm and SiLU, then :func:`linear`."""
+    """Return a hidden layer of 512 with layer norm and SiLU, then :func:`linear`; it trains on single images too."""
     from torch import nn
 
-    hidden = nn.Sequential(nn.Linear(in_features, 512, bias=False), nn.BatchNorm1d(512), nn.SiLU())
+    hidden = nn.Sequential(nn.Linear(in_features, 512), nn.LayerNorm(512), nn.SiLU())
     return nn.Sequential(*hidden, *linear(512, num_classes, dropout))
 
 

@@ -133,7 +133,7 @@ def weights_fault(variant: str, weights: str) -> str:
         return f"model.weights: no weights can be had for {variant}; give a file, none, or a variant that has weights"
     if weights in FAMILIES:
         return f"model.weights is '{weights}', which has no {variant}; {variant} has: {_offer(offered)}"
-    if Path(weights).is_file():
+    if Path(weights).expanduser().is_file():
         return "" if record_of_file(Path(weights)) else _unknown_file(weights)
     known = ["auto", "none", *FAMILIES]
     return f"model.weights is '{weights}', neither a file nor one of {', '.join(known)}{nearest(weights, known)}"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.sources import Sample, scan_folder
-from effnet_ft.data.splits import Split, read_split
+from effnet_ft.data.sources import SPLITS, Sample, scan_folder
+from effnet_ft.data.splits import Split, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.classifier import create_model, imagenet_classes
 from effnet_ft.recipe import Recipe, load_recipe
@@ -93,17 +93,14 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
     predictor = load(run.best)
     split = read_split(run.split, Path(recipe.data.root).expanduser(), predictor.classes)
-    samples = [sample for name in ("train", "val", "test") for sample in split.part(name)]
-    if all((split.root / sample.path).is_file() for sample in samples):
-        name, samples = _choose({"train": split.train, "val": split.val, "test": split.test}, part, split.root)
-    elif any(text.startswith("data.root=") for text in overrides):
-        name, samples = _scanned(recipe, part)
+    try:
+        require_images(split)
+    except DataError:
+        if not any(text.startswith("data.root=") for text in overrides):
+            raise
+        name, samples = _scanned(recipe, part)  # other images than the run's
     else:
-        gone = [sample.path for sample in samples if not (split.root / sample.path).is_file()]
-        raise DataError(
-            f"{len(gone)} images of the run are not in {split.root}: "
-            f"give the folder they lie in now with data.root=...\n{listing(gone, 3)}"
-        )
+        name, samples = _choose({name: split.part(name) for name in SPLITS}, part, split.root)
     return evaluate(predictor, split.root, name, samples, recipe.data.batch_size)
 
 

@@ -65,14 +65,18 @@ def find_images(paths: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if os.path.isdir(path):
-            files = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
+            files = sorted(str(file) for file in Path(path).rglob("*") if _is_image(file))
         elif os.path.exists(path):
             files = [path]
         else:
-            files = sorted(file for file in glob.glob(path, recursive=True) if Path(file).suffix.lower() in SUFFIXES)
+            files = sorted(file for file in glob.glob(path, recursive=True) if _is_image(Path(file)))
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"
             )
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

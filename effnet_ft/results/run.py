@@ -20,7 +20,7 @@ class Run:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.recipe = self.folder / "recipe.yaml"
         self.split = self.folder / "split.csv"
         self.classes = self.folder / "classes.txt"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import Tensor
 
 from effnet_ft.errors import RecipeError
@@ -160,6 +160,21 @@ class EpochTable(Callback):
             f"  loss {row['train/loss']:.3f}  train {row['train/acc1']:.1%}  val {row['val/acc1']:.1%}"
             f"  {row['images_per_second']:.0f} images/s"
         )
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Lightning's checkpointing, for run folders that may be moved between an interruption and its resumption."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state with its paths in this run's folder, wherever they were."""
+        here = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        kept = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
 
 
 class SaveBeginning(Callback):

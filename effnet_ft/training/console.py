@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,25 +34,46 @@ class _Terminal(logging.Handler):
         sys.stdout.flush()
 
 
+class _Held(logging.Handler):
+    """Keeps what is logged before the run folder exists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @contextmanager
-def logging_to(file: Path | None) -> Iterator[None]:
-    """Send the package's log lines to the terminal and to ``file``; with None, as in a second process, nowhere."""
+def console(speaks: bool) -> Iterator[Callable[[Path], None]]:
+    """Send the package's log lines to the terminal; where this process does not speak, nowhere.
+
+    Yields:
+        What opens a log file: it begins with the lines so far and takes those that follow.
+    """
     logger = logging.getLogger("effnet_ft")
-    handlers: list[logging.Handler] = []
-    if file is not None:
-        handlers = [_Terminal(), logging.FileHandler(file, encoding="utf-8")]
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO if handlers else logging.CRITICAL)
+    level, propagate, before = logger.level, logger.propagate, list(logger.handlers)
+    held = _Held()
+
+    def open_file(path: Path) -> None:
+        file = logging.FileHandler(path, encoding="utf-8", errors="surrogateescape")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        for record in held.records:
+            file.handle(record)
+        logger.removeHandler(held)
+        logger.addHandler(file)
+
+    logger.setLevel(logging.INFO if speaks else logging.CRITICAL)
     logger.propagate = False
-    for handler in handlers:
-        logger.addHandler(handler)
+    logger.addHandler(_Terminal())
+    logger.addHandler(held)
     try:
-        yield
+        yield open_file
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
-        for handler in handlers:
+        for handler in set(logger.handlers) - set(before):
             logger.removeHandler(handler)
             handler.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sources import scan_folder
-from effnet_ft.data.splits import Split, make_split, read_split, without_unreadable, write_split
+from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier, create_model
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, TrainerSettings
@@ -26,8 +29,15 @@ from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
 from effnet_ft.results.report import write_report
 from effnet_ft.results.run import Run, load_model, read_checkpoint
-from effnet_ft.training.callbacks import EpochTable, ProgressBar, SaveBeginning, Stopwatch, weight_averaging
-from effnet_ft.training.console import logging_to, quiet_lightning
+from effnet_ft.training.callbacks import (
+    EpochTable,
+    MovableCheckpoint,
+    ProgressBar,
+    SaveBeginning,
+    Stopwatch,
+    weight_averaging,
+)
+from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -51,28 +61,24 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         WeightsError: where the weights are.
         KeyboardInterrupt: where the user stopped it; the run can be resumed.
     """
-    run = Run(recipe.run_dir)
-    main = is_main_process()
-    _check_folder(run, resume, main)
-    resolve_devices(recipe.trainer)
-    with quiet_lightning():
+    run, main = Run(recipe.run_dir), is_main_process()
+    with console(speaks=main) as open_log, quiet_lightning(), _shared_folder(run):
+        _check_folder(run, resume, main)
+        resolve_devices(recipe.trainer)
+        loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
-            _build_trainer(plan, run, [])
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    notes: list[str] = []
-    if resume:
-        model = load_model(run.last)
-        split = read_split(run.split, Path(recipe.data.root).expanduser(), model.classes)
-    else:
-        split, notes = _divide(recipe)
-        model = _build_model(recipe, split)
-    if main:
-        _make_folders(run)
-    with logging_to(run.log if main else None), quiet_lightning(), _shared_folder(run):
-        if main and not resume:
-            _write_beginning(recipe, run, split)
-        for note in notes:
-            log.warning("%s", note)
+            _build_trainer(plan, run, [], loggers)
+        pl.seed_everything(recipe.seed, workers=True, verbose=False)
+        if resume:
+            model = load_model(run.last)
+            split = read_split(run.split, Path(recipe.data.root).expanduser(), model.classes)
+            require_images(split)
+        else:
+            split = _divide(recipe)
+            model = _build_model(recipe, split)
+        if main:
+            _begin(recipe, run, split, resume)
+            open_log(run.log)
         log.info(
             "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
             recipe.data.root,
@@ -84,7 +90,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
             run.folder,
         )
         stopwatch = Stopwatch()
-        _fit_phases(recipe, run, split, model, stopwatch, resume)
+        _fit_phases(recipe, run, split, model, stopwatch, loggers, resume)
         if main:
             _write_end(recipe, run, split, stopwatch)
     return run
@@ -92,7 +98,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
 
 def is_main_process() -> bool:
     """Return whether this is the process that writes: the only one, or the first of those launched together."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def resolve_devices(trainer: TrainerSettings) -> None:
@@ -123,6 +129,8 @@ def _shared_folder(run: Run) -> Iterator[None]:
 def _check_folder(run: Run, resume: bool, main: bool) -> None:
     if resume:
         run.require(run.recipe, run.split, run.last)
+    elif run.folder.exists() and not run.folder.is_dir():
+        raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
     elif main and run.folder.exists() and any(run.folder.iterdir()):
         raise RecipeError(
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
@@ -130,26 +138,30 @@ def _check_folder(run: Run, resume: bool, main: bool) -> None:
         )
 
 
-def _make_folders(run: Run) -> None:
+def _begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
+    """Make the run folder and write what is known before training; a folder of another run is never entered."""
     try:
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(parents=True, exist_ok=resume)
     except OSError as error:
         raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
+    if not resume:
+        recipe.save(run.recipe)
+        write_split(split, run.split)
+        text = "".join(f"{name}\n" for name in split.classes)
+        run.classes.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _divide(recipe: Recipe) -> tuple[Split, list[str]]:
-    """Return the split, and what the user should know of the files that it leaves out."""
+def _divide(recipe: Recipe) -> Split:
     settings = recipe.data
     source, skipped = without_unreadable(scan_folder(settings.root), settings.bad_images)
-    notes = []
     if skipped:
         lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-        notes.append(f"{len(lines)} files cannot be read and are left out\n{listing(lines)}")
+        log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
     if source.ignored:
-        what = f"{len(source.ignored)} files are passed over: no images, or outside the class folders"
-        notes.append(f"{what}\n{listing(source.ignored, 3)}")
+        what = "files and folders are passed over: no images, or outside the class folders"
+        log.warning("%d %s\n%s", len(source.ignored), what, listing(source.ignored, 3))
     fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
-    return make_split(source, **fractions, seed=recipe.seed), notes
+    return make_split(source, **fractions, seed=recipe.seed)
 
 
 def _build_model(recipe: Recipe, split: Split) -> Classifier:
@@ -166,7 +178,15 @@ def _build_model(recipe: Recipe, split: Split) -> Classifier:
     return model
 
 
-def _fit_phases(recipe: Recipe, run: Run, split: Split, model: Classifier, stopwatch: Stopwatch, resume: bool) -> None:
+def _fit_phases(
+    recipe: Recipe,
+    run: Run,
+    split: Split,
+    model: Classifier,
+    stopwatch: Stopwatch,
+    loggers: list[Logger],
+    resume: bool,
+) -> None:
     plans = plan_phases(recipe)
     table = EpochTable(run.table, stopwatch, len(plans))
     first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
@@ -179,7 +199,7 @@ def _fit_phases(recipe: Recipe, run: Run, split: Split, model: Classifier, stopw
             *(stopwatch, table, SaveBeginning(run.last), keeper, _keep_last(run)),
             *_optional_callbacks(plan, stopwatch, len(plans)),
         ]
-        trainer = _build_trainer(plan, run, callbacks)
+        trainer = _build_trainer(plan, run, callbacks, loggers)
         module = _build_module(plan, model, (recipe.seed, plan.index))
         data = ImageDataModule(
             split,
@@ -195,18 +215,20 @@ def _fit_phases(recipe: Recipe, run: Run, split: Split, model: Classifier, stopw
 
 
 def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoint: str | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         # Lightning ends the whole program on Ctrl-C; the program here has a say of its own.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
             raise KeyboardInterrupt from None
         raise
 
 
 def _keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
     """Return Lightning's checkpointing of the best epoch of all phases; ``state`` is what earlier phases left."""
-    keeper = ModelCheckpoint(
+    keeper = MovableCheckpoint(
         dirpath=run.checkpoints,
         filename=run.best.stem,
         monitor="val/selection",
@@ -221,7 +243,7 @@ def _keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
 
 def _keep_last(run: Run) -> ModelCheckpoint:
     """Return Lightning's checkpointing of every epoch; after :func:`_keep_best`, whose state it writes down."""
-    return ModelCheckpoint(
+    return MovableCheckpoint(
         dirpath=run.checkpoints,
         filename=run.last.stem,
         save_on_train_epoch_end=True,
@@ -240,8 +262,10 @@ def _optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> l
     return callbacks
 
 
-def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback]) -> pl.Trainer:
+def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     settings, optim = plan.trainer, plan.optim
+    if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
@@ -253,14 +277,14 @@ def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback]) -> pl.T
             accumulate_grad_batches=optim.accumulate,
             gradient_clip_val=None if optim.clip_norm == "off" else optim.clip_norm,
             callbacks=callbacks,
-            logger=build_loggers(settings.loggers, run.folder),
+            logger=loggers,
             default_root_dir=run.folder,
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # EpochSampler divides the images itself
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
 
 
@@ -292,22 +316,16 @@ def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Train
     )
 
 
-def _write_beginning(recipe: Recipe, run: Run, split: Split) -> None:
-    recipe.save(run.recipe)
-    write_split(split, run.split)
-    run.classes.write_text("".join(f"{name}\n" for name in split.classes), encoding="utf-8")
-
-
 def _write_end(recipe: Recipe, run: Run, split: Split, stopwatch: Stopwatch) -> None:
     predictor = load(run.best, "cpu" if recipe.trainer.accelerator == "cpu" else None)
     metrics, evaluation = measure(split, predictor, recipe.data.batch_size)
     evaluation.write_predictions(run.predictions)
     speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
     write_json({**metrics, **speed}, run.metrics)
-    write_report(run.folder)
     part = split.held_out
     log.info(
         "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
         *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
     )
+    write_report(run.folder)

@@ -25,10 +25,10 @@ def wandb(folder: Path) -> Logger:
 
 
 def mlflow(folder: Path) -> Logger:
-    """Send to MLflow, experiment ``effnet_ft``; the server is the one that ``MLFLOW_TRACKING_URI`` names."""
+    """Send to MLflow, experiment ``effnet_ft``: to ``MLFLOW_TRACKING_URI``, else to the run's ``mlruns/``."""
     from pytorch_lightning.loggers import MLFlowLogger
 
-    return MLFlowLogger(experiment_name="effnet_ft", run_name=folder.name)
+    return MLFlowLogger(experiment_name="effnet_ft", run_name=folder.name, save_dir=str(folder / "mlruns"))
 
 
 LOGGERS: dict[str, Callable[[Path], Logger]] = {

@@ -116,7 +116,7 @@ class FineTuner(pl.LightningModule):
             "val/acc1": accuracy,
             "val/selection": accuracy + 1 / (1 + loss) / (seen + 1),
         }
-        self.log_dict(metrics)
+        self.log_dict(metrics, logger=False)  # the epoch table gives the loggers their row
         for metric in (self.train_loss, self.train_accuracy, self.val_loss, self.val_accuracy):
             metric.reset()
 

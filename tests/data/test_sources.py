@@ -1,5 +1,6 @@
 """What lies on disk is listed completely and in order; a mistake in the folders is named with its cure."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,13 @@ def test_evaluation_takes_what_training_refuses(tmp_path: Path) -> None:
     untrained = scan_folder(touch(tmp_path / "two", "test/a/1.jpg", "val/b/1.jpg"), for_training=False)
     assert untrained.classes == ("a", "b")
     assert listed(untrained.splits) == {"val": [("val/b/1.jpg", "b")], "test": [("test/a/1.jpg", "a")]}
+
+
+def test_a_class_called_train_beside_others(image_folder: Callable[..., Path]) -> None:
+    assert scan_folder(image_folder(bus=1, train=2)).classes == ("bus", "train")
+
+
+def test_folders_beside_the_split_are_listed(image_folder: Callable[..., Path]) -> None:
+    source = scan_folder(image_folder(**{"train/a": 1, "train/b": 1, "testing/a": 1}))
+    assert source.classes == ("a", "b")
+    assert source.ignored == ["testing/"]

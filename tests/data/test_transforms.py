@@ -1,5 +1,6 @@
 """Every augmentation gives a view of the right size from any image, and the seed alone decides which."""
 
+import pickle
 import random
 
 import numpy as np
@@ -97,3 +98,10 @@ def test_strong_changes_colours_and_erases() -> None:
     assert np.mean([(view[16, 16] != plain[0, 0]).any() for view in views]) > 0.4
     # 0.46 by the two changes that leave a border, and a quarter of the rest by erasing
     assert np.mean([(np.abs(view - fill) <= 1).all(2).any() for view in views]) > 0.53
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_reading_processes_that_do_not_fork_get_it_pickled(name: str) -> None:
+    transform = AUGMENTATIONS[name](Preprocessing(size=32, resize=40))
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    assert np.array_equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))

@@ -22,7 +22,6 @@ from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, read_checkpoint
-from effnet_ft.training import fit
 from effnet_ft.training.callbacks import COLUMNS, EpochTable
 from effnet_ft.training.module import FineTuner
 
@@ -205,11 +204,13 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
         finished += 1
         row(self, *arguments)  # type: ignore[arg-type]
 
-    broken = tmp_path / "broken"
+    broken, moved = tmp_path / "broken", tmp_path / "moved"
     with monkeypatch.context() as patch:
         patch.setattr(EpochTable, "on_train_epoch_end", interrupt)
         assert main(["train", "folder", *settings, f"run_dir={broken}"]) == 130
     assert f"resume={broken}" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    broken = broken.rename(moved)
     assert main(["train", "folder", f"resume={broken}"]) == 0
     whole, resumed = weights_of(Run(tmp_path / "whole")), weights_of(Run(broken))
     assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
@@ -271,9 +272,8 @@ def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
     phases = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
     recipe = effnet_ft.load_recipe("folder", [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY])
     run = effnet_ft.train(recipe)
-    predictor = effnet_ft.load(run.folder)
-    assert isinstance(predictor.model, Classifier)
-    assert fit.is_main_process()
+    assert isinstance(effnet_ft.load(run.folder).model, Classifier)
+    assert "EFFNET_FT_RUN_DIR" not in os.environ
 
 
 def test_two_processes_train_one_run(flowers: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_norms_and_biases_do_not_decay_and_every_trained_parameter_is_in_one_gro
         f"{name}.{own}"
         for name, module in model.named_modules()
         for own, parameter in module.named_parameters(recurse=False)
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d) or own in ("bias", "log_scale")
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm) or own in ("bias", "log_scale")
     }
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {names[id(parameter)] for parameter in kept["params"]} == exempt & trained

@@ -85,7 +85,7 @@ def read_run(run: Path, thumbnails: bool = True) -> Contents:
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: give the folder of a finished training, or train again.") from error
     except (OSError, TypeError, ValueError, YAMLError) as error:

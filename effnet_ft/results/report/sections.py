@@ -100,6 +100,7 @@ def mistakes(run: Contents) -> str:
 def _thumbnail(run: Contents, path: str) -> str:
     """The image as a data URI, or nothing where there is none to show."""
     root = OmegaConf.select(run.recipe, "data.root")
+    root = None if root is None else Path(str(root)).expanduser()
     # A page that is passed on must hold no image from outside the data set.
     if not run.thumbnails or root is None or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         return ""
