@@ -5,42 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier, create_model
-from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, TrainerSettings
+from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
 from effnet_ft.results.report import write_report
 from effnet_ft.results.run import Run, load_model, read_checkpoint
 from effnet_ft.training.callbacks import (
     EpochTable,
-    MovableCheckpoint,
-    ProgressBar,
     SaveBeginning,
     Stopwatch,
-    weight_averaging,
 )
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
+from effnet_ft.training.trainer import build_trainer, keep_best, keep_last, optional_callbacks, resolve_devices
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +61,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
-            _build_trainer(plan, run, [], loggers)
+            build_trainer(plan, run, [], loggers)
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             model = load_model(run.last)
@@ -99,17 +93,6 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
 def is_main_process() -> bool:
     """Return whether this is the process that writes: the only one, or the first of those launched together."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def resolve_devices(trainer: TrainerSettings) -> None:
-    """Replace in place the ``auto`` that the machine decides: accelerator, devices, precision."""
-    gpu = torch.cuda.is_available() and trainer.accelerator in ("auto", "gpu", "cuda")
-    if trainer.accelerator == "auto":
-        trainer.accelerator = "gpu" if gpu else "mps" if torch.backends.mps.is_available() else "cpu"
-    if trainer.devices == "auto":
-        trainer.devices = torch.cuda.device_count() if gpu else 1
-    if trainer.precision == "auto":
-        trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
 @contextmanager
@@ -194,12 +177,12 @@ def _fit_phases(
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
-        keeper = _keep_best(run, best)
+        keeper = keep_best(run, best)
         callbacks = [
-            *(stopwatch, table, SaveBeginning(run.last), keeper, _keep_last(run)),
-            *_optional_callbacks(plan, stopwatch, len(plans)),
+            *(stopwatch, table, SaveBeginning(run.last), keeper, keep_last(run)),
+            *optional_callbacks(plan, stopwatch, len(plans)),
         ]
-        trainer = _build_trainer(plan, run, callbacks, loggers)
+        trainer = build_trainer(plan, run, callbacks, loggers)
         module = _build_module(plan, model, (recipe.seed, plan.index))
         data = ImageDataModule(
             split,
@@ -224,68 +207,6 @@ def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoi
             signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
             raise KeyboardInterrupt from None
         raise
-
-
-def _keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of the best epoch of all phases; ``state`` is what earlier phases left."""
-    keeper = MovableCheckpoint(
-        dirpath=run.checkpoints,
-        filename=run.best.stem,
-        monitor="val/selection",
-        mode="max",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    if state:
-        keeper.load_state_dict(state)
-    return keeper
-
-
-def _keep_last(run: Run) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of every epoch; after :func:`_keep_best`, whose state it writes down."""
-    return MovableCheckpoint(
-        dirpath=run.checkpoints,
-        filename=run.last.stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
-def _optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:
-    callbacks: list[Callback] = []
-    if sys.stdout.isatty():
-        callbacks.append(ProgressBar(stopwatch, phases))
-    if plan.optim.ema != "off":
-        callbacks.append(weight_averaging(plan.optim.ema))
-    if plan.trainer.patience != "off":
-        callbacks.append(EarlyStopping("val/selection", mode="max", patience=plan.trainer.patience))
-    return callbacks
-
-
-def _build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    settings, optim = plan.trainer, plan.optim
-    if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
-    try:
-        return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
-            precision=settings.precision,  # type: ignore[arg-type]
-            max_epochs=plan.epochs,
-            accumulate_grad_batches=optim.accumulate,
-            gradient_clip_val=None if optim.clip_norm == "off" else optim.clip_norm,
-            callbacks=callbacks,
-            logger=loggers,
-            default_root_dir=run.folder,
-            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # EpochSampler divides the images itself
-        )
-    except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
-        raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
 
 
 def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int]) -> FineTuner:

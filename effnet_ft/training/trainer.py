@@ -1,0 +1,97 @@
+"""Lightning's Trainer for a phase: devices, precision, checkpoints and callbacks, as the recipe says."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from effnet_ft.errors import RecipeError
+from effnet_ft.recipe import TrainerSettings
+from effnet_ft.results.run import Run
+from effnet_ft.training.callbacks import MovableCheckpoint, ProgressBar, Stopwatch, weight_averaging
+from effnet_ft.training.phases import PhasePlan
+
+
+def resolve_devices(trainer: TrainerSettings) -> None:
+    """Replace in place the ``auto`` that the machine decides: accelerator, devices, precision."""
+    gpu = torch.cuda.is_available() and trainer.accelerator in ("auto", "gpu", "cuda")
+    if trainer.accelerator == "auto":
+        trainer.accelerator = "gpu" if gpu else "mps" if torch.backends.mps.is_available() else "cpu"
+    if trainer.devices == "auto":
+        trainer.devices = torch.cuda.device_count() if gpu else 1
+    if trainer.precision == "auto":
+        trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of the best epoch of all phases; ``state`` is what earlier phases left."""
+    keeper = MovableCheckpoint(
+        dirpath=run.checkpoints,
+        filename=run.best.stem,
+        monitor="val/selection",
+        mode="max",
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    if state:
+        keeper.load_state_dict(state)
+    return keeper
+
+
+def keep_last(run: Run) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of every epoch; after :func:`keep_best`, whose state it writes down."""
+    return MovableCheckpoint(
+        dirpath=run.checkpoints,
+        filename=run.last.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:
+    """Return what the terminal and the phase's settings ask for: progress bar, averaged weights, early stopping."""
+    callbacks: list[Callback] = []
+    if sys.stdout.isatty():
+        callbacks.append(ProgressBar(stopwatch, phases))
+    if plan.optim.ema != "off":
+        callbacks.append(weight_averaging(plan.optim.ema))
+    if plan.trainer.patience != "off":
+        callbacks.append(EarlyStopping("val/selection", mode="max", patience=plan.trainer.patience))
+    return callbacks
+
+
+def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+    """Return Lightning's Trainer for a phase.
+
+    Raises:
+        RecipeError: where the settings do not fit the machine.
+    """
+    settings, optim = plan.trainer, plan.optim
+    if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+            max_epochs=plan.epochs,
+            accumulate_grad_batches=optim.accumulate,
+            gradient_clip_val=None if optim.clip_norm == "off" else optim.clip_norm,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=run.folder,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # EpochSampler divides the images itself
+        )
+    except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
+        raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
