@@ -286,3 +286,13 @@ def test_two_processes_train_one_run(flowers: Path, tmp_path: Path) -> None:
     assert "16 images a step" in done.stdout
     found = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert found == RUN_FILES
+
+
+def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-2}, {train: stage7, epochs: 1, lr: 1e-3}")
+    printed = capsys.readouterr().out
+    for part in ("phase 1/2 head epoch 1/1: 100%", "phase 2/2 stage7 epoch 1/1: 100%", "loss=", "acc=", "images/s="):
+        assert part in printed
