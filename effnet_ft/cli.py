@@ -16,6 +16,7 @@ from typing import Any
 from effnet_ft import __version__
 from effnet_ft.errors import DataError, RecipeError, UserError
 from effnet_ft.process import tune_process
+from effnet_ft.results.export import FORMATS
 
 EXIT_USER_FAULT = 2
 EXIT_INTERRUPTED = 130
@@ -126,7 +127,9 @@ def evaluate(options: argparse.Namespace) -> int:
     metrics = evaluation.metrics
     print(f"{len(evaluation.samples)} images, {evaluation.name} part")
     for name, value in metrics.items():
-        print(f"  {name:<14} {value:.4f}")
+        published = evaluation.published.get(name)
+        beside = f"   published, on all of ImageNet's validation images: {published:.4f}" if published else ""
+        print(f"  {name:<14} {value:.4f}{beside}")
     if options.json:
         write_json(metrics, Path(options.json))
     if options.out:
@@ -151,20 +154,39 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def models(options: argparse.Namespace) -> int:
-    """List the variants and their weights."""
-    from effnet_ft.models.variants import VARIANTS
-    from effnet_ft.models.weights import WEIGHTS
+def export(options: argparse.Namespace) -> int:
+    """Write a run's model as a file that other libraries load."""
+    _check_outputs(options.out)
 
-    print(f"{'variant':<8} {'params M':>8} {'GMACs':>6} {'size':>5}  {'weights':<12} {'top-1 %':>7}  source")
-    for variant in VARIANTS.values():
-        start = f"{variant.name:<8} {variant.parameters / 1e6:>8.2f} {variant.gmacs:>6.2f}"
-        records = [record for record in WEIGHTS.values() if record.variant == variant.name]
-        for record in records:
-            size = record.preprocessing.size
-            print(f"{start} {size:>5}  {record.family:<12} {record.top1:>7.1f}  {record.source}")
-        if not records:
-            print(f"{start} {variant.size:>5}  {'none':<12} {'':>7}  random weights only")
+    from effnet_ft.results.export import export as write
+    from effnet_ft.results.run import load_model
+
+    model = load_model(options.run)
+    usage = write(model, options.format, Path(options.out))
+    view = model.preprocessing
+    print(f"wrote {options.out}: {model.variant.name} of {len(model.classes)} classes; load it by\n{usage}")
+    if options.format != "safetensors":
+        print(
+            f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
+            f"mean {view.mean} and std {view.std}"
+        )
+    return 0
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the variants and their weights, or get weights ahead of time."""
+    from effnet_ft.models.tables import models_page, variants_text, weights_text
+
+    if options.download:
+        from effnet_ft.models.download import weights_file
+        from effnet_ft.models.provenance import record_named
+
+        for record in [record_named(name) for name in options.download]:  # all names are checked before the first
+            print(f"{record.name}: {weights_file(record)}")
+    elif options.markdown:
+        print(models_page(), end="")
+    else:
+        print(weights_text() if options.weights else variants_text())
     return 0
 
 
@@ -186,7 +208,8 @@ def _parser() -> argparse.ArgumentParser:
     def add(command: Callable[[argparse.Namespace], int], **arguments: dict[str, Any]) -> None:
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         for name, settings in arguments.items():
-            flag = name if "nargs" in settings or "metavar" in settings else f"--{name.replace('_', '-')}"
+            positional = "metavar" in settings and name != "download"
+            flag = name if positional else f"--{name.replace('_', '-')}"
             sub.add_argument(flag, **settings)
         sub.set_defaults(command=command)
 
@@ -221,7 +244,18 @@ def _parser() -> argparse.ArgumentParser:
         out={"help": "write CSV to this file instead of the terminal", "default": None},
     )
     add(report, run={"metavar": "RUN", "help": "a run folder"})
-    add(models)
+    add(
+        export,
+        run={"metavar": "RUN", "help": "a run folder or a checkpoint"},
+        format={"choices": tuple(FORMATS), "required": True, "help": "whose names the file's tensors bear"},
+        out={"required": True, "help": "the file to write"},
+    )
+    add(
+        models,
+        weights={"action": "store_true", "help": "list the weights, one a line, with their preprocessing and accuracy"},
+        markdown={"action": "store_true", "help": "print the page docs/models.md"},
+        download={"nargs": "+", "metavar": "NAME", "help": "get these weights, e.g. b0/aa, or b0 for its default"},
+    )
     add(recipes)
     add(demo, overrides=overrides)
     return parser

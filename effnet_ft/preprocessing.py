@@ -11,6 +11,8 @@ from PIL import Image
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+CROPS = ("timm", "openmmlab")
+
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -21,7 +23,10 @@ class Preprocessing:
     Attributes:
         size: side of the network's square input, pixels.
         resize: length that the image's short side is resized to before the central crop, pixels.
-        interpolation: ``bilinear`` or ``bicubic``, both antialiased.
+        interpolation: ``bilinear`` or ``bicubic``.
+        crop: ``timm`` resizes, antialiased, and then crops, as torchvision does too. ``openmmlab`` crops the share
+            ``size / resize`` of the short side and then resizes, not antialiased, as the official implementation does
+            (tensorflow/tpu ``efficientnet/preprocessing.py``; mmpretrain's ``EfficientNetCenterCrop``).
         mean: subtracted from each RGB channel, on the scale 0..255.
         std: each RGB channel is divided by it, on the scale 0..255.
     """
@@ -29,12 +34,14 @@ class Preprocessing:
     size: int
     resize: int
     interpolation: str = "bicubic"
+    crop: str = "timm"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
-    def at_size(self, size: int) -> Preprocessing:
-        """Return the same preprocessing for another input size, the cropped share of the image kept."""
-        return replace(self, size=size, resize=max(size, round(size * self.resize / self.size)))
+    def at_size(self, size: int, crop: str | None = None) -> Preprocessing:
+        """Return the same preprocessing for another input size and central crop, the cropped share kept."""
+        resize = max(size, round(size * self.resize / self.size))
+        return replace(self, size=size, resize=resize, crop=crop or self.crop)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resize the short side and crop the centre.
@@ -45,6 +52,9 @@ class Preprocessing:
         Returns:
             uint8 ``[size, size, 3]``. Normalisation is the model's, on its device.
         """
+        return self._crop_then_resize(image) if self.crop == "openmmlab" else self._resize_then_crop(image)
+
+    def _resize_then_crop(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         short = min(height, width)
         scaled = (
@@ -57,6 +67,17 @@ class Preprocessing:
         box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
         resized = Image.fromarray(image).resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
         return np.asarray(resized)
+
+    def _crop_then_resize(self, image: np.ndarray) -> np.ndarray:
+        import cv2
+
+        height, width = image.shape[:2]
+        share = self.size / self.resize * min(height, width)
+        top, left = (round((length - share) / 2) for length in (height, width))
+        side = max(1, int(share))
+        cropped = np.ascontiguousarray(image[top : top + side, left : left + side])
+        filters = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+        return cv2.resize(cropped, (self.size, self.size), interpolation=filters[self.interpolation])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint; :meth:`from_dict` reads them back."""

@@ -17,8 +17,10 @@ from effnet_ft.checking import option
 from effnet_ft.data.transforms import AUGMENTATIONS
 from effnet_ft.errors import RecipeError, nearest
 from effnet_ft.models.heads import HEADS
+from effnet_ft.models.provenance import default_family, preprocessing_of, record_of, weights_fault
 from effnet_ft.models.variants import STAGES, VARIANTS
-from effnet_ft.models.weights import default_family, preprocessing_of, weights_fault
+from effnet_ft.models.weights import FAMILIES
+from effnet_ft.preprocessing import CROPS
 from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
 
 RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
@@ -30,7 +32,8 @@ class ModelSettings:
     """Which network."""
 
     variant: str = option("lite0", choices=VARIANTS, help="the architecture")
-    weights: str = option("auto", help="pretrained weights: a family, a file, none, or auto (the variant's default)")
+    weights: str = option("auto", help="pretrained: a family, a file, a URL, none, or auto (the best published)")
+    family: str = option("auto", choices=("auto", *FAMILIES), help="how a file was trained, where it does not say")
     head: str = option("linear", choices=HEADS, help="the classifier on the pooled features")
     dropout: float = option("auto", words=("auto",), minimum=0, below=1, per_phase=True, help="rate before the head")
     drop_path: float = option(
@@ -45,9 +48,11 @@ class ModelSettings:
 class DataSettings:
     """Which images."""
 
-    source: str = option("folder", choices=("folder",), help="how the images are laid out")
+    source: str = option("folder", choices=("folder", "imagenet"), help="how the images are laid out")
     root: str = option(None, help="the folder of images, e.g. data.root=path/to/images")
+    ground_truth: str = option(None, help="source imagenet: the list of flat images' classes; looked for if not set")
     image_size: int = option("auto", words=("auto",), minimum=32, help="side of the network's input, pixels")
+    crop: str = option("auto", choices=("auto", *CROPS), help="central crop of evaluation: as timm or OpenMMLab do it")
     batch_size: int = option(32, minimum=1, per_phase=True, help="images a device and step")
     augment: str = option("basic", choices=AUGMENTATIONS, per_phase=True, help="augmentation of the training images")
     workers: int = option("auto", words=("auto",), minimum=0, help="processes that read images, a device")
@@ -160,8 +165,12 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
         if not checking.lookup(recipe, key):
             meaning = checking.describe(Recipe, key) or "a list of {train, epochs, lr}"
             faults.append(f"{key} is not set: {meaning}")
-    if "model.weights" in require and (fault := weights_fault(recipe.model.variant, recipe.model.weights)):
-        faults.append(fault)
+    if "model.weights" in require:
+        model = recipe.model
+        model.weights = os.path.expanduser(model.weights)
+        faults += filter(None, [weights_fault(model.variant, model.weights, model.family)])
+    if "phases" in require and recipe.data.source == "imagenet":
+        faults.append("data.source is 'imagenet', which is for evaluating; to train on class folders take 'folder'")
     if recipe.data.val_fraction + recipe.data.test_fraction >= 1:
         faults.append("data.val_fraction and data.test_fraction add up to 1 or more: nothing is left to train on")
     if faults:
@@ -196,19 +205,29 @@ def resolve(recipe: Recipe) -> None:
     """Replace in place every ``auto`` that the recipe and the number of cores decide."""
     model, data = recipe.model, recipe.data
     variant = VARIANTS[model.variant]
-    if model.weights == "auto":
-        model.weights = default_family(model.variant)
+    model.weights = os.path.expanduser(model.weights)
+    if "auto" in (model.weights, model.family, data.image_size, data.crop):
+        _resolve_weights(model, data)
     if model.dropout == "auto":
         model.dropout = variant.dropout
-    if data.image_size == "auto":
-        data.image_size = preprocessing_of(model.variant, model.weights).size
     if data.workers == "auto":
         # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
         data.workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
-    model.weights = os.path.expanduser(model.weights)
     recipe.run_dir = os.path.expanduser(recipe.run_dir)
     if recipe.run_dir == "auto":
         recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
+
+
+def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
+    """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
+    if model.weights == "auto":
+        model.weights = default_family(model.variant)
+    view = preprocessing_of(model.variant, model.weights, model.family)
+    record = record_of(model.variant, model.weights, model.family)
+    if record and record.family in FAMILIES:
+        model.family = record.family
+    data.image_size = view.size if data.image_size == "auto" else data.image_size
+    data.crop = view.crop if data.crop == "auto" else data.crop
 
 
 def _free_run_dir(root: str | None, variant: str) -> str:

@@ -70,9 +70,12 @@ def test_models_lists_every_variant_and_every_weights(capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()[1:]
     assert {line.split()[0] for line in lines} == set(VARIANTS)
     for record in WEIGHTS.values():
-        assert any(
-            {record.variant, record.family} <= set(line.split()) and f"{record.top1:.1f}" in line for line in lines
-        )
+        assert any({record.variant, record.family} <= set(line.replace(",", "").split()) for line in lines)
+    assert main(["models", "--weights"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == list(WEIGHTS)
+    for row, record in zip(rows, WEIGHTS.values(), strict=True):
+        assert {f"{record.top1:.2f}", record.digits, record.padding} <= set(row)
 
 
 def test_recipes_lists_every_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +156,7 @@ def test_a_run_folder_that_cannot_be_made(
 
 def test_weights_that_cannot_be_had_name_the_ways_on(fails: Fails, image_folder: Callable[..., Path]) -> None:
     root = image_folder(a=4, b=4)
-    assert "no weights can be had for b8" in fails("train", "folder", f"data.root={root}", "model.variant=b8")
+    assert "no weights can be had for lite4" in fails("train", "folder", f"data.root={root}", "model.variant=lite4")
 
 
 def test_evaluate_prints_and_writes_the_runs_own_numbers(
@@ -250,8 +253,10 @@ def test_predict_mistakes(fails: Fails, trained_run: Path, tmp_path: Path) -> No
     (tmp_path / "other.ckpt").write_text("text")
     image = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(image)
-    assert "cannot be read as a checkpoint" in fails("predict", str(tmp_path / "other.ckpt"), str(image))
-    assert "there is no checkpoint" in fails("predict", str(tmp_path / "nothing"), str(image))
+    assert "is text, no weights; it begins 'text'" in fails("predict", str(tmp_path / "other.ckpt"), str(image))
+    assert "give a run folder, a checkpoint or an exported model" in fails(
+        "predict", str(tmp_path / "nothing"), str(image)
+    )
 
 
 def test_resume_mistakes(tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from effnet_ft import recipe as recipes
 from effnet_ft.errors import RecipeError
+from effnet_ft.models.provenance import default_family
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.recipe import OptimSettings, Recipe, load_recipe, recipe_folder
 
@@ -40,7 +41,9 @@ def test_every_recipe_loads_by_name_and_by_path(path: Path) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_auto_is_resolved_for_every_variant(variant: str) -> None:
     recipe = load_recipe("folder", [f"model.variant={variant}", "data.root=x"])
-    assert recipe.model.weights != "auto"
+    assert recipe.model.weights == default_family(variant)
+    assert recipe.model.family == ("auto" if recipe.model.weights == "none" else recipe.model.weights)
+    assert recipe.data.crop == "timm"  # the recipe says so, whatever the weights' own is
     assert recipe.model.dropout == VARIANTS[variant].dropout
     assert isinstance(recipe.data.image_size, int)
     assert isinstance(recipe.data.workers, int)
@@ -104,6 +107,9 @@ FAULTS = {
     "phases.0.optimizer=sgd": ["unknown key 'phases[0].optimizer'", "known"],
     "phases.0.label_smooting=0": ["phases[0].label_smooting", "did you mean 'label_smoothing'"],
     "phases.7.lr=1": ["phases.7.lr", "no entry 7", "has 2"],
+    "data.crop=center": ["data.crop is 'center'", "auto, timm, openmmlab"],
+    "data.source=imagenet": ["data.source is 'imagenet'", "for evaluating", "take 'folder'"],
+    "model.family=advprob": ["model.family is 'advprob'", "did you mean 'advprop'"],
     "phases=[]": ["phases is not set"],
     "phases=[{train: head}]": ["phases[0].epochs is not set", "phases[0].lr is not set"],
     "phases=[{train: '???', epochs: 1, lr: 1}]": ["phases[0].train is not set"],

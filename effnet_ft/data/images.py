@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,33 @@ Where Pillow refuses them too, unless its own limit was lifted before.
 """
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+@dataclass(frozen=True)
+class ArchiveMember:
+    """An image file inside an uncompressed tar archive, read where it lies.
+
+    Attributes:
+        archive: the tar file.
+        name: of the member.
+        offset: where its content begins, bytes.
+        size: of its content, bytes.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.name}"
+
+    def open(self) -> BytesIO:
+        """Return the content, read into memory."""
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            return BytesIO(file.read(self.size))
+
+
+def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
     """Read an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
 
     Rotated as its EXIF orientation says; grey, palette and CMYK become RGB; 16-bit values are scaled from their full
@@ -37,10 +65,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         DataError: where the file cannot be read; the message names it and the reason.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
             return to_rgb(image)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        raise DataError(f"cannot read the image {os.fspath(path)}: {_reason(error)}") from error
+        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from effnet_ft.data.images import SUFFIXES
+from effnet_ft.data.images import SUFFIXES, ArchiveMember
 from effnet_ft.errors import DataError, listing
 
 SPLITS = ("train", "val", "test")
@@ -35,12 +35,24 @@ class Source:
         classes: names, sorted.
         splits: samples by ``train``, ``val`` and ``test`` where folders give the split; by ``all`` where none does.
         ignored: files that are no images by their ending or lie outside the class folders, relative to the root.
+        members: images of an archive by path; empty where images are files in the root.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, list[Sample]]
     ignored: list[str] = field(default_factory=list)
+    members: dict[str, ArchiveMember] = field(default_factory=dict)
+
+    def part(self, name: str) -> list[Sample]:
+        """Return the samples of ``train``, ``val`` or ``test``, or of all of them."""
+        if name == "all":
+            return [sample for samples in self.splits.values() for sample in samples]
+        return self.splits.get(name, [])
+
+    def image(self, sample: Sample) -> Path | ArchiveMember:
+        """Return what :func:`effnet_ft.data.images.read_image` reads for ``sample``."""
+        return self.members.get(sample.path, self.root / sample.path)
 
 
 def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:

@@ -33,9 +33,15 @@ class Split:
     test: list[Sample]
 
     def part(self, name: str) -> list[Sample]:
-        """Return the samples of ``train``, ``val`` or ``test``."""
+        """Return the samples of ``train``, ``val`` or ``test``, or of ``all``."""
+        if name == "all":
+            return [*self.train, *self.val, *self.test]
         samples: list[Sample] = getattr(self, name)
         return samples
+
+    def image(self, sample: Sample) -> Path:
+        """Return the file of ``sample``."""
+        return self.root / sample.path
 
     @property
     def held_out(self) -> str:

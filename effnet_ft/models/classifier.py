@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from importlib import resources
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.ops import StochasticDepth
 
-from effnet_ft.errors import WeightsError, nearest
-from effnet_ft.models import layouts
+from effnet_ft.errors import WeightsError, listing
 from effnet_ft.models.efficientnet import build_stages
 from effnet_ft.models.heads import HEADS
+from effnet_ft.models.provenance import preprocessing_of
 from effnet_ft.models.variants import STAGES, VARIANTS
-from effnet_ft.models.weights import load_state, preprocessing_of, record_of
 from effnet_ft.preprocessing import Preprocessing
-
-log = logging.getLogger(__name__)
 
 
 class Classifier(nn.Module):
@@ -64,11 +59,7 @@ class Classifier(nn.Module):
         self.batchnorm = "train"
         self._spec = {"head": head, "padding": padding, "norm_eps": norm_eps}
         self.stages = build_stages(self.variant, drop_path=drop_path, padding=padding, norm_eps=norm_eps)
-        rate = self.variant.dropout if dropout is None else dropout
-        self.head = HEADS[head](self.variant.features, len(self.classes), rate)
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(self.preprocessing, name)).reshape(1, 3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+        self._complete(head, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
@@ -137,9 +128,54 @@ class Classifier(nn.Module):
     def rebuild(cls, description: dict[str, Any], state: dict[str, Tensor]) -> Classifier:
         """Return the model of a :meth:`describe` and its state dict, in evaluation mode."""
         settings = {**description, "preprocessing": Preprocessing.from_dict(description["preprocessing"])}
-        model = cls(settings.pop("variant"), **settings)
-        model.load_state_dict(state)
+        model = cls.unfilled(settings.pop("variant"), **settings)
+        if apart := sorted(model.state_dict().keys() ^ state.keys()):
+            raise WeightsError(f"it holds not all that it should, or more; {len(apart)} keys:\n{listing(apart, 5)}")
+        model.fill(state)
         return model.eval()
+
+    @classmethod
+    def unfilled(cls, variant: str, **settings: Any) -> Classifier:
+        """Return a model whose stages hold whatever was in memory, for weights to come; its head is drawn.
+
+        Args and errors are those of the class. Drawing the stages of a large variant takes longer than reading them.
+        """
+        with torch.device("meta"), _Undrawn():
+            model = cls(variant, **settings)
+        model.head = nn.Sequential()
+        model.to_empty(device="cpu")
+        model._complete(settings.get("head", "linear"), settings.get("dropout"))
+        return model
+
+    def fill(self, state: Mapping[str, Tensor]) -> None:
+        """Copy ``state`` into the model; batch counters that it lacks begin at 0, the rest that it lacks stays.
+
+        Raises:
+            WeightsError: for shapes that differ and for values that are not finite, with the keys.
+        """
+        own = self.state_dict()
+        wrong = [
+            f"{key}: {tuple(value.shape)}, the model has {tuple(own[key].shape)}"
+            for key, value in state.items()
+            if value.shape != own[key].shape
+        ]
+        if wrong:
+            raise WeightsError(f"it does not fit, {len(wrong)} shapes differ:\n{listing(wrong, 5)}")
+        for key, value in own.items():
+            if key in state:
+                value.copy_(state[key])
+            elif key.endswith("num_batches_tracked"):
+                value.zero_()
+        if broken := [key for key in state if not _finite(own[key])]:
+            raise WeightsError(f"{len(broken)} of its tensors hold NaN or infinity: damaged\n{listing(broken, 5)}")
+
+    def _complete(self, head: str, dropout: float | None) -> None:
+        """Draw the head and set the normalisation."""
+        rate = self.variant.dropout if dropout is None else dropout
+        self.head = HEADS[head](self.variant.features, len(self.classes), rate)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(self.preprocessing, name)).reshape(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def _norms(self) -> Iterator[nn.Module]:
         trained = (stage.modules() for stage in islice(self.stages, self.cut, None))
@@ -153,93 +189,16 @@ class Classifier(nn.Module):
                 norm.eval()
 
 
-def create_model(
-    variant: str,
-    weights: str = "auto",
-    *,
-    num_classes: int | None = None,
-    classes: Sequence[str] | None = None,
-    head: str = "linear",
-    dropout: float | None = None,
-    drop_path: float = 0.2,
-) -> Classifier:
-    """Build a classifier, with pretrained weights or without.
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of random numbers: on tensors without memory it takes longer than all the rest."""
 
-    The pretrained classifier is kept where head and classes are ImageNet's; else a new head is drawn.
-
-    Args:
-        variant: ``b0``-``b8`` or ``lite0``-``lite4``.
-        weights: a family (``torchvision``, ``lite``), a published file's path, ``auto`` (the variant's first family) or
-            ``none``; Python's ``None`` means ``none``.
-        num_classes: how many classes, where they have no names; 1,000 are taken as ImageNet's.
-        classes: their names, in the order of the logits; ImageNet's WordNet ids where nothing is given.
-        head: ``linear``, ``mlp`` or ``cosine``.
-        dropout: rate before the classifier; None takes the variant's.
-        drop_path: stochastic depth of the last block.
-
-    Returns:
-        The model, in evaluation mode, every stage trainable.
-
-    Raises:
-        ValueError: for an unknown variant or head, or class arguments that contradict each other.
-        WeightsError: where the weights cannot be had or do not fit.
-    """
-    for name, value, table in (("variant", variant, VARIANTS), ("head", head, HEADS)):
-        if value not in table:
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(table)}{nearest(value, list(table))}")
-    names = _class_names(num_classes, classes)
-    record = record_of(variant, weights or "none")
-    model = Classifier(
-        variant,
-        classes=names,
-        head=head,
-        dropout=dropout,
-        drop_path=drop_path,
-        padding=record.padding if record else "same",
-        norm_eps=record.norm_eps if record else 1e-3,
-        preprocessing=record.preprocessing if record else None,
-    )
-    if record is not None:
-        file = Path(weights) if Path(weights).is_file() else None
-        state = layouts.from_layout(load_state(record, file), VARIANTS[variant], record.layout)
-        keep_head = head == "linear" and names == imagenet_classes()
-        _load(model, state, keep_head, record.name)
-    return model.eval()
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
-def imagenet_classes() -> tuple[str, ...]:
-    """Return the 1,000 WordNet ids of ImageNet-1k, in the order of every published classifier."""
-    return tuple(resources.files("effnet_ft.models").joinpath("imagenet_wnids.txt").read_text().split())
-
-
-def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
-    if classes is not None:
-        if num_classes not in (None, len(classes)):
-            raise ValueError(f"num_classes is {num_classes}, but {len(classes)} classes are named")
-        return tuple(classes)
-    imagenet = imagenet_classes()
-    if num_classes in (None, len(imagenet)):
-        return imagenet
-    if num_classes is None or num_classes < 1:
-        raise ValueError(f"num_classes is {num_classes}, expected at least 1")
-    return tuple(str(number) for number in range(num_classes))
-
-
-def _load(model: Classifier, state: dict[str, Tensor], keep_head: bool, name: str) -> None:
-    """Load ``state`` into ``model``; a foreign classifier is left aside, whatever else does not fit is an error."""
-    if not keep_head:
-        state = {key: value for key, value in state.items() if not key.startswith("head.")}
-    own = model.state_dict()
-    wrong = [
-        f"{key}: {tuple(value.shape)}, the model has {tuple(own[key].shape)}"
-        for key, value in state.items()
-        if value.shape != own[key].shape
-    ]
-    if wrong:
-        raise WeightsError(f"the weights {name} do not fit: {len(wrong)} shapes differ, e.g. {wrong[0]}")
-    model.load_state_dict(state, strict=False)
-    kept = "its classifier kept" if keep_head else f"a new head of {len(model.classes)} classes"
-    log.info("weights %s: %d tensors loaded, %s", name, len(state), kept)
+def _finite(values: Tensor) -> bool:
+    # A sum is finite where all its terms are, but for a sum of huge ones; it reads every value once.
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
 """How the projects that publish EfficientNets name the same parameters, and the way from their names to ours.
 
-Ours is torchvision's with ``stages`` for ``features`` and ``head`` for ``classifier``; a stage's blocks keep their
-layers by position. timm's names are those of its ``tf_efficientnet_*`` models; lukemelas' those of
-``EfficientNet-PyTorch``, which number all blocks of the network in one row.
+Ours (``effnet_ft``) is torchvision's with ``stages`` for ``features`` and ``head`` for ``classifier``; a stage's blocks
+keep their layers by position. timm's names serve its ``tf_efficientnet_*`` and its ``efficientnet_*`` models alike;
+lukemelas' are those of ``EfficientNet-PyTorch``, which number all blocks of the network in one row; OpenMMLab's those
+of mmpretrain, whose layers 4 and 5 hold two stages each, blocks counted through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from effnet_ft.errors import WeightsError, listing
-from effnet_ft.models.variants import Variant
+from effnet_ft.models.variants import STAGES, VARIANTS, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +35,8 @@ class Layer:
         norm: it is the batch norm behind that convolution.
         position: of its part in torchvision's block.
         expanded: its block has an expansion; stage 1's have none.
+        paired: number of its block in OpenMMLab's layer, where stages 4 and 5, and 6 and 7, are one.
+        channels: that leave it; 0 for the classifier.
     """
 
     stage: int
@@ -42,6 +46,8 @@ class Layer:
     norm: bool
     position: int
     expanded: bool
+    paired: int
+    channels: int
 
     def parameters(self) -> tuple[str, ...]:
         """Return the names below the layer."""
@@ -52,26 +58,36 @@ class Layer:
 
 def layers(variant: Variant) -> Iterator[Layer]:
     """Yield every layer of ``variant`` that has parameters, with a linear classifier."""
-
-    def conv_and_norm(stage: int, block: int, flat: int, role: str, position: int, expanded: bool) -> Iterator[Layer]:
-        yield Layer(stage, block, flat, role, False, position, expanded)
-        yield Layer(stage, block, flat, role, True, position, expanded)
-
-    yield from conv_and_norm(0, 0, 0, "conv", 0, False)
-    flat = 0
+    yield from _ends(0, variant.stem_channels)
+    flat = before = 0
     for stage, plan in enumerate(variant.stages(), start=1):
-        expanded = plan.expand_ratio != 1
         for block in range(plan.blocks):
-            if expanded:
-                yield from conv_and_norm(stage, block, flat, "expand", 0, True)
-            yield from conv_and_norm(stage, block, flat, "depthwise", int(expanded), expanded)
-            if not variant.lite:
-                for role in ("reduce", "restore"):
-                    yield Layer(stage, block, flat, role, False, 1 + expanded, expanded)
-            yield from conv_and_norm(stage, block, flat, "project", 2 + expanded, expanded)
+            entering = plan.input_channels if block == 0 else plan.output_channels
+            widths = {
+                "expand": entering * plan.expand_ratio,
+                "depthwise": entering * plan.expand_ratio,
+                "reduce": max(1, entering // 4),
+                "restore": entering * plan.expand_ratio,
+                "project": plan.output_channels,
+            }
+            roles = ["depthwise", "project"] if variant.lite else ["depthwise", "reduce", "restore", "project"]
+            expanded = plan.expand_ratio != 1
+            paired = block + (before if stage in (5, 7) else 0)
+            for role in ["expand", *roles] if expanded else roles:
+                position = {"expand": 0, "depthwise": 0, "reduce": 1, "restore": 1, "project": 2}[role]
+                position += expanded and role != "expand"
+                for norm in (False,) if role in ("reduce", "restore") else (False, True):
+                    yield Layer(stage, block, flat, role, norm, position, expanded, paired, widths[role])
             flat += 1
-    yield from conv_and_norm(8, 0, 0, "conv", 0, False)
-    yield Layer(9, 0, 0, "classifier", False, 1, False)
+        before = plan.blocks
+    yield from _ends(8, variant.features)
+    yield Layer(STAGES, 0, 0, "classifier", False, 1, False, 0, 0)
+
+
+def _ends(stage: int, channels: int) -> Iterator[Layer]:
+    """Yield the stem's or the head convolution's two layers."""
+    for norm in (False, True):
+        yield Layer(stage, 0, 0, "conv", norm, 0, False, 0, channels)
 
 
 def _torchvision(layer: Layer) -> str:
@@ -117,13 +133,33 @@ def _lukemelas(layer: Layer) -> str:
     return f"_blocks.{layer.flat}.{names[layer.role][layer.norm]}"
 
 
+def _openmmlab(layer: Layer) -> str:
+    if layer.role == "classifier":
+        return "head.fc"
+    number = {5: 4, 6: 5, 7: 5, 8: 6}.get(layer.stage, layer.stage)
+    part = "bn" if layer.norm else "conv"
+    if layer.role == "conv":
+        return f"backbone.layers.{number}.{part}"
+    names = {
+        "expand": "expand_conv",
+        "depthwise": "depthwise_conv",
+        "reduce": "se.conv1",
+        "restore": "se.conv2",
+        "project": "linear_conv",
+    }
+    return f"backbone.layers.{number}.{layer.paired}.{names[layer.role]}.{part}"
+
+
 LAYOUTS: dict[str, Callable[[Layer], str]] = {
-    "torchvision": _torchvision,
+    "openmmlab": _openmmlab,
     "timm": _timm,
+    "torchvision": _torchvision,
     "lukemelas": _lukemelas,
+    "effnet_ft": _ours,
 }
 
 
+@lru_cache
 def keys(variant: Variant, layout: str) -> dict[str, str]:
     """Return our key for every key of ``layout``, for ``variant`` with a linear classifier."""
     name = LAYOUTS[layout]
@@ -134,23 +170,72 @@ def keys(variant: Variant, layout: str) -> dict[str, str]:
     }
 
 
-def from_layout(state: dict[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
-    """Return ``state`` with our keys. Files written before PyTorch 0.4.1 have no ``num_batches_tracked``: it may lack.
+def recognise(state: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Return the layout of a file and the variant it holds, by its keys and the widths of its convolutions.
+
+    The variant is an empty text where none fits: keys were renamed, or are missing, or widths differ.
+
+    Raises:
+        WeightsError: where the keys are none of an EfficientNet.
+    """
+    smallest = {layout: keys(VARIANTS["lite0"], layout).keys() for layout in LAYOUTS}  # the others have these, and more
+    layout = max(LAYOUTS, key=lambda name: len(smallest[name] & state.keys()))
+    if len(smallest[layout] & state.keys()) < len(smallest[layout]) / 2:
+        raise WeightsError(
+            f"its {len(state)} tensors are not named as an EfficientNet's in any known layout "
+            f"({', '.join(LAYOUTS)}); they begin:\n{listing(list(state), 5)}"
+        )
+    fits = (name for name, variant in VARIANTS.items() if _fits(state, variant, layout))
+    return layout, next(fits, "")
+
+
+def _fits(state: Mapping[str, Tensor], variant: Variant, layout: str) -> bool:
+    name = LAYOUTS[layout]
+    for layer in layers(variant):
+        key = f"{name(layer)}.weight"
+        if layer.channels and (key not in state or state[key].shape[:1] != (layer.channels,)):
+            return False
+    known = keys(variant, layout).keys() | _foreign_heads(state, layout)
+    return required(variant, layout) <= state.keys() <= known
+
+
+def _foreign_heads(state: Mapping[str, Tensor], layout: str) -> set[str]:
+    """Return the keys of a head of ours that need not be the linear one."""
+    return {key for key in state if key.startswith("head.")} if layout == "effnet_ft" else set()
+
+
+@lru_cache
+def required(variant: Variant, layout: str) -> set[str]:
+    """Return the keys that a file of ``variant`` must hold: all but the classifier's and the batch counters.
+
+    Files written before PyTorch 0.4.1, and OpenMMLab's, have no ``num_batches_tracked``.
+    """
+    return {
+        theirs
+        for theirs, ours in keys(variant, layout).items()
+        if not ours.startswith("head.") and not ours.endswith("num_batches_tracked")
+    }
+
+
+def from_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
+    """Return ``state`` with our keys. Classifier and batch counters may lack; any head of ours is passed on.
 
     Raises:
         WeightsError: where a key is missing or left over, with the keys.
     """
     known = keys(variant, layout)
-    missing = [key for key in known if key not in state and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in known]
+    missing = sorted(required(variant, layout) - state.keys())
+    heads = _foreign_heads(state, layout)
+    extra = [key for key in state if key not in known and key not in heads]
     if missing or extra:
         text = f"the file does not hold {variant.name} in {layout} layout"
         text += f"\n{len(missing)} keys are missing:\n{listing(missing, 5)}" if missing else ""
         text += f"\n{len(extra)} keys are not known:\n{listing(extra, 5)}" if extra else ""
         raise WeightsError(text)
-    return {ours: state[theirs] for theirs, ours in known.items() if theirs in state}
+    ours = {own: state[theirs] for theirs, own in known.items() if theirs in state}
+    return {**ours, **{key: state[key] for key in heads}}
 
 
-def to_layout(state: dict[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
+def to_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
     """Return our ``state`` with the keys of ``layout``; the inverse of :func:`from_layout`."""
     return {theirs: state[ours] for theirs, ours in keys(variant, layout).items() if ours in state}

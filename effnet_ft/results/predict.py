@@ -13,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from effnet_ft.data.images import pillow_silenced, read_image, to_rgb
+from effnet_ft.data.images import ArchiveMember, pillow_silenced, read_image, to_rgb
 from effnet_ft.errors import DataError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.run import load_model
 
-ImageLike = str | os.PathLike[str] | np.ndarray | Image.Image
+ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
+_SINGLE = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
 
 
 class Predictor:
@@ -64,7 +65,7 @@ class Predictor:
         """
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
-        listed = [images] if isinstance(images, str | os.PathLike | np.ndarray | Image.Image) else list(images)
+        listed = [images] if isinstance(images, _SINGLE) else list(images)
         return [self.best(row, top_k) for row in self.probabilities(listed, batch_size)]
 
     def best(self, probabilities: np.ndarray, top_k: int) -> list[tuple[str, float]]:
@@ -133,6 +134,6 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise ValueError(f"an array image must be uint8 [H, W, 3] RGB or [H, W], got {image.dtype} {image.shape}")
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    if isinstance(image, str | os.PathLike):
+    if isinstance(image, str | os.PathLike | ArchiveMember):
         return read_image(image)
     raise DataError(f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image")

@@ -46,35 +46,41 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint of ours as plain values and tensors; nothing in it is executed.
+    """Return a training's checkpoint as plain values and tensors; nothing in it is executed.
 
     Raises:
         WeightsError: where the file is missing, damaged or not ours.
     """
-    import torch
+    from effnet_ft.models.checkpoints import DESCRIPTION, read_file
 
-    if not path.is_file():
-        raise WeightsError(f"there is no checkpoint {path}: give a run folder or one of its checkpoints")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken file; each means the same to the user
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(loaded, dict) or "effnet_ft" not in loaded:
-        raise WeightsError(f"{path} was not written by effnet_ft: its model and classes are not known")
+    loaded = read_file(path)
+    if "phase" not in (loaded.get(DESCRIPTION) or {}):
+        raise WeightsError(f"{path} was not written by a training of effnet_ft: it holds nothing to go on from")
     return loaded
 
 
 def load_model(path: str | os.PathLike[str]) -> Classifier:
-    """Return the model of a run folder (its best checkpoint) or of a checkpoint, in evaluation mode, on the CPU.
+    """Return the model of a run folder (its best checkpoint), a checkpoint or an export, evaluating, on the CPU.
 
     Raises:
-        WeightsError: where it cannot be read.
+        WeightsError: where it cannot be read, or is not one of ours.
     """
+    from effnet_ft.models.checkpoints import blaming, read_weights
     from effnet_ft.models.classifier import Classifier
+    from effnet_ft.models.layouts import from_layout, recognise
+    from effnet_ft.models.variants import VARIANTS
 
-    path = Path(path)
-    loaded = read_checkpoint(Run(path).best if path.is_dir() else path)
-    prefix = "model."
-    state = {key.removeprefix(prefix): value for key, value in loaded["state_dict"].items() if key.startswith(prefix)}
-    return Classifier.rebuild(loaded["effnet_ft"]["model"], state)
+    path = Path(path).expanduser()
+    file = Run(path).best if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(f"there is no {file}: give a run folder, a checkpoint or an exported model")
+    checkpoint = read_weights(file)
+    if checkpoint.description is None:
+        raise WeightsError(
+            f"{file} was not written by effnet_ft: its classes and preprocessing are not known; "
+            "to begin a training from it, give it as model.weights"
+        )
+    with blaming(file):
+        layout, _ = recognise(checkpoint.state)
+        variant = VARIANTS[checkpoint.description["variant"]]
+        return Classifier.rebuild(checkpoint.description, from_layout(checkpoint.state, variant, layout))

@@ -19,7 +19,8 @@ from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
 from effnet_ft.errors import RecipeError, listing
-from effnet_ft.models.classifier import Classifier, create_model
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
@@ -152,12 +153,13 @@ def _build_model(recipe: Recipe, split: Split) -> Classifier:
     model = create_model(
         settings.variant,
         settings.weights,
+        family=settings.family,
         classes=split.classes,
         head=settings.head,
         dropout=settings.dropout,
         drop_path=settings.drop_path,
     )
-    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size)
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
     return model
 
 

@@ -1,4 +1,4 @@
-"""The classifier: its inputs, its cut, what is frozen and stays so, its description and its construction."""
+"""The classifier: its inputs, its cut, what is frozen and stays so, its description, and filling it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from timm.data import ImageNetInfo
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from effnet_ft.models.classifier import Classifier, create_model, imagenet_classes
+from effnet_ft.errors import WeightsError
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.layouts import from_layout
 from effnet_ft.models.variants import STAGES, VARIANTS
-from effnet_ft.models.weights import WEIGHTS, load_state
 from effnet_ft.preprocessing import Preprocessing
 
 CUTS = range(STAGES + 1)
@@ -146,74 +144,98 @@ def test_rebuilt_from_its_description(head: str, padding: dict[str, object], dra
     assert again.describe() == model.describe()
 
 
-# Construction
+@pytest.mark.parametrize("change", ["less", "more"])
+def test_a_description_and_a_state_that_differ(change: str, drawn: Callable[..., Classifier]) -> None:
+    model = drawn("lite0", classes=4)
+    state, key = model.state_dict(), "stray.weight" if change == "more" else "head.1.weight"
+    weight = state.pop("head.1.weight")
+    given = {**state, "head.1.weight": weight, key: weight} if change == "more" else state
+    with pytest.raises(WeightsError, match=rf"not all that it should, or more; 1 keys:\n  {key}$"):
+        Classifier.rebuild(model.describe(), given)
 
 
-def test_imagenets_classes() -> None:
-    assert list(imagenet_classes()) == ImageNetInfo("imagenet-1k").label_names()
+# Made without drawing, and filled
 
 
 @pytest.fixture(scope="module")
-def published() -> dict[str, Tensor]:
-    """The Lite0 file's tensors under our names."""
-    record = WEIGHTS["lite0/lite"]
-    return from_layout(load_state(record), VARIANTS["lite0"], record.layout)
+def source(drawn: Callable[..., Classifier]) -> Classifier:
+    return drawn("lite0", classes=3)
 
 
-@pytest.mark.parametrize(
-    "wish", [{}, {"num_classes": 1000}, {"classes": imagenet_classes()}], ids=["nothing", "number", "names"]
-)
-def test_imagenets_classifier_is_kept(wish: dict[str, object], published: dict[str, Tensor]) -> None:
-    model = create_model("lite0", **wish)
-    assert model.classes == imagenet_classes()
-    assert model.preprocessing == WEIGHTS["lite0/lite"].preprocessing
-    assert all(torch.equal(model.state_dict()[key], value) for key, value in published.items())
+def unfilled(**settings: object) -> Classifier:
+    return Classifier.unfilled("lite0", **{"classes": "abc", **settings})
 
 
-OTHER_THOUSAND = [f"class {number}" for number in range(1000)]
+def test_filled_it_is_the_same_model(source: Classifier) -> None:
+    model = unfilled().eval()
+    model.fill(source.state_dict())
+    assert torch.equal(model(images()), source(images()))
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
+    assert moved_by_training(model.train()) == set(model.state_dict())
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [{"num_classes": 5}, {"classes": ["a", "b"]}, {"classes": OTHER_THOUSAND}, {"head": "mlp"}, {"head": "cosine"}],
-    ids=["number", "names", "another thousand", "mlp", "cosine"],
-)
-def test_any_other_classifier_is_drawn(wish: dict[str, object], published: dict[str, Tensor]) -> None:
-    model = create_model("lite0", **wish)
+def test_unfilled_layers_are_laid_out_as_drawn_ones(source: Classifier) -> None:
+    model = unfilled(padding="symmetric", norm_eps=1e-5)
+    assert {norm.eps for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)} == {1e-5}
+    for ours, theirs in zip(unfilled().state_dict().values(), source.state_dict().values(), strict=True):
+        assert (ours.device, ours.dtype, ours.stride()) == (theirs.device, theirs.dtype, theirs.stride())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_of_an_unfilled_model_is_drawn(head: str) -> None:
+    torch.manual_seed(5)
+    state = unfilled(head=head, dropout=0.3).head.state_dict()
+    torch.manual_seed(5)
+    expected = HEADS[head](VARIANTS["lite0"].features, 3, 0.3).state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], value) for key, value in expected.items())
+
+
+def test_drawing_goes_on_after_an_unfilled_model() -> None:
+    unfilled()
+    first, second = (Classifier("lite0", classes="ab").stages[0][0].weight for _ in range(2))
+    assert first.std() > 0.01 and not torch.equal(first, second)
+
+
+def test_counters_that_lack_begin_at_zero_and_the_rest_stays(source: Classifier) -> None:
+    model = unfilled()
+    counters = {key for key in model.state_dict() if key.endswith("num_batches_tracked")}
+    for key in counters:
+        model.state_dict()[key].fill_(7)
+    head = model.head[1].weight.clone()
+    given = {key: value for key, value in source.stages.state_dict(prefix="stages.").items() if key not in counters}
+    model.fill(given)
     state = model.state_dict()
-    stages = {key: value for key, value in published.items() if key.startswith("stages")}
-    assert all(torch.equal(state[key], value) for key, value in stages.items())
-    for key, value in published.items():
-        assert key in stages or key not in state or not torch.equal(state[key], value)
-    assert model(images()).shape == (2, len(model.classes))
-    assert not model.training and all(parameter.requires_grad for parameter in model.parameters())
+    assert counters and all(state[key] == 0 for key in counters)
+    assert all(torch.equal(state[key], value) for key, value in given.items())
+    assert torch.equal(model.head[1].weight, head) and not torch.equal(head, source.head[1].weight)
 
 
-def test_class_names_where_only_their_number_is_given() -> None:
-    assert create_model("lite0", "none", num_classes=3).classes == ("0", "1", "2")
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["stages.3.0.block.0.0.weight", "stages.8.1.running_var", "head.1.bias"])
+def test_values_that_are_not_finite_are_refused(key: str, value: float, source: Classifier) -> None:
+    state = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    state[key].view(-1)[-1] = value
+    with pytest.raises(WeightsError, match=rf"^1 of its tensors hold NaN or infinity: damaged\n  {key}$"):
+        unfilled().fill(state)
 
 
-def test_rates_arrive() -> None:
-    model = create_model("lite0", "none", num_classes=3, dropout=0.05, drop_path=0.6)
-    depths = [module.p for module in model.modules() if isinstance(module, StochasticDepth)]
-    assert model.head[0].p == 0.05
-    assert depths[-1] == pytest.approx(0.6 * (len(depths) - 1) / len(depths))
+def test_values_whose_sum_alone_is_infinite_are_taken(source: Classifier) -> None:
+    huge = torch.full((1280,), 3e38)
+    model = unfilled()
+    model.fill({**source.state_dict(), "stages.8.1.weight": huge})
+    assert torch.equal(model.state_dict()["stages.8.1.weight"], huge)
 
 
-def test_none_stands_for_no_weights() -> None:
-    assert create_model("lite0", None, num_classes=2).preprocessing == create_model("lite0", "none").preprocessing
-
-
-@pytest.mark.parametrize(
-    ("wish", "message"),
-    [
-        ({"variant": "lite9"}, "variant is 'lite9', expected one of b0, b1.*did you mean 'lite"),
-        ({"head": "linaer"}, "head is 'linaer', expected one of linear, mlp, cosine; did you mean 'linear'"),
-        ({"num_classes": 3, "classes": ["a", "b"]}, "num_classes is 3, but 2 classes are named"),
-        ({"num_classes": 0}, "num_classes is 0, expected at least 1"),
-        ({"num_classes": -1}, "num_classes is -1, expected at least 1"),
-    ],
-)
-def test_faults(wish: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        create_model(**{"variant": "lite0", "weights": "none", **wish})
+def test_shapes_that_differ_are_listed_and_nothing_is_copied(source: Classifier) -> None:
+    model = unfilled()
+    before = model.head[1].bias.clone()
+    wrong = {"stages.0.0.weight": torch.zeros(3, 32, 3, 3), "head.1.weight": torch.zeros(5, 1280)}
+    with pytest.raises(WeightsError) as error:
+        model.fill({"head.1.bias": before + 1, **wrong})
+    assert str(error.value).splitlines() == [
+        "it does not fit, 2 shapes differ:",
+        "  stages.0.0.weight: (3, 32, 3, 3), the model has (32, 3, 3, 3)",
+        "  head.1.weight: (5, 1280), the model has (3, 1280)",
+    ]
+    assert torch.equal(model.head[1].bias, before)

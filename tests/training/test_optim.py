@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from effnet_ft.models.classifier import create_model
+from effnet_ft.models.creation import create_model
 from effnet_ft.models.heads import HEADS
 from effnet_ft.training.optim import OPTIMISERS, SCHEDULES, averaging_weight, learning_rate_factor, parameter_groups
 

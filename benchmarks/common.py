@@ -1,0 +1,67 @@
+"""What the benchmarks share: the machine in words, and tables that are printed and kept for ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "timm")
+
+
+def machine() -> str:
+    """Return processor, device and versions."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    return f"{device}{cores} cores of {processor}, Python {platform.python_version()}, {packages}"
+
+
+class Table:
+    """A Markdown table that grows on the terminal and is kept in ``benchmarks/results/NAME.md``.
+
+    Args:
+        title: the heading.
+        where: the machine.
+        columns: the heads of the columns.
+    """
+
+    def __init__(self, title: str, where: str, columns: list[str]) -> None:
+        command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+        today = datetime.date.today().isoformat()
+        self.lines = [f"## {title}", "", f"`{command}`, {today}; {where}", ""]
+        self.row(*columns)
+        self.row(*["---"] * len(columns))
+
+    def row(self, *cells: object) -> None:
+        """Add a row and print it."""
+        self.lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+        print(self.lines[-1], flush=True)
+
+    def note(self, text: str) -> None:
+        """Add a sentence below the table."""
+        self.lines += ["", text]
+        print(text, flush=True)
+
+    def finish(self, name: str) -> None:
+        """Write the table to its file."""
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.md").write_text("\n".join(self.lines) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
