@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,7 +96,7 @@ def read_file(path: Path) -> dict[str, Any]:
             raise WeightsError(f"{path} cannot be read as safetensors ({error}): get it again") from error
     try:
         # timm and torchvision's references keep their command line in the file; argparse's namespace is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
     except Exception as error:  # torch raises many kinds for a broken file
         raise WeightsError(f"{path} {_reason(error, path, kind)}") from error
@@ -140,15 +141,17 @@ def _kind(path: Path) -> str:
 def _reason(error: Exception, path: Path, kind: str) -> str:
     """Return what torch's error means to the user."""
     text = str(error)
-    if found := re.search(r"Unsupported global: GLOBAL (\S+)|Unsupported (class|operand|instruction)\W+(\S+)", text):
-        name = found[1] or found[3]
+    if found := re.search(r"nsupported (?:global: GLOBAL|GLOBAL|class|operand|instruction) (\S+)", text):
+        what = "a Python pickle of its own kind" if found[1].isdigit() else f"'{found[1]}'"
         return (
-            f"holds more than weights: '{name}' in it would run code when it is read. It was refused, and nothing of "
+            f"holds more than weights: {what} in it would run code when it is read. It was refused, and nothing of "
             "it was run. Where you trust its maker, ask for the state dict alone, saved by torch.save or as safetensors"
         )
     if kind == "zip" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+        if any("/code/" in name for name in names):
+            return "is a TorchScript archive, a program with its weights: save the model's state dict instead"
         if not any(name.endswith("data.pkl") for name in names):
             return f"is a zip archive, but not of weights: it holds {', '.join(names[:3]) or 'nothing'}"
     first = text.splitlines()[0] if text else type(error).__name__

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -67,9 +69,10 @@ def create_model(
     if record is None:
         return Classifier(variant, **settings).eval()
     file = weights_file(record)
-    checkpoint = read_weights(file)
-    with blaming(file):
-        return _with_weights(record, checkpoint, settings).eval()
+    with _without_collector():
+        checkpoint = read_weights(file)
+        with blaming(file):
+            return _with_weights(record, checkpoint, settings).eval()
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -88,6 +91,18 @@ def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tupl
     if num_classes is None or num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}, expected at least 1")
     return tuple(str(number) for number in range(num_classes))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector: over thousands of new modules and tensors, it takes longer than making them."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[str, Any]) -> Classifier:

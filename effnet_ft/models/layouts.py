@@ -233,7 +233,7 @@ def from_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> d
         text += f"\n{len(extra)} keys are not known:\n{listing(extra, 5)}" if extra else ""
         raise WeightsError(text)
     ours = {own: state[theirs] for theirs, own in known.items() if theirs in state}
-    return {**ours, **{key: state[key] for key in heads}}
+    return {**ours, **{key: value for key, value in state.items() if key in heads}}
 
 
 def to_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import zipfile
 from argparse import Namespace
@@ -404,3 +405,24 @@ def test_a_file_of_safetensors_may_promise_too_much(refused: Callable[..., str],
     whole[:8] = (10**6).to_bytes(8, "little")
     (tmp_path / "mine.safetensors").write_bytes(whole)
     assert "cannot be read as safetensors" in refused(tmp_path / "mine.safetensors")
+
+
+class Maker:
+    """Makes a folder when its pickle is loaded, by a function of a module that torch blocks altogether."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_raw_pickle_of_any_protocol_runs_nothing(protocol: int, tmp_path: Path) -> None:
+    file, folder = tmp_path / "file.pth", tmp_path / "made"
+    file.write_bytes(pickle.dumps({"a": Maker(folder)}, protocol=protocol))
+    with pytest.raises(WeightsError, match=r"would run code when it is read.*nothing of it was run"):
+        read_weights(file)
+    assert not folder.exists()
+    pickle.loads(file.read_bytes())
+    assert folder.is_dir(), "the trap is none"

@@ -111,7 +111,6 @@ def test_a_file_of_every_layout(layout: str, drawn: Callable[..., Classifier], f
 
 NEW = "a new head of {} classes"
 # What the file's classifier is, what is asked for, and what the log says of it; it is kept where that says so.
-# BUG: the mlp cases depend on PYTHONHASHSEED: from_layout passes a head of ours on in the order of a set.
 FOREIGN: dict[str, tuple[State, dict[str, object], str]] = {
     "ImageNet": (random_head("linear", 1000), {}, "its classifier kept"),
     "ImageNet, by names": (random_head("linear", 1000), {"classes": imagenet_classes()}, "its classifier kept"),
