@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import timm
@@ -100,17 +101,14 @@ def test_logits_equal_torchvisions_at_the_native_size(model: Classifier) -> None
     assert_same_logits(as_torchvision_weights(model), other, *native_size(model))
 
 
-@pytest.mark.parametrize("variant", ["b0", "lite0"])
-def test_gradients_equal_timms(variant: str, drawn: Callable[..., Classifier]) -> None:
-    model = drawn(variant, dropout=0.0, drop_path=0.0).double()
-    other = of_timm(model)
+def assert_same_gradients(model: Classifier, other: nn.Module, layout: str) -> None:
     images, normalised = drawn_images(model, 64, 97)
     labels = torch.tensor([3, 5])
     F.cross_entropy(model.train()(images), labels).backward()
     F.cross_entropy(other.train()(normalised), labels).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     theirs = {name: parameter.grad for name, parameter in other.named_parameters()}
-    ours = layouts.to_layout(gradients, model.variant, "timm")
+    ours = layouts.to_layout(gradients, model.variant, layout)
     assert ours.keys() == theirs.keys()
     largest = max(gradient.abs().max() for gradient in theirs.values())
     for name, gradient in theirs.items():
@@ -118,6 +116,20 @@ def test_gradients_equal_timms(variant: str, drawn: Callable[..., Classifier]) -
         # The next batch norm takes away a shift that no residual carries on: that bias's gradient is rounding alone.
         assert (ours[name] - gradient).abs().max() <= 1e-4 * extent + 1e-12 * largest, name
         assert gradient.ndim == 1 or extent > 1e-9 * largest, f"{name} has no gradient"
+
+
+@pytest.mark.parametrize("variant", native(list(VARIANTS)))
+def test_gradients_equal_timms(variant: str, drawn: Callable[..., Classifier]) -> None:
+    model = drawn(variant, dropout=0.0, drop_path=0.0).double()
+    assert_same_gradients(model, of_timm(model), "timm")
+
+
+@pytest.mark.parametrize("variant", native(IN_TORCHVISION))
+def test_gradients_equal_torchvisions(variant: str, drawn: Callable[..., Classifier]) -> None:
+    model = as_torchvision_weights(drawn(variant).double())
+    model.set_rates(dropout=0.0, drop_path=0.0)
+    build = partial(torchvision.models.get_model, dropout=0.0, stochastic_depth_prob=0.0)
+    assert_same_gradients(model, reference(build, f"efficientnet_{variant}", model, "torchvision"), "torchvision")
 
 
 @pytest.mark.parametrize("kernel", sorted({plan.kernel for plan in VARIANTS["b0"].stages()}))
