@@ -62,6 +62,18 @@ class DataSettings:
 
 
 @dataclass
+class StoreSettings:
+    """What is computed once and kept."""
+
+    mode: str = option("keep", choices=("keep", "off"), help="keep what frozen stages make of the images, or do not")
+    views: int = option(
+        4, minimum=1, help="views of each training image: itself, its mirror image, then augmented ones"
+    )
+    max_gb: float = option(None, above=0, help="all that may be kept, GB; not set: half of the disk's free space")
+    dtype: str = option("float16", choices=("float16", "float32"), help="of the kept values")
+
+
+@dataclass
 class OptimSettings:
     """How the weights move."""
 
@@ -98,6 +110,7 @@ class TrainerSettings:
 SECTIONS: dict[str, type[Any]] = {
     "model": ModelSettings,
     "data": DataSettings,
+    "store": StoreSettings,
     "optim": OptimSettings,
     "trainer": TrainerSettings,
 }
@@ -122,6 +135,7 @@ class Recipe:
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     phases: list[Phase] = field(default_factory=list)
     optim: OptimSettings = field(default_factory=OptimSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
@@ -248,6 +262,8 @@ def per_phase_keys() -> dict[str, str]:
 
 def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
     """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
+    if raw.get("store") in (False, "off", "keep"):
+        raw["store"] = {"mode": raw["store"] or "off"}
     listed = raw.pop("phases", None)
     recipe = checking.build(Recipe, raw, "", faults, skip=("phases",))
     if listed is None:

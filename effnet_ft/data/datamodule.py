@@ -102,6 +102,10 @@ class WholeBatches(Sampler[list[int]]):
         self.sampler = sampler
         self.batch_size = batch_size
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0."""
+        self.sampler.set_epoch(epoch)
+
     def __len__(self) -> int:
         batches, left = divmod(len(self.sampler), self.batch_size)
         return max(1, batches + (left > 1))
@@ -174,7 +178,7 @@ def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=prepare_worker,
         **how,
     )
 
@@ -185,7 +189,8 @@ def _collate(items: list[tuple[np.ndarray, int]]) -> Batch:
     return images, torch.tensor([label for _, label in items])
 
 
-def _prepare_worker(_: int) -> None:
+def prepare_worker(_: int) -> None:
+    """Set up a process that does nothing but read images."""
     import cv2
 
     ignore_pillow_warnings()

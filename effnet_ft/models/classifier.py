@@ -71,15 +71,33 @@ class Classifier(nn.Module):
         Whatever mode the layers were put in, the frozen ones run in evaluation mode: their statistics cannot move.
         """
         self._hold_frozen()
+        if self.cut == 0:
+            return self._normalised(images)
         with torch.no_grad():
-            images = images.to(memory_format=torch.channels_last)
-            x = (images.to(self.mean.dtype) - self.mean) / self.std
-            for stage in islice(self.stages, self.cut):
-                x = stage(x)
-            return _pool(x) if self.cut == STAGES else x
+            return next(x for _, x in self.at_cuts(images, [self.cut]))
+
+    def at_cuts(self, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield each of ``cuts``, ascending, with the map that enters its stage, or the pooled features for 9.
+
+        Modes and gradients are the caller's.
+
+        Args:
+            images: ``[N, 3, H, W]``, 0..255.
+            cuts: 1 to 9.
+        """
+        x = self._normalised(images)
+        for number, stage in enumerate(islice(self.stages, max(cuts)), start=1):
+            x = stage(x)
+            if number in cuts:
+                yield number, _pool(x) if number == STAGES else x
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        images = images.to(memory_format=torch.channels_last)
+        return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def suffix(self, x: Tensor) -> Tensor:
-        """Map what :meth:`prefix` returned to logits ``[N, K]``, float32."""
+        """Map what :meth:`prefix` returned, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
+        x = x.to(self.mean.dtype)
         for stage in islice(self.stages, self.cut, None):
             x = stage(x)
         features = x if self.cut == STAGES else _pool(x)

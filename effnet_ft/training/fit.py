@@ -15,9 +15,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
 
-from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
+from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
@@ -32,6 +32,7 @@ from effnet_ft.training.callbacks import (
     Stopwatch,
 )
 from effnet_ft.training.console import console, quiet_lightning
+from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -176,6 +177,7 @@ def _fit_phases(
     table = EpochTable(run.table, stopwatch, len(plans))
     first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
     best: dict[str, Any] = {}
+    feeder = Feeder(recipe, split, plans)
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
@@ -185,21 +187,14 @@ def _fit_phases(
             *optional_callbacks(plan, stopwatch, len(plans)),
         ]
         trainer = build_trainer(plan, run, callbacks, loggers)
-        module = _build_module(plan, model, (recipe.seed, plan.index))
-        data = ImageDataModule(
-            split,
-            model.preprocessing,
-            batch_size=plan.data.batch_size,
-            augment=plan.data.augment,
-            workers=plan.data.workers,
-            seed=(recipe.seed, plan.index),
-        )
+        data = feeder.data(plan, model, trainer.strategy.root_device)
+        module = _build_module(plan, model, (recipe.seed, plan.index), isinstance(data, StoredDataModule))
         _announce(plan, len(plans), model, trainer)
         _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
         best = keeper.state_dict()
 
 
-def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoint: str | None) -> None:
+def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, checkpoint: str | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -211,7 +206,7 @@ def _fit(trainer: pl.Trainer, module: FineTuner, data: ImageDataModule, checkpoi
         raise
 
 
-def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int]) -> FineTuner:
+def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], stored: bool) -> FineTuner:
     optim = plan.optim
     return FineTuner(
         model,
@@ -226,6 +221,7 @@ def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int]) -> 
         step_factor=optim.step_factor,
         label_smoothing=optim.label_smoothing,
         seed=seed,
+        stored=stored,
     )
 
 

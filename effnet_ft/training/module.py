@@ -35,6 +35,8 @@ class FineTuner(pl.LightningModule):
         step_factor: of each drop.
         label_smoothing: mass given to the other classes.
         seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
+        stored: batches hold what the prefix made of the images, not the images.
+        compiled: compile the network before the first step.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class FineTuner(pl.LightningModule):
         step_factor: float = 0.97,
         label_smoothing: float = 0.0,
         seed: Sequence[int] = (0,),
+        stored: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -66,6 +70,9 @@ class FineTuner(pl.LightningModule):
         self.step_factor = step_factor
         self.label_smoothing = label_smoothing
         self.seed = tuple(seed)
+        self.stored = stored
+        network = model.suffix if stored else model.forward
+        self._network = torch.compile(network) if compiled else network
         classes = len(model.classes)
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
@@ -76,8 +83,8 @@ class FineTuner(pl.LightningModule):
         """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
-        return self.model(images)
+        """Map images ``[N, 3, H, W]``, 0..255, or what the prefix made of them, to logits ``[N, K]``."""
+        return self._network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the smoothed cross-entropy of a batch.

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from effnet_ft.models.variants import STAGES
-from effnet_ft.recipe import SECTIONS, DataSettings, ModelSettings, OptimSettings, Phase, Recipe, TrainerSettings
+from effnet_ft.recipe import (
+    SECTIONS,
+    DataSettings,
+    ModelSettings,
+    OptimSettings,
+    Phase,
+    Recipe,
+    StoreSettings,
+    TrainerSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class PhasePlan:
     lr: float
     model: ModelSettings
     data: DataSettings
+    store: StoreSettings
     optim: OptimSettings
     trainer: TrainerSettings
 

@@ -1,0 +1,146 @@
+"""Computed arrays kept between runs: a folder of ``.npy`` files, each whole or not there. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+FOLDER_VARIABLE = "EFFNET_FT_CACHE"
+"""Environment variable that names another folder than ``effnet_ft`` in the user's cache folder."""
+
+_CHUNK_BYTES = 1 << 24
+
+
+def cache_folder() -> Path:
+    """Return the folder of computed arrays; it need not exist yet."""
+    own = os.environ.get(FOLDER_VARIABLE)
+    everyones = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(own or f"{everyones}/effnet_ft").expanduser()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kept array.
+
+    Attributes:
+        key: its name.
+        about: what it is, for people.
+        size: of its file, bytes.
+        used: when it was last read or written, seconds since 1970.
+    """
+
+    key: str
+    about: str
+    size: int
+    used: float
+
+
+class ArrayCache:
+    """Arrays by key, checked by a checksum when they are opened.
+
+    Args:
+        folder: where they are kept; None takes :func:`cache_folder`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def open(self, key: str) -> np.ndarray | None:
+        """Return the array of ``key``, mapped from its file; None where it is missing. A damaged one is removed."""
+        array, note = self._files(key)
+        try:
+            checksum = json.loads(note.read_text())["crc32"]
+            if checksum != _crc32(array):
+                raise ValueError("its checksum is wrong")
+            opened = np.load(array, mmap_mode="r")
+            os.utime(array)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError):
+            self._remove(key)
+            return None
+        return opened
+
+    @contextmanager
+    def create(self, key: str, shape: tuple[int, ...], dtype: np.dtype | type, about: str) -> Iterator[np.ndarray]:
+        """Give an array to fill; it is kept under ``key`` when the block ends, and forgotten where it fails.
+
+        Raises:
+            OSError: where the disk is full or cannot be written.
+        """
+        array, note = self._files(key)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = array.with_name(f"{array.name}.part")
+        try:
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            filling = np.lib.format.open_memmap(part, "w+", dtype, shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a signal when a page is written
+                with part.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            yield filling
+            filling.flush()
+            note.write_text(json.dumps({"about": about, "crc32": _crc32(part)}))
+            os.replace(part, array)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def lock(self, name: str) -> FileLock:
+        """Return a lock that one process at a time can hold."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / f".{name}.lock")
+
+    def entries(self) -> list[Entry]:
+        """Return what is kept, the least recently used first."""
+        found = []
+        for path in self.folder.glob("*.npy"):
+            try:
+                about, stat = json.loads(path.with_suffix(".json").read_text())["about"], path.stat()
+            except (OSError, ValueError, KeyError):
+                continue
+            found.append(Entry(path.stem, about, stat.st_size, stat.st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def make_room(self, limit: int, spare: set[str]) -> None:
+        """Remove the least recently used arrays until all take at most ``limit`` bytes; never those in ``spare``."""
+        entries = self.entries()
+        total = sum(entry.size for entry in entries)
+        for entry in entries:
+            if total > limit and entry.key not in spare:
+                self._remove(entry.key)
+                total -= entry.size
+
+    def clear(self) -> None:
+        """Remove every array, and what interrupted processes left."""
+        for pattern in ("*.npy", "*.json", "*.npy.part", ".*.lock"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def _files(self, key: str) -> tuple[Path, Path]:
+        return self.folder / f"{key}.npy", self.folder / f"{key}.json"
+
+    def _remove(self, key: str) -> None:
+        for path in self._files(key):
+            path.unlink(missing_ok=True)
+
+
+def age(seconds: float) -> str:
+    """Return how long ago a moment was, in words."""
+    hours = (time.time() - seconds) / 3600
+    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum

@@ -1,0 +1,92 @@
+"""Training and validation batches out of stored activations: no image is read, no frozen layer computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from effnet_ft.data.datamodule import EpochSampler, WholeBatches
+from effnet_ft.data.views import Views
+
+StoredBatch = tuple[Tensor, Tensor]
+"""Activations ``[N, C, h, w]`` in channels-last memory or features ``[N, F]``; class indices ``[N]``."""
+
+
+class StoredDataset(Dataset[StoredBatch]):
+    """Stored activations with their classes, a batch at a time.
+
+    A batch is asked for by items ``epoch * len(dataset) + index``, as of
+    :class:`effnet_ft.data.datamodule.ImageDataset`.
+
+    Args:
+        arrays: one for each view, ``[N, h, w, C]`` or ``[N, F]``.
+        labels: class indices, ``[N]``.
+        views: says which view an image shows in an epoch; None where there is one.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], labels: np.ndarray, views: Views | None = None) -> None:
+        self.arrays = arrays
+        self.labels = labels
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, items: list[int]) -> StoredBatch:
+        epochs, indices = np.divmod(np.array(items), len(self))
+        numbers = self.views.turn(int(epochs[0]), indices) if self.views else np.zeros_like(indices)
+        batch = np.empty((len(indices), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for number, array in enumerate(self.arrays):
+            chosen = numbers == number
+            batch[chosen] = array[indices[chosen]]
+        activations = torch.from_numpy(batch)
+        if activations.ndim == 4:
+            activations = activations.permute(0, 3, 1, 2)
+        return activations, torch.from_numpy(self.labels[indices])
+
+
+class StoredDataModule(pl.LightningDataModule):
+    """Training and validation batches of one phase from the store, in the order of the images' own.
+
+    Args:
+        train: arrays of the training images, one for each view.
+        val: the array of the validation images.
+        labels: class indices of the training and of the validation images.
+        views: of the training images.
+        batch_size: images a device and step.
+        seed: numbers that the order starts from.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[np.ndarray],
+        val: np.ndarray,
+        labels: tuple[np.ndarray, np.ndarray],
+        views: Views,
+        *,
+        batch_size: int,
+        seed: Sequence[int] = (0,),
+    ) -> None:
+        super().__init__()
+        self.train = StoredDataset(train, labels[0], views)
+        self.val = StoredDataset([val], labels[1])
+        self.batch_size = batch_size
+        self.seed = tuple(seed)
+
+    def train_dataloader(self) -> DataLoader[StoredBatch]:
+        """Return the shuffled training batches."""
+        return _loader(self.train, WholeBatches(EpochSampler(len(self.train), (*self.seed, 2)), self.batch_size))
+
+    def val_dataloader(self) -> DataLoader[StoredBatch]:
+        """Return the validation batches, in order."""
+        starts = range(0, len(self.val), self.batch_size)
+        return _loader(self.val, [list(range(start, min(start + self.batch_size, len(self.val)))) for start in starts])
+
+
+def _loader(dataset: StoredDataset, batches: WholeBatches | list[list[int]]) -> DataLoader[StoredBatch]:
+    return DataLoader(dataset, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())

@@ -1,0 +1,273 @@
+"""The activation store: a frozen prefix computed once for every view of every image.
+
+An array holds one view of all images of a part at one cut: the map that enters stage ``cut``, or the pooled features.
+Its key covers all that its numbers depend on, so that another run, or another learning rate, finds it; one pass over
+the images makes the arrays of every cut that is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data.datamodule import prepare_worker
+from effnet_ft.data.images import pillow_silenced, read_image
+from effnet_ft.data.sources import Sample
+from effnet_ft.data.splits import Split
+from effnet_ft.data.views import Views
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.variants import STAGES
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the arrays' meaning: another number makes every key new."""
+
+_BATCH_VIEWS = 64
+
+
+class Overflow(Exception):
+    """A value is too large for the 16-bit type."""
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """How activations are computed and kept.
+
+    Attributes:
+        views: how many views of each training image.
+        max_bytes: that all kept arrays may take; None takes half of the disk's free space.
+        dtype: ``float16`` or ``float32``.
+        batch_size: views computed at once.
+        workers: processes that read images.
+        device: where the prefix is computed.
+        autocast: the type that matrix products are computed in, None for the weights' own.
+    """
+
+    views: int = 4
+    max_bytes: int | None = None
+    dtype: str = "float16"
+    batch_size: int = _BATCH_VIEWS
+    workers: int = 0
+    device: torch.device = torch.device("cpu")
+    autocast: torch.dtype | None = None
+
+
+class ActivationStore:
+    """Stored activations of a split's training and validation images.
+
+    Args:
+        split: the images.
+        settings: how they are computed and kept.
+        cache: where they are kept.
+    """
+
+    def __init__(self, split: Split, settings: StoreSettings, cache: ArrayCache | None = None) -> None:
+        self.split = split
+        self.settings = settings
+        self.cache = cache or ArrayCache()
+        self._digests: dict[str, str] = {}
+
+    def size(self, model: Classifier, views: Views, cuts: Sequence[int]) -> int:
+        """Return what the arrays of ``cuts`` take, bytes."""
+        count = len(self.split.train) * len(views) + len(self.split.val)
+        return count * sum(int(np.prod(shape)) for shape in self._shapes(model, cuts).values()) * self._type.itemsize
+
+    def limit(self) -> int:
+        """Return what may be kept in all, bytes."""
+        if self.settings.max_bytes is not None:
+            return self.settings.max_bytes
+        place = self.cache.folder
+        while not place.exists():
+            place = place.parent
+        kept = sum(entry.size for entry in self.cache.entries())
+        return (shutil.disk_usage(place).free + kept) // 2
+
+    def arrays(
+        self, model: Classifier, views: Views, cuts: Sequence[int]
+    ) -> dict[int, tuple[list[np.ndarray], np.ndarray]]:
+        """Return, for each cut, the arrays of the training images' views and that of the validation images.
+
+        What is not kept yet is computed, and waits for another process that computes it.
+
+        Raises:
+            DataError: where an image cannot be read.
+            OSError: where the disk is full.
+        """
+        try:
+            return self._arrays(model.eval().to(self.settings.device), views, cuts)
+        except Overflow:
+            log.warning("store: values too large for %s: kept as float32", self.settings.dtype)
+            self.settings = replace(self.settings, dtype="float32")
+            return self.arrays(model, views, cuts)
+
+    def _arrays(
+        self, model: Classifier, views: Views, cuts: Sequence[int]
+    ) -> dict[int, tuple[list[np.ndarray], np.ndarray]]:
+        parts = {"train": range(len(views)), "val": range(1)}
+        prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
+        keys = {
+            (part, view, cut): self._key(part, views, view, cut, prefixes[cut])
+            for part, numbers in parts.items()
+            for view in numbers
+            for cut in cuts
+        }
+        with self.cache.lock(hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]):
+            found = {place: self.cache.open(key) for place, key in keys.items()}
+            missing = [place for place, array in found.items() if array is None]
+            if missing:
+                self.cache.make_room(self.limit() - self.size(model, views, cuts), set(keys.values()))
+                start = time.perf_counter()
+                for part in parts:
+                    wanted = {place: keys[place] for place in missing if place[0] == part}
+                    if wanted:
+                        self._compute(model, part, views, wanted)
+                log.info("store: computed in %.0f s", time.perf_counter() - start)
+                found.update({place: self.cache.open(keys[place]) for place in missing})
+            else:
+                log.info("store: found, computed before")
+        complete = {place: array for place, array in found.items() if array is not None}
+        assert len(complete) == len(keys), "an array that was just written is missing"
+        return {
+            cut: ([complete["train", view, cut] for view in parts["train"]], complete["val", 0, cut]) for cut in cuts
+        }
+
+    @property
+    def _type(self) -> np.dtype:
+        return np.dtype(self.settings.dtype)
+
+    def _compute(self, model: Classifier, part: str, views: Views, wanted: dict[tuple[str, int, int], str]) -> None:
+        """Compute the arrays ``wanted`` (part, view, cut: key) in one pass over the images of ``part``."""
+        samples = self.split.part(part)
+        numbers = sorted({view for _, view, _ in wanted})
+        cuts = sorted({cut for _, _, cut in wanted})
+        shapes = self._shapes(model, cuts)
+        with ExitStack() as stack:
+            arrays = {
+                (view, cut): stack.enter_context(
+                    self.cache.create(
+                        key, (len(samples), *shapes[cut]), self._type, self._about(model, part, view, cut)
+                    )
+                )
+                for (_, view, cut), key in wanted.items()
+            }
+            for start, batch in self._viewed(samples, views, numbers, title=f"store, {part}"):
+                images, count = batch.flatten(0, 1), len(batch)
+                for cut, x in self._through(model, images, cuts):
+                    rows = x.reshape(count, len(numbers), *x.shape[1:])
+                    for place, view in enumerate(numbers):
+                        if (view, cut) in arrays:
+                            arrays[view, cut][start : start + count] = rows[:, place]
+
+    def _viewed(
+        self, samples: Sequence[Sample], views: Views, numbers: Sequence[int], title: str
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the position of a batch's first image and its views, uint8 ``[N, V, size, size, 3]``."""
+        dataset = _ViewedImages(self.split.root, samples, views, numbers)
+        size = max(1, self.settings.batch_size // len(numbers))
+        loader = DataLoader(
+            dataset,
+            size,
+            num_workers=self.settings.workers,
+            collate_fn=_stack,
+            worker_init_fn=prepare_worker,
+            pin_memory=self.settings.device.type == "cuda",
+        )
+        bar = tqdm(total=len(samples), desc=title, unit="", leave=False, disable=None, delay=2)
+        start = 0
+        with bar, pillow_silenced():
+            for batch in loader:
+                yield start, batch
+                start += len(batch)
+                bar.update(len(batch))
+
+    @torch.no_grad()
+    def _through(self, model: Classifier, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield for each cut what the frozen layers make of ``images``, uint8 ``[N, size, size, 3]``."""
+        device, kind = self.settings.device, self.settings.autocast
+        with torch.autocast(device.type, kind, enabled=kind is not None):
+            for cut, x in model.at_cuts(images.permute(0, 3, 1, 2).to(device, non_blocking=True), cuts):
+                stored = x.to(getattr(torch, self.settings.dtype))
+                if not stored.isfinite().all():
+                    raise Overflow
+                rows = stored.permute(0, 2, 3, 1) if stored.ndim == 4 else stored
+                yield cut, rows.cpu().numpy()
+
+    def _shapes(self, model: Classifier, cuts: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        size = model.preprocessing.size
+        blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        return {cut: x.shape[1:] for cut, x in self._through(model.eval().to(self.settings.device), blank, cuts)}
+
+    def _key(self, part: str, views: Views, view: int, cut: int, prefix: str) -> str:
+        facts = {
+            "version": VERSION,
+            "prefix": prefix,
+            "cut": cut,
+            "images": self._images_digest(part),
+            **views.identity(view),
+            "dtype": self.settings.dtype,
+            "autocast": str(self.settings.autocast),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _images_digest(self, part: str) -> str:
+        """Return a digest of the content of all images of ``part``, in order."""
+        if part not in self._digests:
+            paths = [self.split.root / sample.path for sample in self.split.part(part)]
+            with ThreadPoolExecutor() as pool:
+                contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
+                self._digests[part] = hashlib.sha256(b"".join(contents)).hexdigest()
+        return self._digests[part]
+
+    def _about(self, model: Classifier, part: str, view: int, cut: int) -> str:
+        what = "features" if cut == STAGES else f"stage{cut}"
+        return (
+            f"{self.split.root.name} {part}, view {view}, {model.variant.name} {what} at {model.preprocessing.size} px"
+        )
+
+
+class _ViewedImages(Dataset[np.ndarray]):
+    """All of ``numbers`` of an image's views, ``[V, size, size, 3]``."""
+
+    def __init__(self, root: Path, samples: Sequence[Sample], views: Views, numbers: Sequence[int]) -> None:
+        self.root = root
+        self.samples = samples
+        self.views = views
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        image = read_image(self.root / self.samples[index].path)
+        return np.stack([self.views.view(image, index, number) for number in self.numbers])
+
+
+def _stack(items: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(items))
+
+
+def _prefix_digest(model: Classifier, cut: int) -> str:
+    """Return a digest of all that the prefix's numbers depend on, but for the image."""
+    description = model.describe()
+    shape = {key: description[key] for key in ("variant", "padding", "norm_eps")}
+    digest = hashlib.sha256(json.dumps(shape).encode())
+    for name, value in model.stages[:cut].state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

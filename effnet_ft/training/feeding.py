@@ -1,0 +1,115 @@
+"""Where a phase's batches come from: stored activations where its prefix is frozen and they fit, images otherwise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytorch_lightning as pl
+import torch
+
+from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.splits import Split
+from effnet_ft.data.stored import StoredDataModule
+from effnet_ft.data.views import Views
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.variants import STAGES
+from effnet_ft.recipe import Recipe
+from effnet_ft.training.activations import ActivationStore, StoreSettings
+from effnet_ft.training.phases import PhasePlan
+
+log = logging.getLogger(__name__)
+
+
+class Feeder:
+    """Gives each phase its batches.
+
+    Args:
+        recipe: resolved, for this machine too.
+        split: the images.
+        plans: all phases.
+    """
+
+    def __init__(self, recipe: Recipe, split: Split, plans: Sequence[PhasePlan]) -> None:
+        self.recipe = recipe
+        self.split = split
+        self.plans = plans
+        store = recipe.store
+        settings = StoreSettings(
+            views=store.views,
+            max_bytes=None if store.max_gb is None else int(store.max_gb * 1e9),
+            dtype=store.dtype,
+            workers=recipe.data.workers,
+            autocast={"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(recipe.trainer.precision),
+        )
+        self.store = ActivationStore(split, settings) if store.mode == "keep" else None
+
+    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> pl.LightningDataModule:
+        """Return the batches of ``plan``; a :class:`StoredDataModule` holds what the prefix made of the images.
+
+        Args:
+            plan: the phase.
+            model: as the phase begins with it.
+            device: where a prefix is computed.
+
+        Raises:
+            DataError: where an image cannot be read.
+        """
+        if self.store is not None:
+            self.store.settings = replace(self.store.settings, device=device)
+        return self._stored(plan, model) or ImageDataModule(
+            self.split,
+            model.preprocessing,
+            batch_size=plan.data.batch_size,
+            augment=plan.data.augment,
+            workers=plan.data.workers,
+            seed=(self.recipe.seed, plan.index),
+        )
+
+    def _stored(self, plan: PhasePlan, model: Classifier) -> StoredDataModule | None:
+        if self.store is None or plan.cut == 0:
+            return None
+        together = self._together(plan)
+        if sum(other.epochs for other in together) < 2:
+            return None  # nothing would be read twice
+        count = min(self.store.settings.views, max(other.epochs for other in together))
+        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,))
+        cuts = sorted({other.cut for other in together})
+        limit = self.store.limit()
+        while cuts and self.store.size(model, views, cuts) > limit:
+            cuts.remove(min(cuts))  # the earlier the cut, the larger the maps
+        if plan.cut not in cuts:
+            need = self.store.size(model, views, [plan.cut])
+            log.info(
+                "store: %s would take %.1f GB, more than the %.1f GB allowed (store.max_gb): images are read again "
+                "in every epoch",
+                *(_name(plan.cut), need / 1e9, limit / 1e9),
+            )
+            return None
+        images = f"{len(self.split.train)} x {len(views)} + {len(self.split.val)} views"
+        where = " and ".join(_name(cut) for cut in cuts)
+        size = self.store.size(model, views, cuts)
+        log.info("store: %s at %s, %.2f GB in %s", images, where, size / 1e9, self.store.cache.folder)
+        try:
+            arrays = self.store.arrays(model, views, cuts)
+        except OSError as error:
+            log.warning("store: cannot be written (%s): images are read again in every epoch", error)
+            return None
+        labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
+        train, val = arrays[plan.cut]
+        seed = (self.recipe.seed, plan.index)
+        return StoredDataModule(train, val, labels, views, batch_size=plan.data.batch_size, seed=seed)
+
+    def _together(self, plan: PhasePlan) -> list[PhasePlan]:
+        """Return ``plan`` and the later phases whose prefix holds still until they come, on the same views."""
+        together, lowest = [plan], plan.cut
+        for later in self.plans[plan.index + 1 :]:
+            if 0 < later.cut <= lowest and later.data.augment == plan.data.augment:
+                together.append(later)
+            lowest = min(lowest, later.cut)
+        return together
+
+
+def _name(cut: int) -> str:
+    return "the features" if cut == STAGES else f"stage{cut}"
