@@ -141,8 +141,9 @@ def build(
 def check(item: Field[Any], hint: Any, value: Any) -> tuple[Any, str]:
     """Return ``value`` in the field's type and an empty text, or the value and what was expected of it."""
     limits = item.metadata
-    if value is False and "off" in limits["words"]:  # YAML 1.1 reads a bare off as false
-        value = "off"
+    if isinstance(value, bool):  # YAML 1.1 reads a bare on or off as true or false
+        word = "on" if value else "off"
+        value = word if word in (*limits["words"], *limits["choices"]) else value
     if value is None or value == "???":
         return (item.default, "") if item.default is None else (value, f"expected {_expected(item, hint)}")
     if isinstance(value, str) and value in limits["words"]:

@@ -101,6 +101,12 @@ class TrainerSettings:
     precision: str = option(
         "auto", help="bf16-mixed, 16-mixed, 32-true; auto is bf16 on a GPU that has it, else float32"
     )
+    compile: str = option(
+        "auto", choices=("auto", "on", "off"), help="torch.compile; auto: where the run earns it back"
+    )
+    checkpointing: str = option(
+        "off", choices=("on", "off"), per_phase=True, help="compute activations again in the backward pass: less memory"
+    )
     patience: int = option(
         "off", words=("off",), minimum=1, per_phase=True, help="end a phase after so many epochs without a better one"
     )

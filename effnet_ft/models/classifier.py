@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.efficientnet import MBConv
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError, listing
@@ -57,6 +61,7 @@ class Classifier(nn.Module):
         self.preprocessing = preprocessing or preprocessing_of(variant, "none")
         self.cut = 0
         self.batchnorm = "train"
+        self.checkpointing = False
         self._spec = {"head": head, "padding": padding, "norm_eps": norm_eps}
         self.stages = build_stages(self.variant, drop_path=drop_path, padding=padding, norm_eps=norm_eps)
         self._complete(head, dropout)
@@ -99,9 +104,16 @@ class Classifier(nn.Module):
         """Map what :meth:`prefix` returned, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
         x = x.to(self.mean.dtype)
         for stage in islice(self.stages, self.cut, None):
-            x = stage(x)
+            x = self._recomputed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
         features = x if self.cut == STAGES else _pool(x)
         return self.head(features).float()
+
+    def _recomputed(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
+        blocks = [block for block in stage.children() if isinstance(block, MBConv)]
+        for block in blocks or [stage]:
+            x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))
+        return x
 
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
         """Train stages ``cut`` to 8 and the head; freeze the stages before, parameters and statistics alike.
@@ -205,6 +217,24 @@ class Classifier(nn.Module):
         if self.batchnorm == "frozen":
             for norm in self._norms():
                 norm.eval()
+
+
+def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the first computation and of the second, which must not move the statistics again."""
+    return nullcontext(), _statistics_held(block)
+
+
+@contextmanager
+def _statistics_held(block: nn.Module) -> Iterator[None]:
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 class _Undrawn(TorchFunctionMode):

@@ -181,6 +181,7 @@ def _fit_phases(
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
+        model.checkpointing = plan.trainer.checkpointing == "on"
         keeper = keep_best(run, best)
         callbacks = [
             *(stopwatch, table, SaveBeginning(run.last), keeper, keep_last(run)),
