@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
+import resource
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +29,23 @@ def machine() -> str:
     device = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return f"{device}{cores} cores of {processor}, Python {platform.python_version()}, {packages}"
+
+
+def in_process(*arguments: object) -> dict[str, float]:
+    """Run this benchmark again in a process of its own, with ``arguments``; its last line is JSON.
+
+    A side then has the process as its users have it: settings of the other's do not reach it.
+    """
+    command = [sys.executable, sys.argv[0], *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_mib() -> float:
+    """Return the highest resident set of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Table:

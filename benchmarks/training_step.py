@@ -1,44 +1,37 @@
 """Images a second and memory of full training steps: this project's step beside timm's, same arithmetic, random images.
 
     python benchmarks/training_step.py                      # B0 on the CPU, float32
-    python benchmarks/training_step.py --gpu                # B0 and B4 on a GPU, bfloat16
+    python benchmarks/training_step.py --gpu --compile      # B0 and B4 on a GPU, bfloat16, and both sides compiled
 
 timm as its users run it: its model, AdamW, a plain loop; on a GPU with autocast and channels-last, as its train
-script's ``--amp --channels-last``. Ours: the LightningModule's own step under Lightning's Trainer. Both sides in one
-process, in turn; medians of rounds.
+script's ``--amp --channels-last``. Ours: the LightningModule's own step under Lightning's Trainer, with the command
+line's settings of the process. Each side in a process of its own, in turn; medians of rounds. A short fit is taken
+from a long one: its start is no step.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from statistics import median
 
-import timm
 import torch
 import torch.nn.functional as F
-from common import Table, machine
+from common import Table, in_process, machine, peak_mib
 from torch import Tensor
-
-from effnet_ft.models.creation import create_model
-from effnet_ft.process import tune_process
-from effnet_ft.training.console import quiet_lightning
-from effnet_ft.training.module import FineTuner
 
 CLASSES = 100
 
-
-def batches(count: int, batch: int, size: int, device: str) -> list[tuple[Tensor, Tensor]]:
-    images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2).to(device)
-    return [(images, torch.randint(0, CLASSES, (batch,), device=device))] * count
+Steps = Callable[[list[tuple[Tensor, Tensor]]], None]
 
 
-def of_timm(
-    variant: str, device: str, compiled: bool, channels_last: bool
-) -> Callable[[list[tuple[Tensor, Tensor]]], None]:
+def of_timm(variant: str, device: str, compiled: bool) -> Steps:
+    import timm
+
     model = timm.create_model(f"tf_efficientnet_{variant}", num_classes=CLASSES, drop_path_rate=0.2).to(device).train()
+    channels_last = device == "cuda"
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-4)
@@ -48,8 +41,7 @@ def of_timm(
     def steps(data: list[tuple[Tensor, Tensor]]) -> None:
         for images, labels in data:
             x = images.float().sub_(mean).div_(mean)  # as timm's prefetching loader does
-            if channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                 loss = F.cross_entropy(run(x), labels, label_smoothing=0.1)
             optimiser.zero_grad()
@@ -59,20 +51,25 @@ def of_timm(
     return steps
 
 
-def of_ours(variant: str, device: str, compiled: bool) -> Callable[[list[tuple[Tensor, Tensor]]], None]:
+def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     import pytorch_lightning as pl
 
+    from effnet_ft.models.creation import create_model
+    from effnet_ft.process import tune_process
+    from effnet_ft.training.console import quiet_lightning
+    from effnet_ft.training.module import FineTuner
+
+    tune_process()
     model = create_model(variant, "none", num_classes=CLASSES)
     model.freeze(0)
     module = FineTuner(model, lr=1e-4, label_smoothing=0.1, compiled=compiled)
-    precision = "bf16-mixed" if device == "cuda" else "32-true"
 
     def steps(data: list[tuple[Tensor, Tensor]]) -> None:
         with quiet_lightning():
             trainer = pl.Trainer(
                 accelerator="gpu" if device == "cuda" else "cpu",
                 devices=1,
-                precision=precision,
+                precision="bf16-mixed" if device == "cuda" else "32-true",
                 max_epochs=1,
                 logger=False,
                 enable_checkpointing=False,
@@ -84,42 +81,22 @@ def of_ours(variant: str, device: str, compiled: bool) -> Callable[[list[tuple[T
     return steps
 
 
-def timed(
-    steps: Callable[[list[tuple[Tensor, Tensor]]], None], data: list[tuple[Tensor, Tensor]], device: str
-) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    steps(data)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def measure(steps: Steps, count: int, batch: int, size: int, device: str) -> dict[str, float]:
+    """Return images a second and the highest memory, of the GPU where there is one."""
+    images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2).to(device)
+    labels = torch.randint(0, CLASSES, (batch,), device=device)
 
+    def seconds(number: int) -> float:
+        start = time.perf_counter()
+        steps([(images, labels)] * number)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
-def measure(
-    sides: dict[str, Callable[[list[tuple[Tensor, Tensor]]], None]],
-    count: int,
-    batch: int,
-    size: int,
-    device: str,
-    rounds: int,
-) -> Iterator[tuple[str, float, float]]:
-    """Yield name, images a second and peak GPU memory, a short fit taken from a long one: its start is no step."""
-    long, short = batches(2 * count, batch, size, device), batches(count, batch, size, device)
-    for steps in sides.values():
-        steps(short)
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
-    memory = dict.fromkeys(sides, 0.0)
-    for _ in range(rounds):
-        for name, steps in sides.items():
-            if device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            seconds = timed(steps, long, device) - timed(steps, short, device)
-            speeds[name].append(count * batch / seconds)
-            if device == "cuda":
-                memory[name] = torch.cuda.max_memory_allocated() / 2**30
-    for name in sides:
-        yield name, median(speeds[name]), memory[name]
+    seconds(3)
+    passed = seconds(2 * count) - seconds(count)
+    memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_mib()
+    return {"speed": count * batch / passed, "memory": memory}
 
 
 def main() -> None:
@@ -127,29 +104,30 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--compile", action="store_true", help="both sides compiled as well")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    tune_process()
     device = "cuda" if options.gpu else "cpu"
-    cases = [("b0", 256, 224, 40), ("b4", 96, 380, 20)] if options.gpu else [("b0", 16, 224, 6)]
+    if options.side:
+        name, variant, batch, size, count, compiled = options.side
+        steps = {"timm": of_timm, "effnet_ft": of_ours}[name](variant, device, compiled == "1")
+        print(json.dumps(measure(steps, int(count), int(batch), int(size), device)))
+        return
+    cases = [("b0", 256, 224, 40), ("b4", 96, 380, 20)] if options.gpu else [("b0", 16, 224, 12)]
     title = "Full training steps on a GPU, bfloat16" if options.gpu else "Full training steps on the CPU, float32"
-    table = Table(title, machine(), ["variant, batch, px", "", "images/s", "ratio", "peak GiB"])
+    table = Table(title, machine(), ["variant, batch, px", "", "images/s", "ratio", "peak MiB"])
     for variant, batch, size, count in cases:
-        sides = {"timm": of_timm(variant, device, False, options.gpu), "effnet_ft": of_ours(variant, device, False)}
-        if options.compile:
-            sides["timm, compiled"] = of_timm(variant, device, True, options.gpu)
-            sides["effnet_ft, compiled"] = of_ours(variant, device, True)
         base = 0.0
-        for name, speed, memory in measure(sides, count, batch, size, device, options.rounds):
-            base = base or speed
-            table.row(
-                f"{variant}, {batch}, {size}",
-                name,
-                f"{speed:.1f}",
-                f"{speed / base:.2f}",
-                f"{memory:.1f}" if memory else "",
-            )
-        sides.clear()
-        gc.collect()
+        for compiled in (0, 1) if options.compile else (0,):
+            found: dict[str, list[dict[str, float]]] = {"timm": [], "effnet_ft": []}
+            for _ in range(options.rounds):
+                for name, rounds in found.items():
+                    extra = ["--gpu"] if options.gpu else []
+                    rounds.append(in_process(*extra, "--side", name, variant, batch, size, count, compiled))
+            for name, rounds in found.items():
+                speed, memory = (median(one[key] for one in rounds) for key in ("speed", "memory"))
+                base = base or speed
+                what = f"{name}, compiled" if compiled else name
+                table.row(f"{variant}, {batch}, {size}", what, f"{speed:.1f}", f"{speed / base:.2f}", f"{memory:.0f}")
     table.finish(f"training_step_{device}")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ _CHUNK_BYTES = 1 << 24
 def cache_folder() -> Path:
     """Return the folder of computed arrays; it need not exist yet."""
     own = os.environ.get(FOLDER_VARIABLE)
-    everyones = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    everyones = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(own or f"{everyones}/effnet_ft").expanduser()
 
 
@@ -63,10 +65,9 @@ class ArrayCache:
                 raise ValueError("its checksum is wrong")
             opened = np.load(array, mmap_mode="r")
             os.utime(array)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError):
-            self._remove(key)
+        except (OSError, ValueError, KeyError, TypeError):
+            if array.exists():  # a note alone is another process's, whose array is about to come
+                self._remove(key)
             return None
         return opened
 
@@ -79,7 +80,7 @@ class ArrayCache:
         """
         array, note = self._files(key)
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = array.with_name(f"{array.name}.part")
+        part = array.with_name(f"{key}.{uuid.uuid4().hex}.npy.part")  # another process may fill the same key
         try:
             size = int(np.prod(shape)) * np.dtype(dtype).itemsize
             filling = np.lib.format.open_memmap(part, "w+", dtype, shape)
@@ -104,7 +105,7 @@ class ArrayCache:
         for path in self.folder.glob("*.npy"):
             try:
                 about, stat = json.loads(path.with_suffix(".json").read_text())["about"], path.stat()
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TypeError):
                 continue
             found.append(Entry(path.stem, about, stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda entry: entry.used)
@@ -117,6 +118,13 @@ class ArrayCache:
             if total > limit and entry.key not in spare:
                 self._remove(entry.key)
                 total -= entry.size
+
+    def half_the_disk(self) -> int:
+        """Return half of what the disk has free and these arrays take, bytes."""
+        place = self.folder
+        while not place.exists():
+            place = place.parent
+        return (shutil.disk_usage(place).free + sum(entry.size for entry in self.entries())) // 2
 
     def clear(self) -> None:
         """Remove every array, and what interrupted processes left."""

@@ -173,6 +173,25 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def cache(options: argparse.Namespace) -> int:
+    """List the computed arrays that are kept between runs, or remove them."""
+    from effnet_ft.cache import ArrayCache, age
+
+    store = ArrayCache()
+    entries = store.entries()
+    total = sum(entry.size for entry in entries)
+    if options.action == "clear" and not options.yes:
+        raise UserError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {store.folder}: say --yes")
+    if options.action == "clear":
+        store.clear()
+        print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")
+        return 0
+    for entry in entries:
+        print(f"{entry.size / 1e6:>9.1f} MB  {age(entry.used):<14} {entry.about}")
+    print(f"{total / 1e6:>9.1f} MB  in {store.folder}")
+    return 0
+
+
 def models(options: argparse.Namespace) -> int:
     """List the variants and their weights, or get weights ahead of time."""
     from effnet_ft.models.tables import models_page, variants_text, weights_text
@@ -208,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(command: Callable[[argparse.Namespace], int], **arguments: dict[str, Any]) -> None:
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         for name, settings in arguments.items():
-            positional = "metavar" in settings and name != "download"
+            positional = name == "action" or ("metavar" in settings and name != "download")
             flag = name if positional else f"--{name.replace('_', '-')}"
             sub.add_argument(flag, **settings)
         sub.set_defaults(command=command)
@@ -249,6 +268,11 @@ def _parser() -> argparse.ArgumentParser:
         run={"metavar": "RUN", "help": "a run folder or a checkpoint"},
         format={"choices": tuple(FORMATS), "required": True, "help": "whose names the file's tensors bear"},
         out={"required": True, "help": "the file to write"},
+    )
+    add(
+        cache,
+        action={"nargs": "?", "choices": ("list", "clear"), "default": "list", "help": "list them, or remove them"},
+        yes={"action": "store_true", "help": "with clear: really"},
     )
     add(
         models,

@@ -58,6 +58,7 @@ class DataSettings:
     workers: int = option("auto", words=("auto",), minimum=0, help="processes that read images, a device")
     val_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no val/")
     test_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no test/")
+    decoded: str = option("auto", choices=("auto", "off"), help="keep decoded images between epochs where they fit")
     bad_images: str = option("error", choices=("error", "skip"), help="files that cannot be read: refuse, or leave out")
 
 
@@ -128,7 +129,7 @@ class Phase:
 
     train: str = option(None, choices=("head", *(f"stage{k}" for k in range(STAGES)), "all"), help="what is trained")
     epochs: int = option(None, minimum=1, help="passes over the training images")
-    lr: float = option(None, above=0, help="highest learning rate of the phase")
+    lr: float = option(None, words=("auto",), above=0, help="highest learning rate of the phase; auto: searched")
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
@@ -178,8 +179,10 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
     path = find_recipe(name)
     faults: list[str] = []
     raw = checking.read_yaml(path)
+    _spell_out_store(raw)
     for text in overrides:
         checking.apply_override(raw, text, Recipe, faults)
+        _spell_out_store(raw)
     recipe = _build(raw, faults)
     for key in require:
         if not checking.lookup(recipe, key):
@@ -266,10 +269,14 @@ def per_phase_keys() -> dict[str, str]:
     }
 
 
-def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
-    """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
+def _spell_out_store(raw: dict[str, Any]) -> None:
+    """Let ``store: off`` stand for ``store: {mode: off}``."""
     if raw.get("store") in (False, "off", "keep"):
         raw["store"] = {"mode": raw["store"] or "off"}
+
+
+def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
+    """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
     listed = raw.pop("phases", None)
     recipe = checking.build(Recipe, raw, "", faults, skip=("phases",))
     if listed is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from tiny import TINY
 
+from effnet_ft.cache import FOLDER_VARIABLE
 from effnet_ft.cli import main
 from effnet_ft.data.drawn import draw_flowers
 
@@ -21,6 +22,14 @@ REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 # Tests run side by side, one a core: threads of their own would only wait for each other.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep computed arrays, those of subprocesses too, out of the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

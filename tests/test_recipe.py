@@ -68,6 +68,34 @@ def test_numbers_as_people_write_them(write: Any) -> None:
     assert load_recipe(write(""), ["data.root=2024"]).data.root == "2024"
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "mode", "views"),
+    [
+        ("", [], "keep", 4),
+        ("", ["store=off"], "off", 4),
+        ("", ["store=keep"], "keep", 4),
+        ("store: off", [], "off", 4),
+        ("store: keep", [], "keep", 4),
+        ("store: {mode: off, views: 2}", [], "off", 2),
+        ("store: {views: 7}", ["store.mode=off"], "off", 7),
+        ("store: {mode: off}", ["store.mode=keep", "store.views=1"], "keep", 1),
+        ("store: off", ["store=keep"], "keep", 4),
+        ("store: off", ["store.mode=keep"], "keep", 4),
+        ("store: off", ["store.views=2"], "off", 2),
+    ],
+)
+def test_the_store_is_a_word_or_a_section(write: Any, text: str, overrides: list[str], mode: str, views: int) -> None:
+    store = load_recipe(write(text), overrides).store
+    assert (store.mode, store.views) == (mode, views)
+
+
+@pytest.mark.parametrize("given", [["store=off"], ["store.views=2", "store.max_gb=0.5", "store.dtype=float32"]])
+def test_a_saved_store_loads_to_the_same(given: list[str], tmp_path: Path) -> None:
+    first = load_recipe("folder", ["data.root=x", *given])
+    first.save(tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml").store == first.store != Recipe().store
+
+
 def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(recipes.RUN_DIR_VARIABLE, raising=False)
@@ -80,7 +108,7 @@ def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_phase_may_override_every_key_marked_for_it(key: str) -> None:
     section = recipes.per_phase_keys()[key]
     default = getattr(getattr(Recipe(), section), key)
-    value = default if default not in ("auto", "off") else 0.5 if key != "patience" else 3
+    value = {"patience": 3, "checkpointing": "on"}.get(key, default if default not in ("auto", "off") else 0.5)
     recipe = load_recipe("folder", ["data.root=x", f"phases.0.{key}={value}"])
     assert recipe.phases[0].overrides == {key: value}
 
@@ -110,6 +138,15 @@ FAULTS = {
     "data.crop=center": ["data.crop is 'center'", "auto, timm, openmmlab"],
     "data.source=imagenet": ["data.source is 'imagenet'", "for evaluating", "take 'folder'"],
     "model.family=advprob": ["model.family is 'advprob'", "did you mean 'advprop'"],
+    "store.views=0": ["store.views is 0", "at least 1"],
+    "store.views=two": ["store.views", "'two'", "whole number"],
+    "store.mode=maybe": ["store.mode is 'maybe'", "keep, off"],
+    "store=maybe": ["store is 'maybe'", "mapping"],
+    "store.max_gb=0": ["store.max_gb is 0", "above 0"],
+    "store.dtype=float8": ["store.dtype is 'float8'", "float16, float32"],
+    "store.view=2": ["unknown key 'store.view'", "did you mean 'views'"],
+    "phases.0.views=2": ["phases[0].views", "unknown key"],
+    "trainer.checkpointing=maybe": ["trainer.checkpointing is 'maybe'", "on, off"],
     "phases=[]": ["phases is not set"],
     "phases=[{train: head}]": ["phases[0].epochs is not set", "phases[0].lr is not set"],
     "phases=[{train: '???', epochs: 1, lr: 1}]": ["phases[0].train is not set"],

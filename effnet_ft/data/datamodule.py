@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from effnet_ft.data.decoded import DecodedImages
 from effnet_ft.data.images import ignore_pillow_warnings, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
@@ -34,6 +35,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         labels: class indices, ``[N]``.
         transform: maps image and seed to a view.
         seed: numbers that the augmentation starts from.
+        decoded: the images where they are kept decoded; None reads the files.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         labels: np.ndarray,
         transform: Transform,
         seed: Sequence[int] = (0,),
+        decoded: DecodedImages | None = None,
     ) -> None:
         self.root = root
         self.samples = samples
         self.labels = labels
         self.transform = transform
         self.seed = tuple(seed)
+        self.decoded = decoded
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -56,7 +60,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     def __getitem__(self, item: int) -> tuple[np.ndarray, int]:
         epoch, index = divmod(item, len(self.samples))
         draw = int(np.random.SeedSequence([*self.seed, epoch, index]).generate_state(1)[0])
-        image = read_image(self.root / self.samples[index].path)
+        image = self.decoded[index] if self.decoded else read_image(self.root / self.samples[index].path)
         return self.transform(image, draw), int(self.labels[index])
 
 
@@ -128,6 +132,7 @@ class ImageDataModule(pl.LightningDataModule):
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
         workers: processes that read images; 0 reads in the training process.
         seed: numbers that order and augmentation start from.
+        decoded: the training images, and the validation images as evaluated, where they are kept decoded.
     """
 
     def __init__(
@@ -139,8 +144,10 @@ class ImageDataModule(pl.LightningDataModule):
         augment: str = "basic",
         workers: int = 0,
         seed: Sequence[int] = (0,),
+        decoded: tuple[DecodedImages | None, DecodedImages | None] = (None, None),
     ) -> None:
         super().__init__()
+        self.decoded = decoded
         self.split = split
         self.preprocessing = preprocessing
         self.batch_size = batch_size
@@ -152,21 +159,29 @@ class ImageDataModule(pl.LightningDataModule):
         """Return the augmented, shuffled training batches."""
         samples = self.split.train
         transform = AUGMENTATIONS[self.augment](self.preprocessing)
-        dataset = ImageDataset(self.split.root, samples, self.split.labels(samples), transform, (*self.seed, 1))
+        labels, seed = self.split.labels(samples), (*self.seed, 1)
+        dataset = ImageDataset(self.split.root, samples, labels, transform, seed, self.decoded[0])
         batches = WholeBatches(EpochSampler(len(dataset), (*self.seed, 2)), self.batch_size)
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, in order, as the network is evaluated."""
-        return evaluation_loader(self.split, self.split.val, self.preprocessing, self.batch_size, self.workers)
+        return evaluation_loader(
+            self.split, self.split.val, self.preprocessing, self.batch_size, self.workers, self.decoded[1]
+        )
 
 
 def evaluation_loader(
-    split: Split, samples: Sequence[Sample], preprocessing: Preprocessing, batch_size: int, workers: int
+    split: Split,
+    samples: Sequence[Sample],
+    preprocessing: Preprocessing,
+    batch_size: int,
+    workers: int,
+    decoded: DecodedImages | None = None,
 ) -> DataLoader[Batch]:
-    """Return ``samples`` of ``split`` in order, resized and cropped, not augmented."""
-    transform = AUGMENTATIONS["none"](preprocessing)
-    dataset = ImageDataset(split.root, samples, split.labels(samples), transform)
+    """Return ``samples`` of ``split`` in order, resized and cropped, not augmented; ``decoded`` are so already."""
+    transform = _as_they_are if decoded else AUGMENTATIONS["none"](preprocessing)
+    dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
     return image_loader(dataset, workers, batch_size=batch_size)
 
 
@@ -181,6 +196,10 @@ def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[
         worker_init_fn=prepare_worker,
         **how,
     )
+
+
+def _as_they_are(image: np.ndarray, seed: int) -> np.ndarray:
+    return image
 
 
 def _collate(items: list[tuple[np.ndarray, int]]) -> Batch:

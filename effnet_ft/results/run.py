@@ -27,6 +27,7 @@ class Run:
         self.metrics = self.folder / "metrics.json"
         self.table = self.folder / "metrics.csv"
         self.predictions = self.folder / "predictions.csv"
+        self.rates = self.folder / "learning_rates.json"
         self.report = self.folder / "report.html"
         self.log = self.folder / "log.txt"
         self.checkpoints = self.folder / "checkpoints"

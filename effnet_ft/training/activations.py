@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +50,7 @@ class StoreSettings:
 
     Attributes:
         views: how many views of each training image.
-        max_bytes: that all kept arrays may take; None takes half of the disk's free space.
+        max_bytes: that all kept arrays may take; None sets no limit.
         dtype: ``float16`` or ``float32``.
         batch_size: views computed at once.
         workers: processes that read images.
@@ -88,16 +87,6 @@ class ActivationStore:
         count = len(self.split.train) * len(views) + len(self.split.val)
         return count * sum(int(np.prod(shape)) for shape in self._shapes(model, cuts).values()) * self._type.itemsize
 
-    def limit(self) -> int:
-        """Return what may be kept in all, bytes."""
-        if self.settings.max_bytes is not None:
-            return self.settings.max_bytes
-        place = self.cache.folder
-        while not place.exists():
-            place = place.parent
-        kept = sum(entry.size for entry in self.cache.entries())
-        return (shutil.disk_usage(place).free + kept) // 2
-
     def arrays(
         self, model: Classifier, views: Views, cuts: Sequence[int]
     ) -> dict[int, tuple[list[np.ndarray], np.ndarray]]:
@@ -108,17 +97,9 @@ class ActivationStore:
         Raises:
             DataError: where an image cannot be read.
             OSError: where the disk is full.
+            Overflow: where a value is too large for the type.
         """
-        try:
-            return self._arrays(model.eval().to(self.settings.device), views, cuts)
-        except Overflow:
-            log.warning("store: values too large for %s: kept as float32", self.settings.dtype)
-            self.settings = replace(self.settings, dtype="float32")
-            return self.arrays(model, views, cuts)
-
-    def _arrays(
-        self, model: Classifier, views: Views, cuts: Sequence[int]
-    ) -> dict[int, tuple[list[np.ndarray], np.ndarray]]:
+        model = model.eval().to(self.settings.device)
         parts = {"train": range(len(views)), "val": range(1)}
         prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
         keys = {
@@ -131,7 +112,8 @@ class ActivationStore:
             found = {place: self.cache.open(key) for place, key in keys.items()}
             missing = [place for place, array in found.items() if array is None]
             if missing:
-                self.cache.make_room(self.limit() - self.size(model, views, cuts), set(keys.values()))
+                if self.settings.max_bytes is not None:
+                    self.cache.make_room(self.settings.max_bytes - self._bytes(model, missing), set(keys.values()))
                 start = time.perf_counter()
                 for part in parts:
                     wanted = {place: keys[place] for place in missing if place[0] == part}
@@ -146,6 +128,11 @@ class ActivationStore:
         return {
             cut: ([complete["train", view, cut] for view in parts["train"]], complete["val", 0, cut]) for cut in cuts
         }
+
+    def _bytes(self, model: Classifier, places: Sequence[tuple[str, int, int]]) -> int:
+        shapes = self._shapes(model, sorted({cut for _, _, cut in places}))
+        values = sum(len(self.split.part(part)) * int(np.prod(shapes[cut])) for part, _, cut in places)
+        return values * self._type.itemsize
 
     @property
     def _type(self) -> np.dtype:
@@ -201,7 +188,7 @@ class ActivationStore:
         """Yield for each cut what the frozen layers make of ``images``, uint8 ``[N, size, size, 3]``."""
         device, kind = self.settings.device, self.settings.autocast
         with torch.autocast(device.type, kind, enabled=kind is not None):
-            for cut, x in model.at_cuts(images.permute(0, 3, 1, 2).to(device, non_blocking=True), cuts):
+            for cut, x in model.at_cuts(self._on_device(images), cuts):
                 stored = x.to(getattr(torch, self.settings.dtype))
                 if not stored.isfinite().all():
                     raise Overflow
@@ -211,7 +198,13 @@ class ActivationStore:
     def _shapes(self, model: Classifier, cuts: Sequence[int]) -> dict[int, tuple[int, ...]]:
         size = model.preprocessing.size
         blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        return {cut: x.shape[1:] for cut, x in self._through(model.eval().to(self.settings.device), blank, cuts)}
+        model = model.eval().to(self.settings.device)
+        with torch.no_grad():
+            shapes = {cut: x.shape[1:] for cut, x in model.at_cuts(self._on_device(blank), cuts)}
+        return {cut: (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape) for cut, shape in shapes.items()}
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2).to(self.settings.device, non_blocking=True)
 
     def _key(self, part: str, views: Views, view: int, cut: int, prefix: str) -> str:
         facts = {

@@ -9,14 +9,16 @@ from dataclasses import replace
 import pytorch_lightning as pl
 import torch
 
+from effnet_ft.cache import ArrayCache
 from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.decoded import DecodedImages, decoded_for_evaluation, decoded_for_training
 from effnet_ft.data.splits import Split
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.data.views import Views
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import Recipe
-from effnet_ft.training.activations import ActivationStore, StoreSettings
+from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
 from effnet_ft.training.phases import PhasePlan
 
 log = logging.getLogger(__name__)
@@ -35,15 +37,17 @@ class Feeder:
         self.recipe = recipe
         self.split = split
         self.plans = plans
+        self.cache = ArrayCache()
+        self._kept: set[int] = set()
         store = recipe.store
         settings = StoreSettings(
             views=store.views,
-            max_bytes=None if store.max_gb is None else int(store.max_gb * 1e9),
+            max_bytes=self._limit(),
             dtype=store.dtype,
             workers=recipe.data.workers,
             autocast={"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(recipe.trainer.precision),
         )
-        self.store = ActivationStore(split, settings) if store.mode == "keep" else None
+        self.store = ActivationStore(split, settings, self.cache) if store.mode == "keep" else None
 
     def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> pl.LightningDataModule:
         """Return the batches of ``plan``; a :class:`StoredDataModule` holds what the prefix made of the images.
@@ -65,18 +69,41 @@ class Feeder:
             augment=plan.data.augment,
             workers=plan.data.workers,
             seed=(self.recipe.seed, plan.index),
+            decoded=self._decoded(plan, model),
         )
+
+    def _decoded(self, plan: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
+        """Return the training and the validation images decoded, where they fit and are read more than once."""
+        if self.recipe.data.decoded == "off" or plan.epochs < 2:
+            return None, None
+        size, root, cache = model.preprocessing.size, self.split.root, self.cache
+        try:
+            train = decoded_for_training(root, self.split.train, size, cache, self._limit())
+            val = decoded_for_evaluation(root, self.split.val, model.preprocessing, cache, self._limit())
+        except OSError as error:
+            log.warning("decoded images cannot be written (%s): files are decoded again in every epoch", error)
+            return None, None
+        if train is None:
+            log.info("decoded images would take more than %.1f GB (store.max_gb): files are read", self._limit() / 1e9)
+        else:
+            log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, cache.folder)
+        return train, val
+
+    def _limit(self) -> int:
+        """Return what may be kept in all, bytes: half of the disk's free space where nothing is set."""
+        given = self.recipe.store.max_gb
+        return self.cache.half_the_disk() if given is None else int(given * 1e9)
 
     def _stored(self, plan: PhasePlan, model: Classifier) -> StoredDataModule | None:
         if self.store is None or plan.cut == 0:
             return None
         together = self._together(plan)
-        if sum(other.epochs for other in together) < 2:
+        if sum(other.epochs for other in together) < 2 and plan.cut not in self._kept:
             return None  # nothing would be read twice
         count = min(self.store.settings.views, max(other.epochs for other in together))
         views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,))
         cuts = sorted({other.cut for other in together})
-        limit = self.store.limit()
+        limit = self._limit()
         while cuts and self.store.size(model, views, cuts) > limit:
             cuts.remove(min(cuts))  # the earlier the cut, the larger the maps
         if plan.cut not in cuts:
@@ -96,6 +123,14 @@ class Feeder:
         except OSError as error:
             log.warning("store: cannot be written (%s): images are read again in every epoch", error)
             return None
+        except Overflow:
+            if self.store.settings.dtype == "float32":
+                log.warning("store: values are infinite or no numbers: images are read again in every epoch")
+                return None
+            log.warning("store: values too large for %s: kept as float32", self.store.settings.dtype)
+            self.store.settings = replace(self.store.settings, dtype="float32")
+            return self._stored(plan, model)
+        self._kept.update(cuts)
         labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
         train, val = arrays[plan.cut]
         seed = (self.recipe.seed, plan.index)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
@@ -36,7 +39,15 @@ from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
-from effnet_ft.training.trainer import build_trainer, keep_best, keep_last, optional_callbacks, resolve_devices
+from effnet_ft.training.search import choose
+from effnet_ft.training.trainer import (
+    build_trainer,
+    keep_best,
+    keep_last,
+    optional_callbacks,
+    resolve_devices,
+    worth_compiling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -189,10 +200,31 @@ def _fit_phases(
         ]
         trainer = build_trainer(plan, run, callbacks, loggers)
         data = feeder.data(plan, model, trainer.strategy.root_device)
-        module = _build_module(plan, model, (recipe.seed, plan.index), isinstance(data, StoredDataModule))
+        if plan.lr == "auto":
+            plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, resume and plan.index == first)
+        stored = isinstance(data, StoredDataModule)
+        compiled = worth_compiling(plan, len(split.train), model.variant.gmacs, stored)
+        module = _build_module(plan, model, (recipe.seed, plan.index), stored, compiled)
         _announce(plan, len(plans), model, trainer)
+        if compiled:
+            log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, len(plans))
         _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
         best = keeper.state_dict()
+
+
+def _with_rate(
+    plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, run: Run, resume: bool
+) -> PhasePlan:
+    """Return ``plan`` with its learning rate chosen, or, resumed, with the one that was chosen."""
+    known: dict[str, Any] = json.loads(run.rates.read_text()) if run.rates.is_file() else {}
+    number = str(plan.index + 1)
+    if resume and number in known:
+        decay = known[number]["weight_decay"]
+        return replace(plan, lr=known[number]["lr"], optim=replace(plan.optim, weight_decay=decay))
+    chosen = choose(plan, model, data, device, run.folder)
+    if is_main_process():
+        write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)
+    return chosen
 
 
 def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, checkpoint: str | None) -> None:
@@ -207,12 +239,12 @@ def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, c
         raise
 
 
-def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], stored: bool) -> FineTuner:
+def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], stored: bool, compiled: bool) -> FineTuner:
     optim = plan.optim
     return FineTuner(
         model,
         phase=plan.index,
-        lr=plan.lr,
+        lr=float(plan.lr),
         optimiser=optim.name,
         momentum=optim.momentum,
         weight_decay=optim.weight_decay,
@@ -223,6 +255,7 @@ def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], sto
         label_smoothing=optim.label_smoothing,
         seed=seed,
         stored=stored,
+        compiled=compiled,
     )
 
 

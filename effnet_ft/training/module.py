@@ -36,7 +36,7 @@ class FineTuner(pl.LightningModule):
         label_smoothing: mass given to the other classes.
         seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
         stored: batches hold what the prefix made of the images, not the images.
-        compiled: compile the network before the first step.
+        compiled: compile the network for training steps of full batches; the rest would be compiled for a few steps.
     """
 
     def __init__(
@@ -71,8 +71,9 @@ class FineTuner(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.seed = tuple(seed)
         self.stored = stored
-        network = model.suffix if stored else model.forward
-        self._network = torch.compile(network) if compiled else network
+        self._network = model.suffix if stored else model.forward
+        self._compiled = torch.compile(self._network, dynamic=False) if compiled else self._network
+        self._full_batch = 0
         classes = len(model.classes)
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
@@ -94,7 +95,8 @@ class FineTuner(pl.LightningModule):
         numbers = np.random.SeedSequence([*self.seed, self.current_epoch, batch_idx, self.global_rank])
         torch.manual_seed(int(numbers.generate_state(1)[0]))
         images, labels = batch
-        logits = self(images)
+        self._full_batch = max(self._full_batch, len(labels))
+        logits = (self._compiled if len(labels) == self._full_batch else self._network)(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach(), len(labels))
         self.train_accuracy.update(logits.detach(), labels)

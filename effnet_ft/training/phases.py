@@ -26,14 +26,14 @@ class PhasePlan:
         train: what is trained, in the recipe's words.
         cut: the first trained stage; 9 where the head alone is trained.
         epochs: passes over the training images.
-        lr: highest learning rate.
+        lr: highest learning rate; ``auto`` until it is chosen.
     """
 
     index: int
     train: str
     cut: int
     epochs: int
-    lr: float
+    lr: float | str
     model: ModelSettings
     data: DataSettings
     store: StoreSettings

@@ -1,0 +1,132 @@
+"""Kept decoded images: the pixels are the files', whichever way they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data import decoded
+from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.decoded import decoded_for_evaluation, decoded_for_training
+from effnet_ft.data.images import read_image
+from effnet_ft.data.sources import Sample
+from effnet_ft.data.splits import Split
+from effnet_ft.errors import DataError
+from effnet_ft.preprocessing import Preprocessing
+
+PLENTY = 10**9
+SIZES = {"small.png": (40, 30), "wide.png": (400, 100), "tall.jpg": (90, 300), "square.png": (200, 200)}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> tuple[Path, list[Sample]]:
+    random = np.random.default_rng(0)
+    for name, (width, height) in SIZES.items():
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / name)
+    return tmp_path, [Sample(name, "a") for name in SIZES]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path / "cache")
+
+
+def test_small_images_are_kept_as_they_are_and_large_ones_shrunk(
+    photographs: tuple[Path, list[Sample]], cache: ArrayCache
+) -> None:
+    root, samples = photographs
+    kept = decoded_for_training(root, samples, 64, cache, PLENTY)
+    assert kept is not None and len(kept) == len(samples)
+    for index, sample in enumerate(samples):
+        image, original = kept[index], read_image(root / sample.path)
+        short = min(original.shape[:2])
+        if short <= 96:
+            assert np.array_equal(image, original)
+        else:
+            scale = 96 / short
+            assert image.shape == (round(original.shape[0] * scale), round(original.shape[1] * scale), 3)
+            assert abs(image.mean() - original.mean()) < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_rotated_photographs(tmp_path: Path, cache: ArrayCache, orientation: int) -> None:
+    pixels = np.zeros((60, 100, 3), np.uint8)
+    pixels[:10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    kept = decoded_for_training(tmp_path, [Sample("a.jpg", "a")], 64, cache, PLENTY)
+    assert kept is not None and np.array_equal(kept[0], read_image(tmp_path / "a.jpg"))
+
+
+def test_evaluation_views_are_exact(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
+    root, samples = photographs
+    view = Preprocessing(48, 56)
+    kept = decoded_for_evaluation(root, samples, view, cache, PLENTY)
+    assert kept is not None
+    for index, sample in enumerate(samples):
+        assert np.array_equal(kept[index], view(read_image(root / sample.path)))
+
+
+@pytest.mark.parametrize("how", ["training", "evaluation"])
+def test_the_second_time_nothing_is_decoded(
+    photographs: tuple[Path, list[Sample]], cache: ArrayCache, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    root, samples = photographs
+
+    def get() -> np.ndarray:
+        if how == "training":
+            kept = decoded_for_training(root, samples, 64, cache, PLENTY)
+        else:
+            kept = decoded_for_evaluation(root, samples, Preprocessing(48, 56), cache, PLENTY)
+        assert kept is not None
+        return np.array(kept.pixels)
+
+    first = get()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an image was decoded again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoded, "read_image", fail)
+        assert np.array_equal(get(), first)
+    Image.new("RGB", SIZES["small.png"], "red").save(root / "small.png")
+    assert not np.array_equal(get(), first), "a changed file goes unnoticed"
+
+
+def test_what_does_not_fit_is_not_kept(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
+    root, samples = photographs
+    assert decoded_for_training(root, samples, 64, cache, 1000) is None
+    assert decoded_for_evaluation(root, samples, Preprocessing(48, 56), cache, 1000) is None
+    assert cache.entries() == []
+
+
+def test_a_broken_file_is_named_and_nothing_is_kept(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
+    root, samples = photographs
+    content = (root / "wide.png").read_bytes()
+    (root / "wide.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"wide\.png"):
+        decoded_for_training(root, samples, 64, cache, PLENTY)
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_those_of_the_files(image_folder: Callable[..., Path], cache: ArrayCache, workers: int) -> None:
+    root = image_folder(a=5, b=5)
+    samples = [Sample(f"{name}/{number}.jpg", name) for name in "ab" for number in range(5)]
+    split, view = Split(root, ("a", "b"), samples, samples[:4], []), Preprocessing(32, 36)
+    kept = (
+        decoded_for_training(root, samples, 32, cache, PLENTY),
+        decoded_for_evaluation(root, samples[:4], view, cache, PLENTY),
+    )
+    plain, fast = (
+        ImageDataModule(split, view, batch_size=4, workers=workers, decoded=pair) for pair in ((None, None), kept)
+    )
+    for loader in ("train_dataloader", "val_dataloader"):
+        for (x, labels), (y, others) in zip(getattr(plain, loader)(), getattr(fast, loader)(), strict=True):
+            assert x.equal(y) and labels.equal(others)
