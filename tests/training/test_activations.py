@@ -35,7 +35,7 @@ from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training import activations
-from effnet_ft.training.activations import ActivationStore, StoreSettings
+from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
 from effnet_ft.training.callbacks import EpochTable
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.feeding import Feeder
@@ -506,7 +506,8 @@ def test_values_too_large_for_float16_are_kept_as_float32(
         ActivationStore(split, StoreSettings()).arrays(model, views_of(model), [7])
     caplog.set_level("INFO")
     model.freeze(7)
-    data = feeder_of(split, [(STAGE7, 2)]).data(plan_phases(recipe_of([(STAGE7, 2)]))[0], model, torch.device("cpu"))
+    feeder = feeder_of(split, [(STAGE7, 2)])
+    data = feeder.data(feeder.plans[0], model, torch.device("cpu"))
     assert isinstance(data, StoredDataModule)
     train, val = data.train.arrays, data.val.arrays[0]
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in (*train, val))
