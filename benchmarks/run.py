@@ -13,7 +13,7 @@ from common import RESULTS
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("loading",)
+NAMES = ("loading", "training_step")
 """What ``make bench`` runs; those for a GPU are run by hand."""
 
 HEAD = """# Benchmarks
