@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ class ArrayCache:
             if checksum != _crc32(array):
                 raise ValueError("its checksum is wrong")
             opened = np.load(array, mmap_mode="r")
-            os.utime(array)
+            with suppress(OSError):  # a folder that others fill may be read only
+                os.utime(array)
         except (OSError, ValueError, KeyError, TypeError):
             if array.exists():  # a note alone is another process's, whose array is about to come
                 self._remove(key)
@@ -138,6 +140,11 @@ class ArrayCache:
     def _remove(self, key: str) -> None:
         for path in self._files(key):
             path.unlink(missing_ok=True)
+
+
+def array_key(**facts: object) -> str:
+    """Return the key of an array that depends on ``facts``, plain values, and on nothing else."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def age(seconds: float) -> str:

@@ -17,7 +17,7 @@ from effnet_ft.checking import option
 from effnet_ft.data.transforms import AUGMENTATIONS
 from effnet_ft.errors import RecipeError, nearest
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.provenance import default_family, preprocessing_of, record_of, weights_fault
+from effnet_ft.models.provenance import default_family, record_of, scratch_preprocessing, weights_fault
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights import FAMILIES
 from effnet_ft.preprocessing import CROPS
@@ -229,7 +229,8 @@ def resolve(recipe: Recipe) -> None:
     model, data = recipe.model, recipe.data
     variant = VARIANTS[model.variant]
     model.weights = os.path.expanduser(model.weights)
-    if "auto" in (model.weights, model.family, data.image_size, data.crop):
+    # A run that is resolved already is loaded again without its weights' file, which may be gone.
+    if "auto" in (model.weights, data.image_size, data.crop) or model.weights in FAMILIES:
         _resolve_weights(model, data)
     if model.dropout == "auto":
         model.dropout = variant.dropout
@@ -245,8 +246,8 @@ def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
     """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
     if model.weights == "auto":
         model.weights = default_family(model.variant)
-    view = preprocessing_of(model.variant, model.weights, model.family)
     record = record_of(model.variant, model.weights, model.family)
+    view = record.preprocessing if record else scratch_preprocessing(model.variant)
     if record and record.family in FAMILIES:
         model.family = record.family
     data.image_size = view.size if data.image_size == "auto" else data.image_size

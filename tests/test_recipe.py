@@ -208,3 +208,13 @@ def test_defaults_pass_their_own_limits() -> None:
     recipes.checking.build(Recipe, plain, "", faults)
     assert [fault for fault in faults if "data.root" not in fault] == []
     assert OptimSettings().ema == "off"
+
+
+def test_a_resolved_recipe_loads_without_its_weights_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pth"
+    file.touch()
+    given = ["data.root=x", f"model.weights={file}", "model.family=lite"]
+    load_recipe("folder", given).save(tmp_path / "recipe.yaml")
+    file.unlink()
+    assert load_recipe(tmp_path / "recipe.yaml").model.weights == str(file)
+    assert "neither a file" in fault_of(tmp_path / "recipe.yaml", require=["model.weights"])

@@ -7,9 +7,6 @@ exactly as the network sees them.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +15,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from effnet_ft.cache import ArrayCache
-from effnet_ft.data.images import pillow_silenced, read_image
+from effnet_ft.cache import ArrayCache, array_key
+from effnet_ft.data.images import content_digest, pillow_silenced, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.preprocessing import Preprocessing
-
-log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the arrays' meaning: another number makes every key new."""
@@ -70,17 +65,14 @@ def decoded_for_training(
     total = int((shapes.prod(1) * 3).sum())
     if total > limit:
         return None
-    key = _key(root, samples, {"short": short})
     ends = np.cumsum(shapes.prod(1) * 3)
 
-    def fill(array: np.ndarray) -> None:
-        def place(index: int) -> None:
-            image = _shrunk(read_image(root / samples[index].path), *shapes[index])
-            array[ends[index] - image.size : ends[index]] = image.ravel()
+    def place(array: np.ndarray, index: int) -> None:
+        image = _shrunk(read_image(root / samples[index].path), *shapes[index])
+        array[ends[index] - image.size : ends[index]] = image.ravel()
 
-        _each(place, len(samples), "decoding")
-
-    pixels = _kept(cache, key, (total,), f"{root.name}, {len(samples)} images decoded, short side {short} px", fill)
+    about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
+    pixels = _kept(root, samples, {"short": short}, (total,), about, place, cache, limit)
     return DecodedImages(pixels, shapes)
 
 
@@ -97,42 +89,36 @@ def decoded_for_evaluation(
     if int(np.prod(shape)) > limit:
         return None
 
-    def fill(array: np.ndarray) -> None:
-        def place(index: int) -> None:
-            array[index] = view(read_image(root / samples[index].path))
+    def place(array: np.ndarray, index: int) -> None:
+        array[index] = view(read_image(root / samples[index].path))
 
-        _each(place, len(samples), "decoding")
-
-    key = _key(root, samples, view.to_dict())
-    pixels = _kept(cache, key, shape, f"{root.name}, {len(samples)} images as evaluated, {view.size} px", fill)
+    about = f"{root.name}, {len(samples)} images as evaluated, {view.size} px"
+    pixels = _kept(root, samples, view.to_dict(), shape, about, place, cache, limit)
     return DecodedImages(pixels.reshape(-1), np.full((len(samples), 2), view.size, np.int64))
 
 
 def _kept(
-    cache: ArrayCache, key: str, shape: tuple[int, ...], about: str, fill: Callable[[np.ndarray], None]
+    root: Path,
+    samples: Sequence[Sample],
+    how: dict[str, object],
+    shape: tuple[int, ...],
+    about: str,
+    place: Callable[[np.ndarray, int], None],
+    cache: ArrayCache,
+    limit: int,
 ) -> np.ndarray:
+    """Return the array of all images; where it is not kept yet, ``place`` puts each image into it."""
+    key = array_key(version=VERSION, images=content_digest([root / sample.path for sample in samples]), **how)
     with cache.lock(key):
         found = cache.open(key)
         if found is None:
-            with cache.create(key, shape, np.uint8, about) as array:
-                fill(array)
+            cache.make_room(limit - int(np.prod(shape)), {key})
+            with cache.create(key, shape, np.uint8, about) as array, pillow_silenced(), ThreadPoolExecutor() as pool:
+                placed = pool.map(lambda index: place(array, index), range(len(samples)))
+                list(tqdm(placed, total=len(samples), desc="decoding", unit="", leave=False, disable=None, delay=2))
             found = cache.open(key)
     assert found is not None, "an array that was just written is missing"
     return found
-
-
-def _each(place: Callable[[int], None], count: int, title: str) -> None:
-    with pillow_silenced(), ThreadPoolExecutor() as pool:
-        list(tqdm(pool.map(place, range(count)), total=count, desc=title, unit="", leave=False, disable=None, delay=2))
-
-
-def _key(root: Path, samples: Sequence[Sample], how: dict[str, object]) -> str:
-    with ThreadPoolExecutor() as pool:
-        paths = [root / sample.path for sample in samples]
-        contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
-        images = hashlib.sha256(b"".join(contents)).hexdigest()
-    facts = {"version": VERSION, "images": images, **how}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _kept_shape(path: Path, short: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -105,6 +106,13 @@ def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> 
         # Shown only where the wait would otherwise be felt.
         shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
         return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
+
+
+def content_digest(paths: Sequence[Path]) -> str:
+    """Return a digest of the content of all files, in order."""
+    with ThreadPoolExecutor() as pool:
+        contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
+        return hashlib.sha256(b"".join(contents)).hexdigest()
 
 
 @contextmanager

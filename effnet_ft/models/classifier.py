@@ -18,7 +18,7 @@ from torchvision.ops import StochasticDepth
 from effnet_ft.errors import WeightsError, listing
 from effnet_ft.models.efficientnet import build_stages
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.provenance import preprocessing_of
+from effnet_ft.models.provenance import scratch_preprocessing
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.preprocessing import Preprocessing
 
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.variant = VARIANTS[variant]
         self.classes = tuple(classes)
-        self.preprocessing = preprocessing or preprocessing_of(variant, "none")
+        self.preprocessing = preprocessing or scratch_preprocessing(variant)
         self.cut = 0
         self.batchnorm = "train"
         self.checkpointing = False

@@ -154,7 +154,7 @@ def _keeps_head(model: Classifier, state: dict[str, Tensor], own: dict[str, Any]
     wanted = {key: value.shape for key, value in model.head.state_dict(prefix="head.").items()}
     if not theirs:
         return False, f"it has no classifier: {new}"
-    outputs = [shape[0] for shape in theirs.values() if len(shape) == 2][-1]
+    outputs = [0, *(shape[0] for shape in theirs.values() if len(shape) == 2)][-1]
     if own is not None:
         kept = list(own["classes"]) == list(model.classes) and theirs == wanted
         return kept, "its classifier kept" if kept else f"its classifier of {outputs} classes left: {new}"

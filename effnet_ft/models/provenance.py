@@ -70,12 +70,11 @@ def record_of(variant: str, weights: str, family: str = "auto") -> WeightsRecord
         return record
     if is_url(weights) or Path(weights).expanduser().is_file():
         return _record_of_file(variant, os.path.expanduser(weights), family)
+    if Path(weights).expanduser().is_dir():
+        raise WeightsError(f"model.weights is '{weights}', which is a folder: name a file in it")
     known = ["auto", "none", *FAMILIES]
-    what = (
-        "is a folder: name a file in it" if Path(weights).expanduser().is_dir() else "is neither a file nor a URL nor"
-    )
-    choices = "" if what.startswith("is a folder") else f" one of {', '.join(known)}{nearest(weights, known)}"
-    raise WeightsError(f"model.weights is '{weights}', which {what}{choices}")
+    choices = f"{', '.join(known)}{nearest(weights, known)}"
+    raise WeightsError(f"model.weights is '{weights}', which is neither a file nor a URL nor one of {choices}")
 
 
 def record_named(name: str) -> WeightsRecord:
@@ -105,11 +104,8 @@ def family_of_name(name: str) -> str:
     return published or next((family for pattern, family in _NAMES if re.match(pattern, name)), "")
 
 
-def preprocessing_of(variant: str, weights: str, family: str = "auto") -> Preprocessing:
-    """Return the preprocessing that ``weights`` were trained with; for ``none`` the paper's at the variant's size."""
-    record = record_of(variant, weights, family)
-    if record is not None:
-        return record.preprocessing
+def scratch_preprocessing(variant: str) -> Preprocessing:
+    """Return the preprocessing of a training from random weights: the paper's, at the variant's size."""
     size = VARIANTS[variant].size
     return Preprocessing(size=size, resize=size + 32)
 

@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from effnet_ft.cache import ArrayCache
+from effnet_ft.cache import ArrayCache, array_key
 from effnet_ft.data.datamodule import prepare_worker
-from effnet_ft.data.images import pillow_silenced, read_image
+from effnet_ft.data.images import content_digest, pillow_silenced, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
 from effnet_ft.data.views import Views
@@ -81,6 +80,7 @@ class ActivationStore:
         self.settings = settings
         self.cache = cache or ArrayCache()
         self._digests: dict[str, str] = {}
+        self._known_shapes: dict[tuple[int, ...], dict[int, tuple[int, ...]]] = {}
 
     def size(self, model: Classifier, views: Views, cuts: Sequence[int]) -> int:
         """Return what the arrays of ``cuts`` take, bytes."""
@@ -108,7 +108,7 @@ class ActivationStore:
             for view in numbers
             for cut in cuts
         }
-        with self.cache.lock(hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]):
+        with self.cache.lock(array_key(keys=list(keys.values()))):
             found = {place: self.cache.open(key) for place, key in keys.items()}
             missing = [place for place, array in found.items() if array is None]
             if missing:
@@ -196,35 +196,34 @@ class ActivationStore:
                 yield cut, rows.cpu().numpy()
 
     def _shapes(self, model: Classifier, cuts: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Return the shape of an image's row at each of ``cuts``: ``(h, w, C)`` or ``(F,)``."""
         size = model.preprocessing.size
-        blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        model = model.eval().to(self.settings.device)
-        with torch.no_grad():
-            shapes = {cut: x.shape[1:] for cut, x in model.at_cuts(self._on_device(blank), cuts)}
-        return {cut: (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape) for cut, shape in shapes.items()}
+        known = self._known_shapes.setdefault((size, *cuts), {})
+        if not known:
+            blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+            with torch.no_grad():
+                for cut, x in model.eval().to(self.settings.device).at_cuts(self._on_device(blank), cuts):
+                    known[cut] = tuple(x.permute(0, 2, 3, 1).shape[1:] if x.ndim == 4 else x.shape[1:])
+        return known
 
     def _on_device(self, images: Tensor) -> Tensor:
         return images.permute(0, 3, 1, 2).to(self.settings.device, non_blocking=True)
 
     def _key(self, part: str, views: Views, view: int, cut: int, prefix: str) -> str:
-        facts = {
-            "version": VERSION,
-            "prefix": prefix,
-            "cut": cut,
-            "images": self._images_digest(part),
+        return array_key(
+            version=VERSION,
+            prefix=prefix,
+            cut=cut,
+            images=self._images_digest(part),
+            dtype=self.settings.dtype,
+            autocast=str(self.settings.autocast),
             **views.identity(view),
-            "dtype": self.settings.dtype,
-            "autocast": str(self.settings.autocast),
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        )
 
     def _images_digest(self, part: str) -> str:
         """Return a digest of the content of all images of ``part``, in order."""
         if part not in self._digests:
-            paths = [self.split.root / sample.path for sample in self.split.part(part)]
-            with ThreadPoolExecutor() as pool:
-                contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
-                self._digests[part] = hashlib.sha256(b"".join(contents)).hexdigest()
+            self._digests[part] = content_digest([self.split.image(sample) for sample in self.split.part(part)])
         return self._digests[part]
 
     def _about(self, model: Classifier, part: str, view: int, cut: int) -> str:

@@ -106,6 +106,15 @@ def test_what_does_not_fit_is_not_kept(photographs: tuple[Path, list[Sample]], c
     assert cache.entries() == []
 
 
+def test_other_arrays_make_room(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
+    root, samples = photographs
+    with cache.create("old", (1000,), np.uint8, "an older array") as array:
+        array[:] = 1
+    need = 3 * 48 * 48 * len(samples)
+    assert decoded_for_evaluation(root, samples, Preprocessing(48, 56), cache, need + 500) is not None
+    assert cache.open("old") is None and len(cache.entries()) == 1
+
+
 def test_a_broken_file_is_named_and_nothing_is_kept(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
     root, samples = photographs
     content = (root / "wide.png").read_bytes()

@@ -18,9 +18,9 @@ from effnet_ft.models.provenance import (
     families_of,
     family_of_name,
     is_url,
-    preprocessing_of,
     record_named,
     record_of,
+    scratch_preprocessing,
     weights_fault,
 )
 from effnet_ft.models.variants import VARIANTS
@@ -175,12 +175,12 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_preprocessing_without_weights(variant: str) -> None:
     size = VARIANTS[variant].size
-    assert preprocessing_of(variant, "none") == Preprocessing(size, size + 32)
+    assert scratch_preprocessing(variant) == Preprocessing(size, size + 32)
 
 
 @pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda record: record.name)
 def test_preprocessing_and_record_by_name(record: WeightsRecord) -> None:
-    assert preprocessing_of(record.variant, record.family) is record.preprocessing
+    assert record_of(record.variant, record.family) is record
     assert record_named(record.name) is record
     assert record_named(record.variant) is WEIGHTS[f"{record.variant}/{default_family(record.variant)}"]
 
@@ -331,5 +331,4 @@ def test_a_file_that_says_itself(name: str, home: bool, tmp_path: Path, monkeypa
     assert (record.variant, record.family, record.file) == ("lite0", "own", name)
     assert Path(record.address).expanduser() == tmp_path
     assert (record.padding, record.norm_eps, record.preprocessing) == ("symmetric", 1e-5, VIEW)
-    assert preprocessing_of("lite0", weights) == VIEW
     assert f"{name} holds weights of lite0, the model is b0: take model.variant=lite0" in refused("b0", weights)
