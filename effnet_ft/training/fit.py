@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -199,9 +200,11 @@ def _fit_phases(
             *optional_callbacks(plan, stopwatch, len(plans)),
         ]
         trainer = build_trainer(plan, run, callbacks, loggers)
+        begun = time.perf_counter()
         data = feeder.data(plan, model, trainer.strategy.root_device)
         if plan.lr == "auto":
             plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, resume and plan.index == first)
+        stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
         stored = isinstance(data, StoredDataModule)
         compiled = worth_compiling(plan, len(split.train), model.variant.gmacs, stored)
         module = _build_module(plan, model, (recipe.seed, plan.index), stored, compiled)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training.callbacks import COLUMNS, EpochTable
+from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
 
 ROOT = Path(__file__).parent.parent.parent
@@ -298,3 +300,18 @@ def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
     printed = capsys.readouterr().out
     for part in ("phase 1/2 head epoch 1/1: 100%", "phase 2/2 stage7 epoch 1/1: 100%", "loss=", "acc=", "images/s="):
         assert part in printed
+
+
+def test_what_is_computed_once_counts_as_training(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = Feeder.data
+
+    def slow(self: Feeder, *arguments: Any) -> Any:
+        time.sleep(1.0)
+        return feed(self, *arguments)
+
+    monkeypatch.setattr(Feeder, "data", slow)
+    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: head, epochs: 1, lr: 1e-3}]"
+    assert main(["train", "folder", f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY]) == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] >= 2.0
