@@ -119,9 +119,7 @@ def main() -> None:
     title = "Epochs from the activation store, B0 at 224 px, batch 32, 4 views"
     table = Table(title, machine(), ["", "images/s", "times timm, frozen", "times timm, everything"])
     with tempfile.TemporaryDirectory() as folder:
-        settings = StoreSettings(
-            workers=options.workers, device=torch.device(device), autocast=torch.bfloat16 if options.gpu else None
-        )
+        settings = StoreSettings(device=torch.device(device), autocast=torch.bfloat16 if options.gpu else None)
         store = ActivationStore(split, settings, ArrayCache(Path(folder)))
         start = time.perf_counter()
         model = create_model("b0", "none", classes=split.classes)

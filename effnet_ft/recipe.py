@@ -26,6 +26,9 @@ from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
 RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 """Set by the process that starts a run, so that the processes it launches write to the same folder."""
 
+DEFAULT_BATCH = 32
+"""Images a device and step of the optimiser, before accumulation, where the recipe names no number."""
+
 
 @dataclass
 class ModelSettings:
@@ -53,12 +56,18 @@ class DataSettings:
     ground_truth: str = option(None, help="source imagenet: the list of flat images' classes; looked for if not set")
     image_size: int = option("auto", words=("auto",), minimum=32, help="side of the network's input, pixels")
     crop: str = option("auto", choices=("auto", *CROPS), help="central crop of evaluation: as timm or OpenMMLab do it")
-    batch_size: int = option(32, minimum=1, per_phase=True, help="images a device and step")
+    batch_size: int = option(
+        DEFAULT_BATCH, words=("auto",), minimum=1, per_phase=True, help="images a device and step; auto: what fits"
+    )
     augment: str = option("basic", choices=AUGMENTATIONS, per_phase=True, help="augmentation of the training images")
     workers: int = option("auto", words=("auto",), minimum=0, help="processes that read images, a device")
     val_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no val/")
     test_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no test/")
-    decoded: str = option("auto", choices=("auto", "off"), help="keep decoded images between epochs where they fit")
+    decoded: str = option(
+        "auto",
+        choices=("auto", "off", "memory", "disk"),
+        help="keep decoded images between epochs; auto: on disk, or in memory where only that has room",
+    )
     bad_images: str = option("error", choices=("error", "skip"), help="files that cannot be read: refuse, or leave out")
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from effnet_ft.data.decoded import DecodedImages
-from effnet_ft.data.images import ignore_pillow_warnings, read_image
+from effnet_ft.data.images import ignore_pillow_warnings, read_image, read_reduced
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
-from effnet_ft.data.transforms import AUGMENTATIONS, Transform
+from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, Transform
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
@@ -35,6 +35,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         labels: class indices, ``[N]``.
         transform: maps image and seed to a view.
         seed: numbers that the augmentation starts from.
+        short: reads images with their short side reduced to so many pixels; None reads them whole.
         decoded: the images where they are kept decoded; None reads the files.
     """
 
@@ -45,6 +46,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         labels: np.ndarray,
         transform: Transform,
         seed: Sequence[int] = (0,),
+        short: int | None = None,
         decoded: DecodedImages | None = None,
     ) -> None:
         self.root = root
@@ -52,6 +54,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         self.labels = labels
         self.transform = transform
         self.seed = tuple(seed)
+        self.short = short
         self.decoded = decoded
 
     def __len__(self) -> int:
@@ -60,8 +63,13 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     def __getitem__(self, item: int) -> tuple[np.ndarray, int]:
         epoch, index = divmod(item, len(self.samples))
         draw = int(np.random.SeedSequence([*self.seed, epoch, index]).generate_state(1)[0])
-        image = self.decoded[index] if self.decoded else read_image(self.root / self.samples[index].path)
-        return self.transform(image, draw), int(self.labels[index])
+        return self.transform(self._image(index), draw), int(self.labels[index])
+
+    def _image(self, index: int) -> np.ndarray:
+        if self.decoded:
+            return self.decoded[index]
+        path = self.root / self.samples[index].path
+        return read_image(path) if self.short is None else read_reduced(path, self.short)
 
 
 class EpochSampler(Sampler[int]):
@@ -132,7 +140,8 @@ class ImageDataModule(pl.LightningDataModule):
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
         workers: processes that read images; 0 reads in the training process.
         seed: numbers that order and augmentation start from.
-        decoded: the training images, and the validation images as evaluated, where they are kept decoded.
+        decoded: the training images (as evaluated, where ``augment`` is ``none``) and the validation images as
+            evaluated, where they are kept decoded.
     """
 
     def __init__(
@@ -158,9 +167,11 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the augmented, shuffled training batches."""
         samples = self.split.train
-        transform = AUGMENTATIONS[self.augment](self.preprocessing)
         labels, seed = self.split.labels(samples), (*self.seed, 1)
-        dataset = ImageDataset(self.split.root, samples, labels, transform, seed, self.decoded[0])
+        plain = self.augment == "none"
+        transform = _as_they_are if plain and self.decoded[0] else AUGMENTATIONS[self.augment](self.preprocessing)
+        short = None if plain else int(SHORT_SIDE * self.preprocessing.size)
+        dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
         batches = WholeBatches(EpochSampler(len(dataset), (*self.seed, 2)), self.batch_size)
         return image_loader(dataset, self.workers, batch_sampler=batches)
 

@@ -1,12 +1,12 @@
-"""Decoded images kept between epochs and runs: each file is decoded once, and every process reads the same memory.
+"""Decoded images kept between epochs, on disk between runs too: each file is decoded once, for every reading process.
 
-Training images are kept with their short side at one and a half times the network's input, or as they are where they
-are smaller: a random crop of a quarter of the area is then still near the input's size. Evaluation views are kept
+Training images are kept as augmentation takes them, reduced where they are larger than it needs; evaluation views
 exactly as the network sees them.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,15 +16,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from effnet_ft.cache import ArrayCache, array_key
-from effnet_ft.data.images import content_digest, pillow_silenced, read_image
+from effnet_ft.data.images import content_digest, pillow_silenced, read_image, read_reduced, reduced_shape
 from effnet_ft.data.sources import Sample
+from effnet_ft.data.transforms import SHORT_SIDE
 from effnet_ft.preprocessing import Preprocessing
 
-VERSION = 1
+VERSION = 2
 """Of the arrays' meaning: another number makes every key new."""
-
-SHORT_SIDE = 1.5
-"""Of a kept training image, in sides of the network's input."""
 
 
 class DecodedImages:
@@ -51,9 +49,16 @@ class DecodedImages:
 
 
 def decoded_for_training(
-    root: Path, samples: Sequence[Sample], size: int, cache: ArrayCache, limit: int
+    root: Path, samples: Sequence[Sample], size: int, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
     """Return the decoded images of ``samples``; None where they would take more than ``limit`` bytes.
+
+    Args:
+        root: the folder that the samples' paths are relative to.
+        samples: the images.
+        size: side of the network's input, pixels.
+        cache: where they are kept; None keeps them in memory that reading processes started later share.
+        limit: bytes.
 
     Raises:
         DataError: where an image cannot be read.
@@ -68,7 +73,7 @@ def decoded_for_training(
     ends = np.cumsum(shapes.prod(1) * 3)
 
     def place(array: np.ndarray, index: int) -> None:
-        image = _shrunk(read_image(root / samples[index].path), *shapes[index])
+        image = read_reduced(root / samples[index].path, short)
         array[ends[index] - image.size : ends[index]] = image.ravel()
 
     about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
@@ -77,9 +82,11 @@ def decoded_for_training(
 
 
 def decoded_for_evaluation(
-    root: Path, samples: Sequence[Sample], view: Preprocessing, cache: ArrayCache, limit: int
+    root: Path, samples: Sequence[Sample], view: Preprocessing, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
     """Return ``samples`` as the network is evaluated on them; None where they would take more than ``limit`` bytes.
+
+    Args and errors are those of :func:`decoded_for_training`, with the view in the size's place.
 
     Raises:
         DataError: where an image cannot be read.
@@ -104,18 +111,26 @@ def _kept(
     shape: tuple[int, ...],
     about: str,
     place: Callable[[np.ndarray, int], None],
-    cache: ArrayCache,
+    cache: ArrayCache | None,
     limit: int,
 ) -> np.ndarray:
     """Return the array of all images; where it is not kept yet, ``place`` puts each image into it."""
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        with pillow_silenced(), ThreadPoolExecutor() as pool:
+            placed = pool.map(lambda index: place(array, index), range(len(samples)))
+            list(tqdm(placed, total=len(samples), desc="decoding", unit="", leave=False, disable=None, delay=2))
+        return array
+
+    if cache is None:
+        return fill(np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape))
     key = array_key(version=VERSION, images=content_digest([root / sample.path for sample in samples]), **how)
     with cache.lock(key):
         found = cache.open(key)
         if found is None:
             cache.make_room(limit - int(np.prod(shape)), {key})
-            with cache.create(key, shape, np.uint8, about) as array, pillow_silenced(), ThreadPoolExecutor() as pool:
-                placed = pool.map(lambda index: place(array, index), range(len(samples)))
-                list(tqdm(placed, total=len(samples), desc="decoding", unit="", leave=False, disable=None, delay=2))
+            with cache.create(key, shape, np.uint8, about) as array:
+                fill(array)
             found = cache.open(key)
     assert found is not None, "an array that was just written is missing"
     return found
@@ -125,20 +140,7 @@ def _kept_shape(path: Path, short: int) -> tuple[int, int]:
     """Return height and width of a kept image from its header."""
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+            return reduced_shape(image, short)
     except Exception:  # Pillow's plugins raise many kinds; reading it whole gives the message
-        height, width = read_image(path).shape[:2]
-        turned = False
-    if turned:
-        height, width = width, height
-    scale = min(1.0, short / min(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _shrunk(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    import cv2
-
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+        height, width = read_reduced(path, short).shape[:2]
+        return height, width

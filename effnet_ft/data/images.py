@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,9 @@ MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
 Where Pillow refuses them too, unless its own limit was lifted before.
 """
+
+_ORIENTATION = 0x0112
+"""EXIF's tag for how the camera was held, 1 upright."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,57 @@ def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
         raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
 
 
+def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np.ndarray:
+    """Read an image as :func:`read_image` does, its short side reduced to ``short`` pixels where it is longer.
+
+    A JPEG much larger than that is decoded at a half, a quarter or an eighth of its size, several times as fast.
+
+    Returns:
+        uint8 ``[height, width, 3]``, RGB.
+
+    Raises:
+        DataError: where the file cannot be read; the message names it and the reason.
+    """
+    try:
+        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
+            _check_size(image)
+            shape = reduced_shape(image, short)
+            image.draft(None, (min(shape), min(shape)))  # it keeps both sides at least so long
+            return _at_shape(to_rgb(image), shape)
+    except Exception as error:
+        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
+
+
+def reduced(pixels: np.ndarray, short: int) -> np.ndarray:
+    """Return ``pixels``, uint8 ``[height, width, 3]``, with a short side of at most ``short``, by area averages."""
+    height, width = pixels.shape[:2]
+    return _at_shape(pixels, _reduced_shape(height, width, short))
+
+
+def reduced_shape(image: Image.Image, short: int) -> tuple[int, int]:
+    """Return height and width of what :func:`read_reduced` makes of an opened file, from its header."""
+    width, height = image.size
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5  # 5 to 8 lie on their side
+    except Exception:  # struct.error, SyntaxError and others: such EXIF turns nothing
+        turned = False
+    return _reduced_shape(width, height, short) if turned else _reduced_shape(height, width, short)
+
+
+def _reduced_shape(height: int, width: int, short: int) -> tuple[int, int]:
+    scale = min(1.0, short / min(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _at_shape(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    height, width = shape
+    if pixels.shape[:2] == shape:
+        return pixels
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a Pillow image of any mode as uint8 ``[height, width, 3]``, as :func:`read_image` does.
 
@@ -85,7 +139,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
@@ -151,10 +205,10 @@ def _check_size(image: Image.Image) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     """Return ``image`` rotated as its EXIF orientation says; as it is stored where its EXIF cannot be read."""
     image.load()  # apart, so that faults of the pixels are not passed over with those of the EXIF
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # struct.error, SyntaxError and others
-        return image
+    with suppress(Exception):  # struct.error, SyntaxError and others
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # otherwise Pillow would copy the image
+            return ImageOps.exif_transpose(image)
+    return image
 
 
 def _from_deep_grey(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from effnet_ft.data.transforms import AUGMENTATIONS
+from effnet_ft.data.images import reduced
+from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE
 from effnet_ft.preprocessing import Preprocessing
 
 
@@ -37,7 +38,7 @@ class Views:
             plain = self.preprocessing(image)
             return plain if number == 0 else np.ascontiguousarray(plain[:, ::-1])
         draw = np.random.SeedSequence([*self.seed, number, index]).generate_state(1)[0]
-        return self._augmented(image, int(draw))
+        return self._augmented(reduced(image, int(SHORT_SIDE * self.preprocessing.size)), int(draw))
 
     def identity(self, number: int) -> dict[str, Any]:
         """Return all that the pixels of view ``number`` depend on, but for the images."""

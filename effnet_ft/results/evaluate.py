@@ -17,7 +17,7 @@ from effnet_ft.data.splits import Split, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of
-from effnet_ft.recipe import Recipe, load_recipe
+from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.results.metrics import classification_metrics
 from effnet_ft.results.predict import Predictor, load
 from effnet_ft.results.run import Run
@@ -109,8 +109,8 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         if not any(text.startswith("data.root=") for text in overrides):
             raise
         source = scan_folder(recipe.data.root, for_training=False)  # other images than the run's
-        return evaluate(predictor, source, _choose(source, part), recipe.data.batch_size)
-    return evaluate(predictor, split, _choose(split, part), recipe.data.batch_size)
+        return evaluate(predictor, source, _choose(source, part), _batch(recipe))
+    return evaluate(predictor, split, _choose(split, part), _batch(recipe))
 
 
 def evaluate_recipe(name: str, overrides: Sequence[str] = (), part: str | None = None) -> Evaluation:
@@ -132,7 +132,7 @@ def evaluate_recipe(name: str, overrides: Sequence[str] = (), part: str | None =
         source = scan_imagenet(data.root, imagenet_classes(), data.ground_truth)
     else:
         source = scan_folder(data.root, for_training=False)
-    evaluation = evaluate(Predictor(model), source, _choose(source, part), data.batch_size)
+    evaluation = evaluate(Predictor(model), source, _choose(source, part), _batch(recipe))
     return replace(evaluation, published=_published(recipe, evaluation.prefix))
 
 
@@ -155,6 +155,10 @@ def _published(recipe: Recipe, prefix: str) -> dict[str, float]:
     record = record_of(recipe.model.variant, recipe.model.weights, recipe.model.family)
     values = {"acc1": record.top1, "acc5": record.top5} if record else {}
     return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
+
+
+def _batch(recipe: Recipe) -> int:
+    return DEFAULT_BATCH if recipe.data.batch_size == "auto" else recipe.data.batch_size
 
 
 def _choose(source: Source | Split, part: str | None) -> str:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from effnet_ft.data.images import ArchiveMember, pillow_silenced, read_image, to_rgb
+from effnet_ft.data.images import ArchiveMember, read_image, to_rgb
 from effnet_ft.errors import DataError
+from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.run import load_model
 
@@ -34,6 +33,7 @@ class Predictor:
     def __init__(self, model: Classifier, device: str | torch.device | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
+        self._network = folded(self.model)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,28 +84,21 @@ class Predictor:
         Raises:
             DataError: where an image cannot be read.
         """
-        rows = []
-        bar = tqdm(total=len(images), desc=title or "predicting", unit="", leave=False, disable=None, delay=2)
-        with bar, pillow_silenced(), torch.inference_mode():
-            for batch in self._batches(images, batch_size):
-                logits = self.model(batch.to(self.device, non_blocking=True))
-                rows.append(logits.softmax(1).cpu().numpy())
-                bar.update(len(batch))
+        answers = over_images(
+            images,
+            lambda image: self.preprocessing(as_rgb(image)),
+            self._answer,
+            device=self.device,
+            batch_size=batch_size,
+            title=title or "predicting",
+        )
+        rows = [row for _, row in answers]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
 
-    def _batches(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
-        """Yield uint8 ``[N, 3, size, size]``; threads read the next batch while the network works on this one."""
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-            pending = iter(images)
-            ahead = [pool.submit(self._prepared, image) for image in islice(pending, 2 * batch_size)]
-            while ahead:
-                batch, ahead = ahead[:batch_size], ahead[batch_size:]
-                stacked = torch.from_numpy(np.stack([future.result() for future in batch]))
-                ahead += [pool.submit(self._prepared, image) for image in islice(pending, batch_size)]
-                yield stacked.permute(0, 3, 1, 2)
-
-    def _prepared(self, image: ImageLike) -> np.ndarray:
-        return self.preprocessing(as_rgb(image))
+    def _answer(self, batch: Tensor) -> np.ndarray:
+        logits = self._network(batch.permute(0, 3, 1, 2).to(self.device, non_blocking=True))
+        probabilities: np.ndarray = logits.softmax(1).cpu().numpy()
+        return probabilities
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:

@@ -11,32 +11,30 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from effnet_ft.cache import ArrayCache, array_key
-from effnet_ft.data.datamodule import prepare_worker
-from effnet_ft.data.images import content_digest, pillow_silenced, read_image
+from effnet_ft.data.images import content_digest, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
 from effnet_ft.data.views import Views
+from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.folding import folded
 from effnet_ft.models.variants import STAGES
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the arrays' meaning: another number makes every key new."""
 
-_BATCH_VIEWS = 64
+_BATCH_VIEWS = 256
 
 
 class Overflow(Exception):
@@ -51,8 +49,7 @@ class StoreSettings:
         views: how many views of each training image.
         max_bytes: that all kept arrays may take; None sets no limit.
         dtype: ``float16`` or ``float32``.
-        batch_size: views computed at once.
-        workers: processes that read images.
+        batch_size: views computed at once on a GPU; the CPU takes fewer.
         device: where the prefix is computed.
         autocast: the type that matrix products are computed in, None for the weights' own.
     """
@@ -61,7 +58,6 @@ class StoreSettings:
     max_bytes: int | None = None
     dtype: str = "float16"
     batch_size: int = _BATCH_VIEWS
-    workers: int = 0
     device: torch.device = torch.device("cpu")
     autocast: torch.dtype | None = None
 
@@ -114,11 +110,11 @@ class ActivationStore:
             if missing:
                 if self.settings.max_bytes is not None:
                     self.cache.make_room(self.settings.max_bytes - self._bytes(model, missing), set(keys.values()))
-                start = time.perf_counter()
+                start, network = time.perf_counter(), folded(model)
                 for part in parts:
                     wanted = {place: keys[place] for place in missing if place[0] == part}
                     if wanted:
-                        self._compute(model, part, views, wanted)
+                        self._compute(network, part, views, wanted)
                 log.info("store: computed in %.0f s", time.perf_counter() - start)
                 found.update({place: self.cache.open(keys[place]) for place in missing})
             else:
@@ -153,47 +149,36 @@ class ActivationStore:
                 )
                 for (_, view, cut), key in wanted.items()
             }
-            for start, batch in self._viewed(samples, views, numbers, title=f"store, {part}"):
-                images, count = batch.flatten(0, 1), len(batch)
-                for cut, x in self._through(model, images, cuts):
-                    rows = x.reshape(count, len(numbers), *x.shape[1:])
+            for start, answer in over_images(
+                range(len(samples)),
+                lambda index: self._views_of(samples[index], views, index, numbers),
+                lambda batch: self._through(model, batch, cuts),
+                device=self.settings.device,
+                batch_size=max(1, self.settings.batch_size // len(numbers)),
+                title=f"store, {part}",
+            ):
+                for cut, rows in answer.items():
                     for place, view in enumerate(numbers):
                         if (view, cut) in arrays:
-                            arrays[view, cut][start : start + count] = rows[:, place]
+                            arrays[view, cut][start : start + len(rows)] = rows[:, place]
 
-    def _viewed(
-        self, samples: Sequence[Sample], views: Views, numbers: Sequence[int], title: str
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the position of a batch's first image and its views, uint8 ``[N, V, size, size, 3]``."""
-        dataset = _ViewedImages(self.split.root, samples, views, numbers)
-        size = max(1, self.settings.batch_size // len(numbers))
-        loader = DataLoader(
-            dataset,
-            size,
-            num_workers=self.settings.workers,
-            collate_fn=_stack,
-            worker_init_fn=prepare_worker,
-            pin_memory=self.settings.device.type == "cuda",
-        )
-        bar = tqdm(total=len(samples), desc=title, unit="", leave=False, disable=None, delay=2)
-        start = 0
-        with bar, pillow_silenced():
-            for batch in loader:
-                yield start, batch
-                start += len(batch)
-                bar.update(len(batch))
+    def _views_of(self, sample: Sample, views: Views, index: int, numbers: Sequence[int]) -> np.ndarray:
+        """Return all of ``numbers`` of an image's views, uint8 ``[V, size, size, 3]``."""
+        image = read_image(self.split.image(sample))
+        return np.stack([views.view(image, index, number) for number in numbers])
 
-    @torch.no_grad()
-    def _through(self, model: Classifier, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield for each cut what the frozen layers make of ``images``, uint8 ``[N, size, size, 3]``."""
+    def _through(self, model: Classifier, batch: Tensor, cuts: Sequence[int]) -> dict[int, np.ndarray]:
+        """Return for each cut what the frozen layers make of views, uint8 ``[N, V, size, size, 3]``."""
         device, kind = self.settings.device, self.settings.autocast
+        answer = {}
         with torch.autocast(device.type, kind, enabled=kind is not None):
-            for cut, x in model.at_cuts(self._on_device(images), cuts):
+            for cut, x in model.at_cuts(self._on_device(batch.flatten(0, 1)), cuts):
                 stored = x.to(getattr(torch, self.settings.dtype))
                 if not stored.isfinite().all():
                     raise Overflow
                 rows = stored.permute(0, 2, 3, 1) if stored.ndim == 4 else stored
-                yield cut, rows.cpu().numpy()
+                answer[cut] = rows.reshape(*batch.shape[:2], *rows.shape[1:]).cpu().numpy()
+        return answer
 
     def _shapes(self, model: Classifier, cuts: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return the shape of an image's row at each of ``cuts``: ``(h, w, C)`` or ``(F,)``."""
@@ -231,27 +216,6 @@ class ActivationStore:
         return (
             f"{self.split.root.name} {part}, view {view}, {model.variant.name} {what} at {model.preprocessing.size} px"
         )
-
-
-class _ViewedImages(Dataset[np.ndarray]):
-    """All of ``numbers`` of an image's views, ``[V, size, size, 3]``."""
-
-    def __init__(self, root: Path, samples: Sequence[Sample], views: Views, numbers: Sequence[int]) -> None:
-        self.root = root
-        self.samples = samples
-        self.views = views
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        image = read_image(self.root / self.samples[index].path)
-        return np.stack([self.views.view(image, index, number) for number in self.numbers])
-
-
-def _stack(items: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(items))
 
 
 def _prefix_digest(model: Classifier, cut: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytorch_lightning as pl
 import torch
 
-from effnet_ft.cache import ArrayCache
+from effnet_ft.cache import ArrayCache, half_the_memory
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.decoded import DecodedImages, decoded_for_evaluation, decoded_for_training
 from effnet_ft.data.splits import Split
@@ -20,6 +20,7 @@ from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import Recipe
 from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
 from effnet_ft.training.phases import PhasePlan
+from effnet_ft.training.trainer import AUTOCAST
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ class Feeder:
             views=store.views,
             max_bytes=self._limit(),
             dtype=store.dtype,
-            workers=recipe.data.workers,
-            autocast={"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(recipe.trainer.precision),
+            autocast=AUTOCAST.get(recipe.trainer.precision),
         )
         self.store = ActivationStore(split, settings, self.cache) if store.mode == "keep" else None
 
@@ -76,18 +76,26 @@ class Feeder:
         """Return the training and the validation images decoded, where they fit and are read more than once."""
         if self.recipe.data.decoded == "off" or plan.epochs < 2:
             return None, None
-        size, root, cache = model.preprocessing.size, self.split.root, self.cache
-        try:
-            train = decoded_for_training(root, self.split.train, size, cache, self._limit())
-            val = decoded_for_evaluation(root, self.split.val, model.preprocessing, cache, self._limit())
-        except OSError as error:
-            log.warning("decoded images cannot be written (%s): files are decoded again in every epoch", error)
-            return None, None
-        if train is None:
-            log.info("decoded images would take more than %.1f GB (store.max_gb): files are read", self._limit() / 1e9)
-        else:
-            log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, cache.folder)
-        return train, val
+        places = {"auto": (self.cache, None), "disk": (self.cache,), "memory": (None,)}[self.recipe.data.decoded]
+        view, root = model.preprocessing, self.split.root
+        for cache in places:
+            room, where = (half_the_memory, "memory") if cache is None else (self._limit, str(cache.folder))
+            try:
+                if plan.data.augment == "none":
+                    train = decoded_for_evaluation(root, self.split.train, view, cache, room())
+                else:
+                    train = decoded_for_training(root, self.split.train, view.size, cache, room())
+                if train is None:
+                    reason = f"would take more than {room() / 1e9:.1f} GB in {where}"
+                    continue
+                val = decoded_for_evaluation(root, self.split.val, view, cache, room())
+            except OSError as error:
+                reason = f"cannot be written to {where} ({error})"
+                continue
+            log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
+            return train, val
+        log.warning("decoded images %s: files are decoded again in every epoch", reason)
+        return None, None
 
     def _limit(self) -> int:
         """Return what may be kept in all, bytes: half of the disk's free space where nothing is set."""

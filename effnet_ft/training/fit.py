@@ -30,11 +30,8 @@ from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
 from effnet_ft.results.report import write_report
 from effnet_ft.results.run import Run, load_model, read_checkpoint
-from effnet_ft.training.callbacks import (
-    EpochTable,
-    SaveBeginning,
-    Stopwatch,
-)
+from effnet_ft.training.batches import resolve_batches
+from effnet_ft.training.callbacks import EpochTable, SaveBeginning, Stopwatch
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
@@ -75,7 +72,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
-            build_trainer(plan, run, [], loggers)
+            devices = build_trainer(plan, run, [], loggers).strategy
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             model = load_model(run.last)
@@ -84,6 +81,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         else:
             split = _divide(recipe)
             model = _build_model(recipe, split)
+        resolve_batches(recipe, model, devices.root_device)
         if main:
             _begin(recipe, run, split, resume)
             open_log(run.log)

@@ -18,6 +18,9 @@ from effnet_ft.results.run import Run
 from effnet_ft.training.callbacks import MovableCheckpoint, ProgressBar, Stopwatch, weight_averaging
 from effnet_ft.training.phases import PhasePlan
 
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""The type that matrix products are computed in, by ``trainer.precision``; others compute in the weights' own."""
+
 
 def resolve_devices(trainer: TrainerSettings) -> None:
     """Replace in place the ``auto`` that the machine decides: accelerator, devices, precision."""

@@ -45,10 +45,10 @@ def test_small_images_are_kept_as_they_are_and_large_ones_shrunk(
     for index, sample in enumerate(samples):
         image, original = kept[index], read_image(root / sample.path)
         short = min(original.shape[:2])
-        if short <= 96:
+        if short <= 128:
             assert np.array_equal(image, original)
         else:
-            scale = 96 / short
+            scale = 128 / short
             assert image.shape == (round(original.shape[0] * scale), round(original.shape[1] * scale), 3)
             assert abs(image.mean() - original.mean()) < 2
 
@@ -71,6 +71,20 @@ def test_evaluation_views_are_exact(photographs: tuple[Path, list[Sample]], cach
     assert kept is not None
     for index, sample in enumerate(samples):
         assert np.array_equal(kept[index], view(read_image(root / sample.path)))
+
+
+def test_in_memory_they_are_the_same_and_nothing_is_written(
+    photographs: tuple[Path, list[Sample]], cache: ArrayCache
+) -> None:
+    root, samples = photographs
+    for kept, held in (
+        (decoded_for_training(root, samples, 64, place, PLENTY) for place in (cache, None)),
+        (decoded_for_evaluation(root, samples, Preprocessing(48, 56), place, PLENTY) for place in (cache, None)),
+    ):
+        assert kept is not None and held is not None
+        assert np.array_equal(kept.shapes, held.shapes) and np.array_equal(kept.pixels, held.pixels)
+    assert len(cache.entries()) == 2
+    assert decoded_for_training(root, samples, 64, None, 1000) is None
 
 
 @pytest.mark.parametrize("how", ["training", "evaluation"])

@@ -1,0 +1,31 @@
+"""A network for inference alone: batch norms folded into the convolutions before them."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from effnet_ft.models.classifier import Classifier
+
+
+def folded(model: Classifier) -> Classifier:
+    """Return a copy of ``model`` that computes the same in evaluation mode with a layer less for each convolution.
+
+    The copy can be neither trained nor saved. Its logits differ by rounding.
+    """
+    network = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in list(network.stages.modules()):
+        if isinstance(module, nn.Sequential):
+            _fold(module)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for (place, conv), (behind, norm) in pairwise(list(layers.named_children())):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(layers, place, fuse_conv_bn_eval(conv, norm))
+            setattr(layers, behind, nn.Identity())
