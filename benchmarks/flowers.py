@@ -3,9 +3,10 @@
     python benchmarks/flowers.py ROOT       # with train/ and test/
 
 timm as its users run it: its model with the same pretrained weights, ``create_transform``, ``create_loader``, AdamW
-0.001, batch 32, a plain loop over everything, the test set measured after each epoch, until 95% are right. Ours:
-``python train.py folder``, a first run on an empty cache to its finished run folder, and a second with another learning
-rate. Wall time of whole processes, imports included; they run one after the other.
+0.001, batch 32, a plain loop over everything, a cosine schedule over two epochs, or three where two do not bring 95%;
+the test set is measured at the end. Ours: ``python train.py``, by the recipes named, on an empty cache to the finished
+run folder, and then again with another learning rate. Wall time of whole processes, imports included; they run one
+after the other.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from common import Table, in_process, machine, peak_mib
 
-MOST_EPOCHS = 6
+TIMM_EPOCHS = (2, 3)
 
 
-def timm_side(root: Path) -> dict[str, float]:
+def timm_side(root: Path, epochs: int) -> dict[str, float]:
     import timm
     import timm.data
 
@@ -36,7 +37,6 @@ def timm_side(root: Path) -> dict[str, float]:
     pretrained = create_model("lite0", "lite")
     state = to_layout(pretrained.state_dict(), pretrained.variant, "timm")
     state = {key: value for key, value in state.items() if not key.startswith("classifier")}
-    begun = time.perf_counter()
     sets = {part: timm.data.create_dataset("", root=str(root / part)) for part in ("train", "test")}
     model = timm.create_model("tf_efficientnet_lite0", num_classes=len(sets["train"].reader.class_to_idx))
     model.load_state_dict(state, strict=False)
@@ -48,62 +48,65 @@ def timm_side(root: Path) -> dict[str, float]:
         for part in sets
     }
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    accuracy, epoch = 0.0, 0
-    while accuracy < 0.95 and epoch < MOST_EPOCHS:
-        epoch += 1
-        model.train()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(loaders["train"]))
+    model.train()
+    for _ in range(epochs):
         for x, labels in loaders["train"]:
             loss = F.cross_entropy(model(x), labels, label_smoothing=0.1)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        model.eval()
-        with torch.inference_mode():
-            right = sum((model(x).argmax(1) == labels).sum().item() for x, labels in loaders["test"])
-        accuracy = right / len(sets["test"])
-        print(f"timm, epoch {epoch}: {accuracy:.3f} after {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-    return {"accuracy": accuracy, "epochs": epoch, "memory": peak_mib()}
+            schedule.step()
+    model.eval()
+    with torch.inference_mode():
+        right = sum((model(x).argmax(1) == labels).sum().item() for x, labels in loaders["test"])
+    return {"accuracy": right / len(sets["test"]), "epochs": epochs, "memory": peak_mib()}
 
 
-def our_side(root: Path, cache: Path, run: Path, *overrides: str) -> dict[str, float]:
-    command = [sys.executable, "train.py", "folder", f"data.root={root}", f"run_dir={run}", *overrides]
+def our_side(root: Path, cache: Path, run: Path, recipe: str, *overrides: str) -> dict[str, float]:
+    command = [sys.executable, "train.py", recipe, f"data.root={root}", f"run_dir={run}", *overrides]
     begun = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=Path(__file__).parent.parent, env={**os.environ, "EFFNET_FT_CACHE": str(cache)}, stdout=-3
+        command,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "EFFNET_FT_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
-    metrics = json.loads((run / "metrics.json").read_text())
     seconds = time.perf_counter() - begun
+    metrics = json.loads((run / "metrics.json").read_text())
     return {"accuracy": metrics["test/acc1"], "seconds": seconds, "memory": usage.ru_maxrss / 1024}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, nargs="?", default=Path("../shared/data/flowers17"))
-    parser.add_argument("--timm", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--timm", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     root = options.root.resolve()
     if options.timm:
-        print(json.dumps(timm_side(root)))
+        print(json.dumps(timm_side(root, options.timm)))
         return
     title = "Flowers-17 with Lite0, from the command to the result"
     table = Table(title, machine(), ["", "test accuracy", "s", "ratio", "peak MiB"])
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "cache"
-        first = our_side(root, cache, Path(folder) / "first")
-        second = our_side(root, cache, Path(folder) / "second", "phases.1.lr=7e-4")
+    rows: dict[str, dict[str, float]] = {}
+    for epochs in TIMM_EPOCHS:
         begun = time.perf_counter()
-        theirs = in_process(root, "--timm")
+        theirs = in_process(root, "--timm", epochs)
         theirs["seconds"] = time.perf_counter() - begun
-    rows = {
-        f"timm, {theirs['epochs']:.0f} epochs of everything": theirs,
-        "effnet_ft, first run": first,
-        "effnet_ft, second run, another learning rate": second,
-    }
+        rows[f"timm, {epochs} epochs of everything"] = theirs
+        if theirs["accuracy"] >= 0.95:
+            break
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe, rate in (("folder_quick", "phases.1.lr=2.5e-3"), ("folder", "phases.1.lr=7e-4")):
+            for number, overrides in enumerate(([], [rate]), start=1):
+                run, cache = Path(folder) / f"{recipe}-{number}", Path(folder) / recipe
+                name = f"effnet_ft, {recipe}, " + ("first run", "second run, another learning rate")[number - 1]
+                rows[name] = our_side(root, cache, run, recipe, *overrides)
     for name, row in rows.items():
-        ratio = f"{row['seconds'] / theirs['seconds']:.2f}"
+        ratio = f"{row['seconds'] / theirs['seconds']:.3f}"
         table.row(name, f"{row['accuracy']:.3f}", f"{row['seconds']:.0f}", ratio, f"{row['memory']:.0f}")
     table.finish("flowers")
 

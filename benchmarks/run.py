@@ -13,8 +13,14 @@ from common import RESULTS
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("loading", "training_step")
-"""What ``make bench`` runs; those for a GPU are run by hand."""
+COMMANDS = {
+    "loading": [],
+    "input_pipeline": [],
+    "training_step": ["--compile"],
+    "stored_epochs": [],
+    "flowers": [],
+}
+"""What ``make bench`` runs, with its arguments; those for a GPU are run by hand."""
 
 HEAD = """# Benchmarks
 
@@ -25,8 +31,8 @@ A table holds only what was measured, with the command, the day and the machine.
 
 def main() -> None:
     """Run the benchmarks that the command line names, all of the CPU's where it names none."""
-    for name in sys.argv[1:] or NAMES:
-        subprocess.run([sys.executable, HERE / f"{name}.py"], check=True)
+    for name in sys.argv[1:] or COMMANDS:
+        subprocess.run([sys.executable, HERE / f"{name}.py", *COMMANDS.get(name, [])], check=True)
     tables = [path.read_text(encoding="utf-8") for path in sorted(RESULTS.glob("*.md"))]
     PAGE.write_text("\n".join([HEAD, *tables]), encoding="utf-8")
 

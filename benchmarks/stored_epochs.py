@@ -1,20 +1,23 @@
 """Epochs from the activation store beside timm's epochs over the same images, B0 at 224 px.
 
-    python benchmarks/stored_epochs.py FOLDER [--gpu]       # FOLDER: class folders, e.g. Flowers-17's train/
+    python benchmarks/stored_epochs.py [FOLDER] [--gpu]     # FOLDER: class folders, e.g. Flowers-17's train/
 
 timm as its users run it: its model, ``create_transform``, ``create_loader``, AdamW, a plain loop; with its backbone
 frozen, and training everything. Ours: Lightning's Trainer over stored activations, the head alone, and stages 6 to 8
 with it, and the pass over the images that fills the store. Images a second of whole epochs, without validation; same
-batch and arithmetic. On the CPU, timm's epochs are taken over a share of the images, named in the table.
+batch and arithmetic; each side in a process of its own, in turn; medians of rounds. On the CPU, timm's epochs are taken
+over 256 of the images.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,7 +25,7 @@ import timm
 import timm.data
 import torch
 import torch.nn.functional as F
-from common import Table, machine
+from common import Table, in_process, machine, peak_mib
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.sources import scan_folder
@@ -32,17 +35,23 @@ from effnet_ft.data.views import Views
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import STAGES
 from effnet_ft.process import tune_process
+from effnet_ft.recipe import load_recipe
 from effnet_ft.training.activations import ActivationStore, StoreSettings
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
+from effnet_ft.training.phases import plan_phases
+from effnet_ft.training.search import search_head
 
-BATCH = 32
-EPOCHS = {STAGES: 10, 6: 2}
+BATCH, VIEWS = 32, 4
+EPOCHS = {STAGES: 10, 6: 1}
+SEARCH = "search"
 
 
-def of_timm(root: Path, device: str, frozen: bool, images: int, workers: int) -> float:
-    """Return images a second of an epoch over ``images`` images, after one over a few to warm up."""
-    dataset = timm.data.create_dataset("", root=str(root))
+def of_timm(options: argparse.Namespace, frozen: bool) -> float:
+    """Return images a second of an epoch, on the CPU of a share of one, after a few steps to warm up."""
+    device, workers = options.device, options.workers
+    dataset = timm.data.create_dataset("", root=options.folder)
+    images = len(dataset) if device == "cuda" else 8 * BATCH
     model = timm.create_model("tf_efficientnet_b0", num_classes=len(dataset.reader.class_to_idx)).to(device).train()
     if frozen:
         model.requires_grad_(False)
@@ -72,73 +81,115 @@ def of_timm(root: Path, device: str, frozen: bool, images: int, workers: int) ->
     return epoch(images)
 
 
-def of_ours(split: Split, store: ActivationStore, cut: int, device: str) -> float:
-    """Return images a second of an epoch, a short training taken from a long one."""
-    model = create_model("b0", "none", classes=split.classes)
-    views = Views(model.preprocessing, "basic", 4, (0,))
-    train, val = store.arrays(model, views, [6, STAGES])[cut]
-    labels = (split.labels(split.train), split.labels(split.val))
+class Ours:
+    """A split, and the store of its activations in ``cache``."""
 
-    def fit(epochs: int) -> float:
-        model.freeze(cut, "frozen")
-        data = StoredDataModule(train, val, labels, views, batch_size=BATCH)
-        trainer = pl.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
-            precision="bf16-mixed" if device == "cuda" else "32-true",
-            max_epochs=epochs,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+    def __init__(self, root: Path, device: str, cache: Path) -> None:
+        tune_process()
+        source = scan_folder(root)
+        samples = source.part("all")
+        self.device = device
+        self.split = Split(source.root, source.classes, samples, samples[:BATCH], [])
+        self.model = create_model("b0", "none", classes=source.classes)  # as it is drawn, the seed being set
+        self.views = Views(self.model.preprocessing, "basic", VIEWS, (0,))
+        kind = torch.bfloat16 if device == "cuda" else None
+        settings = StoreSettings(device=torch.device(device), autocast=kind)
+        self.store = ActivationStore(self.split, settings, ArrayCache(cache))
+
+    def fill(self) -> float:
+        """Return views a second of the pass over the images that fills the store."""
         start = time.perf_counter()
-        trainer.fit(FineTuner(model, lr=1e-3, label_smoothing=0.1, stored=True), datamodule=data)
+        self.store.arrays(self.model, self.views, [6, STAGES])
+        return (VIEWS * len(self.split.train) + len(self.split.val)) / (time.perf_counter() - start)
+
+    def train(self, cut: int) -> float:
+        """Return images a second of an epoch, a short training taken from a long one."""
+        train, val = self.store.arrays(self.model, self.views, [6, STAGES])[cut]
+        labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
+
+        def fit(epochs: int) -> float:
+            self.model.freeze(cut, "frozen")
+            data = StoredDataModule(train, val, labels, self.views, batch_size=BATCH)
+            trainer = pl.Trainer(
+                accelerator="gpu" if self.device == "cuda" else "cpu",
+                devices=1,
+                precision="bf16-mixed" if self.device == "cuda" else "32-true",
+                max_epochs=epochs,
+                limit_val_batches=0,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            start = time.perf_counter()
+            trainer.fit(FineTuner(self.model, lr=1e-3, label_smoothing=0.1, stored=True), datamodule=data)
+            return time.perf_counter() - start
+
+        count = EPOCHS[cut]
+        with quiet_lightning():
+            fit(1)
+            return count * len(self.split.train) / (fit(1 + count) - fit(1))
+
+    def choose(self) -> float:
+        """Return the seconds in which ``lr: auto`` searches its grid for the head, on two views of every image."""
+        train, _ = self.store.arrays(self.model, self.views, [6, STAGES])[STAGES]
+        labels = self.split.labels(self.split.train)
+        two = Views(self.model.preprocessing, "basic", 2, (0,))
+        data = StoredDataModule(train[:2], train[0], (labels, labels), two, batch_size=BATCH)
+        recipe = load_recipe("folder", ["data.root=x", "phases=[{train: head, epochs: 20, lr: auto}]"])
+        features, classes = self.model.variant.features, len(self.split.classes)
+        start = time.perf_counter()
+        search_head(data, features, classes, plan_phases(recipe)[0], torch.device(self.device))
         return time.perf_counter() - start
 
-    count = EPOCHS[cut]
-    with quiet_lightning():
-        fit(1)
-        return count * len(split.train) / (fit(1 + count) - fit(1))
+
+SIDES = {
+    "timm, frozen backbone": lambda options: of_timm(options, True),
+    "timm, everything": lambda options: of_timm(options, False),
+    "effnet_ft, the pass that fills the store (views)": lambda options: ours(options).fill(),
+    "effnet_ft, head, from the store": lambda options: ours(options).train(STAGES),
+    "effnet_ft, stages 6 to 8 and head, from the store": lambda options: ours(options).train(6),
+    SEARCH: lambda options: ours(options).choose(),
+}
+
+
+def ours(options: argparse.Namespace) -> Ours:
+    torch.manual_seed(0)  # the same network in every process
+    return Ours(options.folder, options.device, Path(options.cache))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder")
-    parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("folder", nargs="?", default="../shared/data/flowers17/train")
+    parser.add_argument("--gpu", dest="device", action="store_const", const="cuda", default="cpu")
+    parser.add_argument("--workers", type=int, default=2, help="reading processes of timm's loader")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--cache", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    tune_process()
-    logging.basicConfig(level=logging.WARNING)
-    device = "cuda" if options.gpu else "cpu"
-    source = scan_folder(options.folder)
-    samples = source.part("all")
-    split = Split(source.root, source.classes, samples, samples[:BATCH], [])
-    share = len(samples) if options.gpu else 256
-    title = "Epochs from the activation store, B0 at 224 px, batch 32, 4 views"
-    table = Table(title, machine(), ["", "images/s", "times timm, frozen", "times timm, everything"])
-    with tempfile.TemporaryDirectory() as folder:
-        settings = StoreSettings(device=torch.device(device), autocast=torch.bfloat16 if options.gpu else None)
-        store = ActivationStore(split, settings, ArrayCache(Path(folder)))
-        start = time.perf_counter()
-        model = create_model("b0", "none", classes=split.classes)
-        store.arrays(model, Views(model.preprocessing, "basic", 4, (0,)), [6, STAGES])
-        passes = {"the pass that fills the store (views)": 4 * len(samples) / (time.perf_counter() - start)}
-        frozen = of_timm(source.root, device, True, share, options.workers)
-        everything = of_timm(source.root, device, False, share, options.workers)
-        torch.manual_seed(0)
-        stored = ActivationStore(split, settings, ArrayCache(Path(folder)))
-        speeds = {
-            f"timm, frozen backbone, {share} images": frozen,
-            f"timm, everything, {share} images": everything,
-            **passes,
-            "ours, head, from the store": of_ours(split, stored, STAGES, device),
-            "ours, stages 6 to 8 and head, from the store": of_ours(split, stored, 6, device),
-        }
-    for name, speed in speeds.items():
-        table.row(name, f"{speed:.0f}", f"{speed / frozen:.1f}", f"{speed / everything:.1f}")
-    table.finish(f"stored_epochs_{device}")
+    if options.side:
+        logging.basicConfig(level=logging.WARNING)
+        print(json.dumps({"value": SIDES[options.side](options), "memory": peak_mib()}))
+        return
+    title = f"Epochs from the activation store, B0 at 224 px, batch {BATCH}, {VIEWS} views"
+    table = Table(title, machine(), ["", "images/s", "times timm, frozen", "times timm, everything", "peak MiB"])
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
+    passed = ["--gpu"] if options.device == "cuda" else []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            for name, rounds in found.items():
+                more = ["--workers", options.workers, "--side", name, "--cache", cache]
+                rounds.append(in_process(options.folder, *passed, *more))
+    value, memory = (
+        {name: median(one[key] for one in rounds) for name, rounds in found.items()} for key in ("value", "memory")
+    )
+    frozen, everything = value["timm, frozen backbone"], value["timm, everything"]
+    for name in SIDES:
+        if name != SEARCH:
+            ratios = (f"{value[name] / base:.1f}" for base in (frozen, everything))
+            table.row(name, f"{value[name]:.0f}", *ratios, f"{memory[name]:.0f}")
+    table.note(f"`lr: auto` for the head: 56 settings on 2 views of every image in {value[SEARCH]:.1f} s.")
+    table.finish(f"stored_epochs_{options.device}")
 
 
 if __name__ == "__main__":

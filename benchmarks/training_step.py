@@ -5,8 +5,8 @@
 
 timm as its users run it: its model, AdamW, a plain loop; on a GPU with autocast and channels-last, as its train
 script's ``--amp --channels-last``. Ours: the LightningModule's own step under Lightning's Trainer, with the command
-line's settings of the process. Each side in a process of its own, in turn; medians of rounds. A short fit is taken
-from a long one: its start is no step.
+line's settings of the process; and the same step in a plain loop, without metrics. Each side in a process of its own,
+in turn; medians of rounds. A short fit is taken from a long one: its start is no step.
 """
 
 from __future__ import annotations
@@ -81,6 +81,33 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     return steps
 
 
+def of_ours_plain(variant: str, device: str, compiled: bool) -> Steps:
+    """The same step in a plain loop: what Lightning and the metrics cost."""
+    from effnet_ft.models.creation import create_model
+    from effnet_ft.process import tune_process
+    from effnet_ft.training.optim import OPTIMISERS, parameter_groups
+
+    tune_process()
+    model = create_model(variant, "none", num_classes=CLASSES).to(device)
+    model.freeze(0)
+    model.train()
+    optimiser = OPTIMISERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
+    run = torch.compile(model, dynamic=False) if compiled else model
+
+    def steps(data: list[tuple[Tensor, Tensor]]) -> None:
+        for images, labels in data:
+            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+                loss = F.cross_entropy(run(images), labels, label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    return steps
+
+
+SIDES = {"timm": of_timm, "effnet_ft": of_ours, "effnet_ft, plain loop": of_ours_plain}
+
+
 def measure(steps: Steps, count: int, batch: int, size: int, device: str) -> dict[str, float]:
     """Return images a second and the highest memory, of the GPU where there is one."""
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2).to(device)
@@ -109,7 +136,7 @@ def main() -> None:
     device = "cuda" if options.gpu else "cpu"
     if options.side:
         name, variant, batch, size, count, compiled = options.side
-        steps = {"timm": of_timm, "effnet_ft": of_ours}[name](variant, device, compiled == "1")
+        steps = SIDES[name](variant, device, compiled == "1")
         print(json.dumps(measure(steps, int(count), int(batch), int(size), device)))
         return
     cases = [("b0", 256, 224, 40), ("b4", 96, 380, 20)] if options.gpu else [("b0", 16, 224, 12)]
@@ -118,7 +145,7 @@ def main() -> None:
     for variant, batch, size, count in cases:
         base = 0.0
         for compiled in (0, 1) if options.compile else (0,):
-            found: dict[str, list[dict[str, float]]] = {"timm": [], "effnet_ft": []}
+            found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
             for _ in range(options.rounds):
                 for name, rounds in found.items():
                     extra = ["--gpu"] if options.gpu else []

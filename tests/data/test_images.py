@@ -12,7 +12,15 @@ import pytest
 from PIL import ExifTags, Image
 
 from effnet_ft.data import images
-from effnet_ft.data.images import SUFFIXES, read_image, to_rgb, unreadable
+from effnet_ft.data.images import (
+    SUFFIXES,
+    read_image,
+    read_reduced,
+    reduced,
+    reduced_shape,
+    to_rgb,
+    unreadable,
+)
 from effnet_ft.errors import DataError
 
 # Twelve plain fields of 16 px, no two alike: survives JPEG, fits a palette, has no symmetry.
@@ -271,3 +279,44 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
 def test_a_limit_lifted_before_the_import_does_not_refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert runpy.run_path(images.__file__)["MAX_PIXELS"] > 10**8
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(("width", "height"), [(1200, 900), (900, 1201), (2000, 250), (120, 90)])
+def test_reduced_images_look_the_same_and_are_as_large_as_said(
+    width: int, height: int, orientation: int, tmp_path: Path
+) -> None:
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([255 * x / width, 255 * y / height, 128 + 0 * x], 2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    whole, small = read_image(tmp_path / "a.jpg"), read_reduced(tmp_path / "a.jpg", 200)
+    scale = min(1.0, 200 / min(whole.shape[:2]))
+    assert small.shape == (round(whole.shape[0] * scale), round(whole.shape[1] * scale), 3)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert reduced_shape(image, 200) == small.shape[:2]
+    assert np.abs(small.astype(int) - reduced(whole, 200)).max() <= 6
+    assert (small is whole) or scale < 1 or np.array_equal(small, whole)
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (3200, 2400), "red").save(tmp_path / "a.jpg")
+    decoded: list[tuple[int, int]] = []
+    convert = images.to_rgb
+
+    def noted(image: Image.Image) -> np.ndarray:
+        pixels = convert(image)
+        decoded.append(pixels.shape[:2])
+        return pixels
+
+    monkeypatch.setattr(images, "to_rgb", noted)
+    assert read_reduced(tmp_path / "a.jpg", 448).shape == (448, 597, 3)
+    assert decoded == [(600, 800)]
+
+
+def test_the_limit_holds_for_reduced_images_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(DataError, match=r"64 x 64 pixels"):
+        read_reduced(tmp_path / "a.jpg", 8)

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -105,3 +106,13 @@ def test_reading_processes_that_do_not_fork_get_it_pickled(name: str) -> None:
     transform = AUGMENTATIONS[name](Preprocessing(size=32, resize=40))
     image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
     assert np.array_equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))
+
+
+@pytest.mark.parametrize("name", ["basic", "strong"])
+def test_threads_do_not_disturb_each_other(name: str) -> None:
+    transform = AUGMENTATIONS[name](PREPROCESSING)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
+    alone = [transform(pixels, seed) for seed in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: transform(pixels, seed), range(60)))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))

@@ -1,0 +1,60 @@
+"""Small and odd data sets lose nothing: every image is trained on, from the store and from the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import TINY
+
+from effnet_ft.cli import main
+from effnet_ft.results.run import Run
+from effnet_ft.training.callbacks import Stopwatch
+
+PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
+SIDES = {"small": (12, 9), "plain": (70, 80)}
+
+
+def draw(root: Path, split: str, counts: dict[str, int], side: tuple[int, int]) -> None:
+    random = np.random.default_rng(len(split))
+    for name, count in counts.items():
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(random.integers(0, 256, (*side, 3), np.uint8)).save(folder / f"{number}.png")
+
+
+CASES = {
+    "one image left over": ({"a": 9, "b": 8}, "plain"),
+    "fewer images than a batch": ({"a": 3, "b": 2}, "plain"),
+    "one image a class": ({"a": 1, "b": 1, "c": 1}, "plain"),
+    "images smaller than the crop": ({"a": 5, "b": 5}, "small"),
+}
+
+
+@pytest.mark.parametrize("store", ["keep", "off"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_image_is_trained_on(case: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, kind = CASES[case]
+    draw(tmp_path / "images", "train", counts, SIDES[kind])
+    draw(tmp_path / "images", "val", dict.fromkeys(counts, 1), SIDES[kind])
+    seen: list[float] = []
+    speed = Stopwatch.speed
+    monkeypatch.setattr(Stopwatch, "speed", lambda self, of: seen.append(of["images"]) or speed(self, of))
+    run = Run(tmp_path / "run")
+    command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run.folder}", PHASES, f"store={store}"]
+    assert main([*command, *TINY]) == 0
+    images = sum(counts.values())
+    assert seen == [images] * 4 + [images * 4], "an epoch left an image out, or showed one twice"
+    assert len(run.predictions.read_text().splitlines()) == len(counts) + 1
+
+
+def test_an_image_of_a_hundred_million_pixels(tmp_path: Path) -> None:
+    draw(tmp_path / "images", "train", {"a": 3, "b": 3}, SIDES["plain"])
+    draw(tmp_path / "images", "val", {"a": 1, "b": 1}, SIDES["plain"])
+    Image.new("L", (10_000, 10_000), 200).save(tmp_path / "images" / "train" / "a" / "huge.png", compress_level=1)
+    phases = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: all, epochs: 2, lr: 1e-4}]"
+    run = tmp_path / "run"
+    assert main(["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run}", phases, *TINY]) == 0
