@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | slow | bench | clean: each does all it needs on a fresh clone.
+# make setup | demo | test | lint | slow | bench | bench-gpu | clean: each does all it needs on a fresh clone.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test lint slow bench clean
+.PHONY: setup demo test lint slow bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,9 @@ slow: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+bench-gpu: setup
+	$(BIN)/python benchmarks/run.py --gpu
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache

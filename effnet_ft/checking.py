@@ -145,24 +145,24 @@ def check(item: Field[Any], hint: Any, value: Any) -> tuple[Any, str]:
         word = "on" if value else "off"
         value = word if word in (*limits["words"], *limits["choices"]) else value
     if value is None or value == "???":
-        return (item.default, "") if item.default is None else (value, f"expected {_expected(item, hint)}")
+        return (item.default, "") if item.default is None else (value, f"expected {expected(item, hint)}")
     if isinstance(value, str) and value in limits["words"]:
         return value, ""
     if hint == list[str]:
         entries = [value] if isinstance(value, str) else value
         if not isinstance(entries, list) or any(entry not in limits["choices"] for entry in entries):
-            return value, f"expected a list of {', '.join(limits['choices'])}"
+            return value, f"expected {expected(item, hint)}"
         return list(entries), ""
     if hint == (str | int):
         accepted = isinstance(value, str | int) and not isinstance(value, bool)
         hint = type(value) if accepted else hint
     converted = _convert(value, hint)
     if converted is None:
-        return value, f"expected {_expected(item, hint)}"
+        return value, f"expected {expected(item, hint)}"
     if limits["choices"] and converted not in limits["choices"]:
-        return value, f"expected {_expected(item, hint)}{nearest(str(value), list(limits['choices']))}"
+        return value, f"expected {expected(item, hint)}{nearest(str(value), list(limits['choices']))}"
     if isinstance(converted, int | float) and not _within(converted, limits):
-        return value, f"expected {_expected(item, hint)}"
+        return value, f"expected {expected(item, hint)}"
     return converted, ""
 
 
@@ -229,8 +229,11 @@ def _within(value: float, limits: Any) -> bool:
     )
 
 
-def _expected(item: Field[Any], hint: Any) -> str:
+def expected(item: Field[Any], hint: Any) -> str:
+    """Return in words what a field takes: its choices, or its type, limits and words."""
     limits = item.metadata
+    if hint == list[str]:
+        return f"a list of {', '.join(limits['choices'])}"
     if limits["choices"]:
         return f"one of {', '.join(limits['choices'])}"
     names = {int: "a whole number", float: "a number", str: "a text"}

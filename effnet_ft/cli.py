@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -76,11 +77,59 @@ def train(options: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
+        from effnet_ft.data.opening import image_root
+
         command = _own_command()
         print(f"\nrun folder: {run.folder} (open its report.html)\nnext:")
         print(f"  {command} evaluate {run.folder}")
-        print(f"  {command} predict {run.folder} {recipe.data.root} --top-k 3 --out predictions.csv")
+        print(f"  {command} predict {run.folder} {image_root(recipe.data)} --top-k 3 --out predictions.csv")
     return 0
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Train a recipe at many settings of its keys, on one device, and find the best on the validation images."""
+    from effnet_ft.sweep import best_of, plan_sweep, results_text, run_sweep, train_final
+
+    plan = plan_sweep(
+        options.recipe,
+        options.overrides,
+        options.grid,
+        random=options.random,
+        seed=options.seed,
+        metric=options.metric,
+        folder=options.out,
+        final=options.final,
+    )
+    try:
+        results = run_sweep(plan, options.final)
+        print(f"\n{results_text(results, plan.metric)}\n\nsweep folder: {plan.folder} (open its {plan.page.name})")
+        best = best_of(results)
+        metrics = train_final(plan, best) if options.final else {}
+    except KeyboardInterrupt:
+        if not plan.plan.is_file():
+            raise
+        print(f"effnet-ft: interrupted; to go on: {_sweep_command(options)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for name, value in metrics.items():
+        if name.startswith("test/"):
+            print(f"  {name:<14} {value:.4f}")
+    if options.final:
+        print(f"final run: {plan.final.folder} (open its report.html)")
+    else:
+        print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and to test it:")
+        print(f"  {_sweep_command(options)} --final")
+    return 0
+
+
+def _sweep_command(options: argparse.Namespace) -> str:
+    """Return the command line that goes on with a sweep."""
+    words = [_own_command(), "sweep", options.recipe, *options.overrides]
+    for name in ("grid", "random", "seed", "metric", "out"):
+        given = getattr(options, name)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and (name, value) not in (("seed", 0), ("metric", "val/acc1")):
+                words += [f"--{name}", str(value)]
+    return shlex.join([*words, *(["--final"] if options.final else [])])
 
 
 def _check_outputs(*files: str | None) -> None:
@@ -121,9 +170,9 @@ def evaluate(options: argparse.Namespace) -> int:
     from effnet_ft.results.evaluate import evaluate_recipe, evaluate_run, write_json
 
     if of_run:
-        evaluation = evaluate_run(Run(options.target), options.overrides, options.split)
+        evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)
     else:
-        evaluation = evaluate_recipe(options.target, options.overrides, options.split)
+        evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
     metrics = evaluation.metrics
     print(f"{len(evaluation.samples)} images, {evaluation.name} part")
     for name, value in metrics.items():
@@ -211,11 +260,12 @@ def models(options: argparse.Namespace) -> int:
 
 def recipes(options: argparse.Namespace) -> int:
     """List the recipes that come with the project."""
-    from effnet_ft.recipe import recipe_folder
+    from effnet_ft.recipe_page import recipes_page, recipes_text
 
-    for path in sorted(recipe_folder().glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        print(f"{path.stem:<18} {first}")
+    if options.markdown:
+        print(recipes_page(), end="")
+    else:
+        print(recipes_text())
     return 0
 
 
@@ -245,12 +295,33 @@ def _parser() -> argparse.ArgumentParser:
     }
     add(train, recipe=recipe, overrides={**overrides, "help": f"{overrides['help']}; resume=RUN goes on with a run"})
     add(
+        sweep,
+        recipe=recipe,
+        overrides=overrides,
+        grid={
+            "action": "append",
+            "required": True,
+            "help": "values of a recipe key, e.g. phases.0.lr=1e-4,1e-3,1e-2; repeated, every combination is trained; "
+            "with --random also ranges: key=0:0.5, or key=1e-4:1e-1:log",
+        },
+        random={"type": _positive, "help": "train so many settings, drawn at random, instead of all", "default": None},
+        seed={"type": _natural, "default": 0, "help": "of the drawing (default 0); the runs' own is the recipe's"},
+        metric={"default": "val/acc1", "help": "what the best has most of (default val/acc1); val/ece: least of"},
+        out={"help": "the sweep's folder (default runs/DATA-VARIANT-sweep); one that was stopped goes on there"},
+        final={"action": "store_true", "help": "then train the best on the validation images too, and test it"},
+    )
+    add(
         evaluate,
         target=target,
         overrides=overrides,
         split={
             "choices": ("train", "val", "test", "all"),
             "help": "the part to measure; default: test, else val, else all",
+        },
+        views={
+            "choices": ("one", "mirror", "five"),
+            "default": "one",
+            "help": "average over the central crop and its mirror image, or over it and the four corners",
         },
         json={"help": "write the metrics to this file", "default": None},
         out={"help": "write the predictions to this CSV file", "default": None},
@@ -280,13 +351,21 @@ def _parser() -> argparse.ArgumentParser:
         markdown={"action": "store_true", "help": "print the page docs/models.md"},
         download={"nargs": "+", "metavar": "NAME", "help": "get these weights, e.g. b0/aa, or b0 for its default"},
     )
-    add(recipes)
+    add(recipes, markdown={"action": "store_true", "help": "print the page docs/recipes.md, with every key"})
     add(demo, overrides=overrides)
     return parser
 
 
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is not at least {least}")
     return value

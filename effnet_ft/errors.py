@@ -28,6 +28,10 @@ class RecipeError(UserError):
         return f"{len(self.faults)} recipe errors{where}:\n{listed}"
 
 
+class DivergedError(RecipeError):
+    """The loss is no longer a number: the recipe's settings do not train."""
+
+
 class DataError(UserError):
     """The images, their folders or their lists are at fault."""
 

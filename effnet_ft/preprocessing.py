@@ -43,37 +43,43 @@ class Preprocessing:
         resize = max(size, round(size * self.resize / self.size))
         return replace(self, size=size, resize=resize, crop=crop or self.crop)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, down: float = 0.5, across: float = 0.5) -> np.ndarray:
         """Resize the short side and crop the centre.
 
         Args:
             image: uint8 ``[height, width, 3]``, RGB.
+            down: where the crop lies, 0 at the top, 1 at the bottom.
+            across: likewise, 0 on the left, 1 on the right.
 
         Returns:
             uint8 ``[size, size, 3]``. Normalisation is the model's, on its device.
         """
-        return self._crop_then_resize(image) if self.crop == "openmmlab" else self._resize_then_crop(image)
+        place = (down, across)
+        return (
+            self._crop_then_resize(image, place) if self.crop == "openmmlab" else self._resize_then_crop(image, place)
+        )
 
-    def _resize_then_crop(self, image: np.ndarray) -> np.ndarray:
+    def _resize_then_crop(self, image: np.ndarray, place: tuple[float, float]) -> np.ndarray:
         height, width = image.shape[:2]
         short = min(height, width)
         scaled = (
             max(self.resize, int(self.resize * width / short)),
             max(self.resize, int(self.resize * height / short)),
         )
-        left, top = (round((length - self.size) / 2) for length in scaled)  # rounded as torchvision's CenterCrop does
+        # The centre is rounded as torchvision's CenterCrop does.
+        left, top = (round((length - self.size) * share) for length, share in zip(scaled, place[::-1], strict=True))
         # Resizing the cropped box alone gives the pixels of resize-then-crop, and stays small on a panorama.
-        across, down = width / scaled[0], height / scaled[1]
-        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
+        x, y = width / scaled[0], height / scaled[1]
+        box = (left * x, top * y, (left + self.size) * x, (top + self.size) * y)
         resized = Image.fromarray(image).resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
         return np.asarray(resized)
 
-    def _crop_then_resize(self, image: np.ndarray) -> np.ndarray:
+    def _crop_then_resize(self, image: np.ndarray, place: tuple[float, float]) -> np.ndarray:
         import cv2
 
         height, width = image.shape[:2]
         share = self.size / self.resize * min(height, width)
-        top, left = (round((length - share) / 2) for length in (height, width))
+        top, left = (round((length - share) * at) for length, at in zip((height, width), place, strict=True))
         side = max(1, int(share))
         cropped = np.ascontiguousarray(image[top : top + side, left : left + side])
         filters = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}

@@ -14,6 +14,7 @@ from typing import Any
 
 from effnet_ft import checking
 from effnet_ft.checking import option
+from effnet_ft.data.published import PUBLISHED
 from effnet_ft.data.transforms import AUGMENTATIONS
 from effnet_ft.errors import RecipeError, nearest
 from effnet_ft.models.heads import HEADS
@@ -45,21 +46,57 @@ class ModelSettings:
     batchnorm: str = option(
         "train", choices=("train", "frozen"), per_phase=True, help="batch norms of trained stages: train or frozen"
     )
+    bn_momentum: float = option(
+        0.01,
+        words=("auto",),
+        above=0,
+        maximum=1,
+        per_phase=True,
+        help="weight of a batch in the running statistics; auto: min(10 / steps an epoch, 0.1)",
+    )
 
 
 @dataclass
 class DataSettings:
     """Which images."""
 
-    source: str = option("folder", choices=("folder", "imagenet"), help="how the images are laid out")
-    root: str = option(None, help="the folder of images, e.g. data.root=path/to/images")
+    source: str = option(
+        "folder",
+        choices=("folder", "manifest", "imagenet", *PUBLISHED),
+        help="how the images are laid out, or a published set",
+    )
+    root: str = option(None, help="the folder of images, e.g. data.root=path/to/images; a published set is put there")
+    images: str = option(None, help="source manifest: the folder its paths are relative to; not set: its own")
+    download: str = option(
+        "on", choices=("on", "off"), help="get the files of a published set that are not in its root"
+    )
+    fit: str = option(
+        "train", choices=("train", "trainval"), help="images to train on; trainval: those for validation too, at last"
+    )
     ground_truth: str = option(None, help="source imagenet: the list of flat images' classes; looked for if not set")
-    image_size: int = option("auto", words=("auto",), minimum=32, help="side of the network's input, pixels")
+    image_size: int = option(
+        "auto", words=("auto",), minimum=32, per_phase=True, help="side of the network's input, pixels"
+    )
     crop: str = option("auto", choices=("auto", *CROPS), help="central crop of evaluation: as timm or OpenMMLab do it")
     batch_size: int = option(
         DEFAULT_BATCH, words=("auto",), minimum=1, per_phase=True, help="images a device and step; auto: what fits"
     )
     augment: str = option("basic", choices=AUGMENTATIONS, per_phase=True, help="augmentation of the training images")
+    erasing: float = option(
+        0.0, minimum=0, maximum=1, per_phase=True, help="how often a random rectangle is replaced by noise"
+    )
+    cutout: float = option(
+        0.0,
+        minimum=0,
+        below=1,
+        per_phase=True,
+        help="side of a blanked square, a share of the input's side; 0 for none",
+    )
+    mixup: float = option(0.0, minimum=0, per_phase=True, help="alpha of MixUp, e.g. 0.2; 0 mixes nothing")
+    cutmix: float = option(0.0, minimum=0, per_phase=True, help="alpha of CutMix, e.g. 1.0; 0 mixes nothing")
+    sampling: str = option(
+        "uniform", choices=("uniform", "balanced"), per_phase=True, help="balanced shows each class equally often"
+    )
     workers: int = option("auto", words=("auto",), minimum=0, help="processes that read images, a device")
     val_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no val/")
     test_fraction: float = option(0.15, above=0, below=1, help="share of the images held out where there is no test/")
@@ -94,6 +131,12 @@ class OptimSettings:
     warmup_epochs: float = option(0.3, minimum=0, per_phase=True, help="linear rise at the start of a phase, epochs")
     step_epochs: float = option(2.4, above=0, per_phase=True, help="schedule step: epochs between two drops")
     step_factor: float = option(0.97, above=0, maximum=1, per_phase=True, help="schedule step: factor of a drop")
+    layer_decay: float = option(
+        1.0, above=0, maximum=1, per_phase=True, help="a stage's learning rate is that of the next one times this"
+    )
+    class_weights: str = option(
+        "off", choices=("off", "balanced"), per_phase=True, help="balanced weighs the loss of rare classes higher"
+    )
     label_smoothing: float = option(0.1, minimum=0, below=1, per_phase=True, help="mass given to the other classes")
     ema: float = option("off", words=("off",), above=0, below=1, per_phase=True, help="decay of the averaged weights")
     clip_norm: float = option("off", words=("off",), above=0, per_phase=True, help="largest norm of the gradient")
@@ -201,8 +244,14 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
         model = recipe.model
         model.weights = os.path.expanduser(model.weights)
         faults += filter(None, [weights_fault(model.variant, model.weights, model.family)])
-    if "phases" in require and recipe.data.source == "imagenet":
-        faults.append("data.source is 'imagenet', which is for evaluating; to train on class folders take 'folder'")
+    if recipe.data.fit == "trainval":
+        if any(phase.overrides.get("patience", recipe.trainer.patience) != "off" for phase in recipe.phases):
+            faults.append("data.fit is 'trainval', which leaves no images to tell a better epoch: trainer.patience=off")
+        if any(phase.lr == "auto" and phase.train == "head" for phase in recipe.phases):
+            faults.append(
+                "data.fit is 'trainval', which leaves no images to search the head's lr on: set the one that an "
+                "earlier run found"
+            )
     if recipe.data.val_fraction + recipe.data.test_fraction >= 1:
         faults.append("data.val_fraction and data.test_fraction add up to 1 or more: nothing is left to train on")
     if faults:
@@ -243,6 +292,9 @@ def resolve(recipe: Recipe) -> None:
         _resolve_weights(model, data)
     if model.dropout == "auto":
         model.dropout = variant.dropout
+    for phase in recipe.phases:  # a phase's own auto is the recipe's
+        own = {"image_size": data.image_size, "dropout": model.dropout}
+        phase.overrides.update({key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
     if data.workers == "auto":
         # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
         data.workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
@@ -264,7 +316,7 @@ def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
 
 
 def _free_run_dir(root: str | None, variant: str) -> str:
-    stem = f"{Path(root).resolve().name if root else 'run'}-{variant}"
+    stem = f"{Path(root).resolve().name.removesuffix('.csv') if root else 'run'}-{variant}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 1_000_000))
     return next(str(Path("runs") / name) for name in names if not (Path("runs") / name).exists())
 

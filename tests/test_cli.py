@@ -42,7 +42,14 @@ def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Fails:
     return run
 
 
-@pytest.mark.parametrize("arguments", [["train", "--help"], ["models"], ["recipes"], ["train", "foldr"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["train", "--help"], ["models"], ["recipes"], ["recipes", "--markdown"], ["train", "foldr"]),
+        ["sweep", "folder", "data.root=x", "--grid", "optim.decay=0,1"],
+    ],
+    ids=" ".join,
+)
 def test_help_tables_and_recipe_errors_need_no_torch(arguments: list[str]) -> None:
     script = f"""
 import sys

@@ -16,15 +16,16 @@ from effnet_ft.data.decoded import DecodedImages
 from effnet_ft.data.images import ignore_pillow_warnings, read_image, read_reduced
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
-from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, Transform
+from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
-"""Images uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and class indices int64 ``[N]``."""
+"""Images uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and what
+:meth:`effnet_ft.data.splits.Split.labels` returns of them."""
 
 
-class ImageDataset(Dataset[tuple[np.ndarray, int]]):
-    """Images with their class, augmented.
+class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
+    """Images with their class or labels, augmented.
 
     An item is asked for by ``epoch * len(dataset) + index``: the augmentation is drawn from the seed, the epoch and the
     index alone, whichever process reads it.
@@ -32,7 +33,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     Args:
         root: the folder that the samples' paths are relative to.
         samples: the images.
-        labels: class indices, ``[N]``.
+        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
         transform: maps image and seed to a view.
         seed: numbers that the augmentation starts from.
         short: reads images with their short side reduced to so many pixels; None reads them whole.
@@ -60,10 +61,10 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, item: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, index = divmod(item, len(self.samples))
         draw = int(np.random.SeedSequence([*self.seed, epoch, index]).generate_state(1)[0])
-        return self.transform(self._image(index), draw), int(self.labels[index])
+        return self.transform(self._image(index), draw), self.labels[index]
 
     def _image(self, index: int) -> np.ndarray:
         if self.decoded:
@@ -81,22 +82,45 @@ class EpochSampler(Sampler[int]):
     Args:
         length: images in the data set.
         seed: numbers that the order starts from.
+        labels: class indices, to show each class equally often, in an epoch of about as many images: of a rare class
+            each image several times, of a frequent one a part in each epoch. None shows each image once.
     """
 
-    def __init__(self, length: int, seed: Sequence[int]) -> None:
+    def __init__(self, length: int, seed: Sequence[int], labels: np.ndarray | None = None) -> None:
         self.length = length
         self.seed = tuple(seed)
         self.epoch = 0
+        self._classes = [] if labels is None else [np.flatnonzero(labels == name) for name in np.unique(labels)]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0; Lightning calls it before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // _process()[1])
+        shown = self._of_each() * len(self._classes) or self.length
+        return -(-shown // _process()[1])
+
+    def _of_each(self) -> int:
+        """Return how many images of each class an epoch shows; 0 where classes do not matter."""
+        return max(1, round(self.length / len(self._classes))) if self._classes else 0
+
+    def _order(self) -> np.ndarray:
+        random = np.random.default_rng([*self.seed, self.epoch])
+        if not self._classes:
+            return random.permutation(self.length)
+        return random.permutation(np.concatenate([self._turns(number) for number in range(len(self._classes))]))
+
+    def _turns(self, number: int) -> np.ndarray:
+        """Return the images of a class that this epoch shows: going on where the last ended, none before its turn."""
+        members, count = self._classes[number], self._of_each()
+        passes, places = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(members))
+        orders = {
+            turn: np.random.default_rng([*self.seed, number, turn]).permutation(members) for turn in np.unique(passes)
+        }
+        return np.array([orders[turn][place] for turn, place in zip(passes, places, strict=True)])
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([*self.seed, self.epoch]).permutation(self.length)
+        order = self._order()
         rank, processes = _process()
         share = np.resize(order, len(self) * processes)[rank::processes]
         return iter((self.epoch * self.length + share).tolist())
@@ -138,6 +162,9 @@ class ImageDataModule(pl.LightningDataModule):
         preprocessing: of the model, at the size it is to see.
         batch_size: images a device and step.
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
+        erasing: as of :func:`effnet_ft.data.transforms.augmentation`.
+        cutout: likewise.
+        balanced: show each class equally often.
         workers: processes that read images; 0 reads in the training process.
         seed: numbers that order and augmentation start from.
         decoded: the training images (as evaluated, where ``augment`` is ``none``) and the validation images as
@@ -151,6 +178,9 @@ class ImageDataModule(pl.LightningDataModule):
         *,
         batch_size: int,
         augment: str = "basic",
+        erasing: float = 0.0,
+        cutout: float = 0.0,
+        balanced: bool = False,
         workers: int = 0,
         seed: Sequence[int] = (0,),
         decoded: tuple[DecodedImages | None, DecodedImages | None] = (None, None),
@@ -161,6 +191,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.augment = augment
+        self.rates = {"erasing": erasing, "cutout": cutout}
+        self.balanced = balanced
         self.workers = workers
         self.seed = tuple(seed)
 
@@ -169,10 +201,12 @@ class ImageDataModule(pl.LightningDataModule):
         samples = self.split.train
         labels, seed = self.split.labels(samples), (*self.seed, 1)
         plain = self.augment == "none"
-        transform = _as_they_are if plain and self.decoded[0] else AUGMENTATIONS[self.augment](self.preprocessing)
+        augmented = augmentation(self.augment, self.preprocessing, **self.rates)
+        transform = _as_they_are if plain and self.decoded[0] else augmented
         short = None if plain else int(SHORT_SIDE * self.preprocessing.size)
         dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
-        batches = WholeBatches(EpochSampler(len(dataset), (*self.seed, 2)), self.batch_size)
+        sampler = EpochSampler(len(dataset), (*self.seed, 2), labels if self.balanced else None)
+        batches = WholeBatches(sampler, self.batch_size)
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -213,10 +247,10 @@ def _as_they_are(image: np.ndarray, seed: int) -> np.ndarray:
     return image
 
 
-def _collate(items: list[tuple[np.ndarray, int]]) -> Batch:
+def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     """Stack ``[size, size, 3]`` images; the channel axis is moved in name only, so the memory is channels-last."""
     images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
-    return images, torch.tensor([label for _, label in items])
+    return images, torch.from_numpy(np.stack([label for _, label in items]))
 
 
 def prepare_worker(_: int) -> None:

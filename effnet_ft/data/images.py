@@ -162,6 +162,15 @@ def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> 
         return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
 
 
+def median_side(paths: Sequence[Path]) -> int | None:
+    """Return the median of the images' short sides, pixels, from their headers; None where none can be read."""
+    sides = []
+    for path in paths:
+        with pillow_silenced(), suppress(Exception), Image.open(path) as image:  # as in read_image, of many kinds
+            sides.append(min(image.size))
+    return int(np.median(sides)) if sides else None
+
+
 def content_digest(paths: Sequence[Path]) -> str:
     """Return a digest of the content of all files, in order."""
     with ThreadPoolExecutor() as pool:

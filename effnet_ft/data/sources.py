@@ -6,11 +6,17 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from effnet_ft.data.images import SUFFIXES, ArchiveMember
 from effnet_ft.errors import DataError, listing
 
 SPLITS = ("train", "val", "test")
-_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+SPLIT_WORDS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""What folders and manifests call the splits, in lower case."""
+
+LABEL_SEPARATOR = "|"
+"""Stands between the labels of an image that has several."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +25,15 @@ class Sample:
 
     Attributes:
         path: relative to the source's root, with forward slashes.
-        label: the class's name.
+        label: the class's name; of a source with several labels an image their names, joined by
+            :data:`LABEL_SEPARATOR`, empty where no label holds.
+        group: images of one group, say of one patient, are never divided between training and validation or test;
+            empty where the image stands for itself.
     """
 
     path: str
     label: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Source:
         splits: samples by ``train``, ``val`` and ``test`` where folders give the split; by ``all`` where none does.
         ignored: files that are no images by their ending or lie outside the class folders, relative to the root.
         members: images of an archive by path; empty where images are files in the root.
+        multilabel: an image has any number of labels, not one class.
     """
 
     root: Path
@@ -43,6 +54,7 @@ class Source:
     splits: dict[str, list[Sample]]
     ignored: list[str] = field(default_factory=list)
     members: dict[str, ArchiveMember] = field(default_factory=dict)
+    multilabel: bool = False
 
     def part(self, name: str) -> list[Sample]:
         """Return the samples of ``train``, ``val`` or ``test``, or of all of them."""
@@ -53,6 +65,18 @@ class Source:
     def image(self, sample: Sample) -> Path | ArchiveMember:
         """Return what :func:`effnet_ft.data.images.read_image` reads for ``sample``."""
         return self.members.get(sample.path, self.root / sample.path)
+
+
+def labels_of(sample: Sample, multilabel: bool) -> list[str]:
+    """Return the names of all labels of ``sample``: one, or where an image has several labels, any number."""
+    if not multilabel:
+        return [sample.label]
+    return sample.label.split(LABEL_SEPARATOR) if sample.label else []
+
+
+def listing_bar(title: str, total: int | None = None) -> tqdm:
+    """Return a progress bar for listing files, shown on a terminal where it takes more than two seconds."""
+    return tqdm(total=total, desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)
 
 
 def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
@@ -77,7 +101,9 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
     if for_training and folders and "train" not in folders:
         present = ", ".join(folder.name + "/" for folder in folders.values())
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
-    splits = {split: _scan_classes(root, folder, ignored) for split, folder in (folders or {"all": root}).items()}
+    with listing_bar("listing images") as bar:
+        listed = (folders or {"all": root}).items()
+        splits = {split: _scan_classes(root, folder, ignored, bar) for split, folder in listed}
     if folders:
         others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
         ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
@@ -95,12 +121,12 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folders that name a split; none where the root holds class folders."""
     folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    words = {name for names in _FOLDERS.values() for name in names}
+    words = {name for names in SPLIT_WORDS.values() for name in names}
     beside = any(entry.name.lower() not in words for entry in folders)
     # Beside other folders, one called train that holds images, not folders, is a class: trains, beside buses.
     present = {entry.name.lower(): entry for entry in folders if _has_folders(entry) or not beside}
     named = {
-        split: next((present[name] for name in names if name in present), None) for split, names in _FOLDERS.items()
+        split: next((present[name] for name in names if name in present), None) for split, names in SPLIT_WORDS.items()
     }
     return {split: folder for split, folder in named.items() if folder is not None}
 
@@ -109,10 +135,10 @@ def _has_folders(folder: Path) -> bool:
     return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
-def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, list[str]]:
+def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> dict[str, list[str]]:
     """Return the image paths of each class folder in ``folder``."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    by_class = {entry.name: _scan_images(root, entry, ignored) for entry in entries if entry.is_dir()}
+    by_class = {entry.name: _scan_images(root, entry, ignored, bar) for entry in entries if entry.is_dir()}
     outside = [entry for entry in entries if entry.is_file()]
     ignored += [entry.relative_to(root).as_posix() for entry in outside]
     if not any(by_class.values()):
@@ -128,22 +154,38 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str]) -> dict[str, lis
     return by_class
 
 
-def _scan_images(root: Path, folder: Path, ignored: list[str]) -> list[str]:
+def _scan_images(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> list[str]:
+    """Return the images of a class folder, relative to ``root``, those of a folder before those of its folders.
+
+    Paths are texts here: a Path object for each of a million files takes longer than reading the folders.
+    """
     paths: list[str] = []
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above would list its images again and again
-            folders.clear()
+    seen: set[tuple[int, int]] = set()
+    waiting = [(str(folder), folder.relative_to(root).as_posix())]
+    while waiting:
+        parent, relative = waiting.pop()
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:  # a link back to a folder above would list its images again and again
             continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.startswith("."):
-                continue
-            relative = (Path(parent) / name).relative_to(root).as_posix()
-            (paths if Path(name).suffix.lower() in SUFFIXES else ignored).append(relative)
+        seen.add((stat.st_dev, stat.st_ino))
+        folders, files = _entries(parent)
+        for name in files:
+            found = paths if name.lower().endswith(SUFFIXES) else ignored
+            found.append(f"{relative}/{name}")
+        bar.update(len(files))
+        waiting += [(f"{parent}/{name}", f"{relative}/{name}") for name in reversed(folders)]
     return paths
+
+
+def _entries(folder: str) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the files in ``folder``, sorted, without the hidden ones."""
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else files).append(entry.name)
+    return sorted(folders), sorted(files)
 
 
 def _check_for_training(root: Path, classes: tuple[str, ...], found: dict[str, set[str]]) -> None:

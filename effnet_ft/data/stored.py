@@ -14,7 +14,8 @@ from effnet_ft.data.datamodule import EpochSampler, WholeBatches
 from effnet_ft.data.views import Views
 
 StoredBatch = tuple[Tensor, Tensor]
-"""Activations ``[N, C, h, w]`` in channels-last memory or features ``[N, F]``; class indices ``[N]``."""
+"""Activations ``[N, C, h, w]`` in channels-last memory or features ``[N, F]``; class indices ``[N]`` or labels
+``[N, K]``."""
 
 
 class StoredDataset(Dataset[StoredBatch]):
@@ -25,7 +26,7 @@ class StoredDataset(Dataset[StoredBatch]):
 
     Args:
         arrays: one for each view, ``[N, h, w, C]`` or ``[N, F]``.
-        labels: class indices, ``[N]``.
+        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
         views: says which view an image shows in an epoch; None where there is one.
     """
 
@@ -56,9 +57,10 @@ class StoredDataModule(pl.LightningDataModule):
     Args:
         train: arrays of the training images, one for each view.
         val: the array of the validation images.
-        labels: class indices of the training and of the validation images.
+        labels: class indices, or labels of 0 and 1, of the training and of the validation images.
         views: of the training images.
         batch_size: images a device and step.
+        balanced: show each class equally often.
         seed: numbers that the order starts from.
     """
 
@@ -70,17 +72,22 @@ class StoredDataModule(pl.LightningDataModule):
         views: Views,
         *,
         batch_size: int,
+        balanced: bool = False,
         seed: Sequence[int] = (0,),
     ) -> None:
         super().__init__()
         self.train = StoredDataset(train, labels[0], views)
         self.val = StoredDataset([val], labels[1])
         self.batch_size = batch_size
+        self.balanced = balanced
         self.seed = tuple(seed)
 
     def train_dataloader(self) -> DataLoader[StoredBatch]:
         """Return the shuffled training batches."""
-        return _loader(self.train, WholeBatches(EpochSampler(len(self.train), (*self.seed, 2)), self.batch_size))
+        labels = self.train.labels if self.balanced else None
+        return _loader(
+            self.train, WholeBatches(EpochSampler(len(self.train), (*self.seed, 2), labels), self.batch_size)
+        )
 
     def val_dataloader(self) -> DataLoader[StoredBatch]:
         """Return the validation batches, in order."""

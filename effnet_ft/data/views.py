@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.data.images import reduced
-from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE
+from effnet_ft.data.transforms import SHORT_SIDE, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 
@@ -20,14 +20,26 @@ class Views:
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`; with ``none`` there is one view.
         count: how many.
         seed: numbers that the augmented views are drawn from, with the image's index.
+        erasing: as of :func:`effnet_ft.data.transforms.augmentation`.
+        cutout: likewise.
     """
 
-    def __init__(self, preprocessing: Preprocessing, augment: str, count: int, seed: Sequence[int]) -> None:
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        augment: str,
+        count: int,
+        seed: Sequence[int],
+        *,
+        erasing: float = 0.0,
+        cutout: float = 0.0,
+    ) -> None:
         self.preprocessing = preprocessing
         self.augment = augment
         self.count = 1 if augment == "none" else count
         self.seed = tuple(seed)
-        self._augmented = AUGMENTATIONS[augment](preprocessing)
+        self.rates = {"erasing": erasing, "cutout": cutout}
+        self._augmented = augmentation(augment, preprocessing, **self.rates)
 
     def __len__(self) -> int:
         return self.count
@@ -42,7 +54,7 @@ class Views:
 
     def identity(self, number: int) -> dict[str, Any]:
         """Return all that the pixels of view ``number`` depend on, but for the images."""
-        drawn = {"augment": self.augment, "seed": self.seed} if number >= 2 else {}
+        drawn = {"augment": self.augment, "seed": self.seed, **self.rates} if number >= 2 else {}
         return {"preprocessing": self.preprocessing.to_dict(), "view": number, **drawn}
 
     def turn(self, epoch: int, indices: np.ndarray) -> np.ndarray:

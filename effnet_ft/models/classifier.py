@@ -38,6 +38,9 @@ class Classifier(nn.Module):
         padding: ``same`` or ``symmetric``.
         norm_eps: epsilon of the batch norms.
         preprocessing: what the weights expect; None takes that of training from scratch.
+        task: ``single``, where the logits are those of a softmax over classes, or ``multi``, where each is that of a
+            label which holds or does not.
+        thresholds: with ``multi``, the probability from which each label is taken to hold; None takes 0.5.
     """
 
     mean: Tensor
@@ -54,10 +57,14 @@ class Classifier(nn.Module):
         padding: str = "same",
         norm_eps: float = 1e-3,
         preprocessing: Preprocessing | None = None,
+        task: str = "single",
+        thresholds: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.variant = VARIANTS[variant]
         self.classes = tuple(classes)
+        self.task = task
+        self.thresholds = (0.5,) * len(self.classes) if thresholds is None else tuple(thresholds)
         self.preprocessing = preprocessing or scratch_preprocessing(variant)
         self.cut = 0
         self.batchnorm = "train"
@@ -145,6 +152,21 @@ class Classifier(nn.Module):
         for number, module in enumerate(depths):
             module.p = drop_path * number / len(depths)
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether each logit is that of a label which holds or does not."""
+        return self.task == "multi"
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return class probabilities ``[N, K]``: those of a row sum to 1, or each label has its own."""
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def set_norm_momentum(self, momentum: float) -> None:
+        """Set the weight of a new batch in the running statistics of all batch norms, PyTorch's sense."""
+        for module in self.stages.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
+
     def describe(self) -> dict[str, Any]:
         """Return plain values from which :meth:`rebuild` makes a model of the same shape; the state dict is apart."""
         return {
@@ -152,6 +174,8 @@ class Classifier(nn.Module):
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.to_dict(),
             **self._spec,
+            "task": self.task,
+            **({"thresholds": list(self.thresholds)} if self.multilabel else {}),
         }
 
     @classmethod

@@ -36,6 +36,7 @@ def create_model(
     head: str = "linear",
     dropout: float | None = None,
     drop_path: float = 0.2,
+    task: str = "single",
 ) -> Classifier:
     """Build a classifier, with pretrained weights or without.
 
@@ -52,6 +53,7 @@ def create_model(
         head: ``linear``, ``mlp`` or ``cosine``.
         dropout: rate before the classifier; None takes the variant's.
         drop_path: stochastic depth of the last block.
+        task: ``single``, a class an image, or ``multi``, any number of labels.
 
     Returns:
         The model, in evaluation mode, every stage trainable.
@@ -64,7 +66,13 @@ def create_model(
         if value not in table:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(table)}{nearest(value, list(table))}")
     names = _class_names(num_classes, classes)
-    settings: dict[str, Any] = {"classes": names, "head": head, "dropout": dropout, "drop_path": drop_path}
+    settings: dict[str, Any] = {
+        "classes": names,
+        "head": head,
+        "dropout": dropout,
+        "drop_path": drop_path,
+        "task": task,
+    }
     record = record_of(variant, weights or "none", family)
     if record is None:
         return Classifier(variant, **settings).eval()
@@ -156,7 +164,8 @@ def _keeps_head(model: Classifier, state: dict[str, Tensor], own: dict[str, Any]
         return False, f"it has no classifier: {new}"
     outputs = [0, *(shape[0] for shape in theirs.values() if len(shape) == 2)][-1]
     if own is not None:
-        kept = list(own["classes"]) == list(model.classes) and theirs == wanted
+        alike = list(own["classes"]) == list(model.classes) and own.get("task", "single") == model.task
+        kept = alike and theirs == wanted
         return kept, "its classifier kept" if kept else f"its classifier of {outputs} classes left: {new}"
     if theirs.keys() != wanted.keys() or outputs != count:
         return False, f"its classifier of {outputs} classes left: {new}"

@@ -12,23 +12,17 @@ import os
 import shutil
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from effnet_ft.errors import WeightsError
+from effnet_ft.fetching import download
 from effnet_ft.models.provenance import is_url
 from effnet_ft.models.weights import WEIGHTS, WeightsRecord
 
 MIRROR_VARIABLE = "EFFNET_FT_MIRROR"
 """Environment variable: a folder of files, or the address of one, that is asked instead of the published addresses."""
-
-_ATTEMPTS = 3
-_TIMEOUT_SECONDS = 30
-_CHUNK_BYTES = 1 << 20
 
 
 def weights_file(record: WeightsRecord) -> Path:
@@ -99,7 +93,7 @@ def _get(record: WeightsRecord, target: Path) -> None:
         if not _digits(record):  # without a hash nothing tells whether the rest would fit
             part.unlink(missing_ok=True)
         if is_url(origin):
-            _download(origin, part, record.name)
+            download(origin, part, record.name)
         else:
             shutil.copyfile(Path(origin).expanduser(), part)
         try:
@@ -108,42 +102,6 @@ def _get(record: WeightsRecord, target: Path) -> None:
             part.unlink()  # else the next attempt would take up what is wrong already
             raise WeightsError(f"{origin}: {error}") from error
         os.replace(part, target)
-
-
-def _download(address: str, part: Path, title: str) -> None:
-    """Download ``address`` to ``part``, after what is there already; a cut connection is taken up again."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return _append(address, part, title)
-        except HTTPError:
-            raise
-        except (OSError, HTTPException):
-            if attempt == _ATTEMPTS:
-                raise
-
-
-def _append(address: str, part: Path, title: str) -> None:
-    here = part.stat().st_size if part.exists() else 0
-    request = Request(address, headers={"User-Agent": "effnet_ft", **({"Range": f"bytes={here}-"} if here else {})})
-    try:
-        answer = urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except HTTPError as error:
-        error.close()
-        if here and error.code == 416:  # nothing is left to send: it is whole, or another file's; the hash will tell
-            return
-        raise
-    with answer:
-        if answer.status != 206:
-            here = 0  # the server sends it from the beginning
-        left = answer.headers.get("Content-Length")
-        total = here + int(left) if left else None
-        bar = tqdm(total=total, initial=here, desc=title, unit="B", unit_scale=True, leave=False, disable=None)
-        with part.open("ab" if here else "wb") as file, bar:
-            while chunk := answer.read(_CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
-        if total is not None and part.stat().st_size < total:
-            raise ConnectionError(f"the connection was cut after {part.stat().st_size:,} of {total:,} bytes")
 
 
 def _check_hash(path: Path, record: WeightsRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from effnet_ft.models.provenance import default_family
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import FAMILIES, WEIGHTS, WeightsRecord
+from effnet_ft.tabular import columns, markdown
 
 _PAGE = """# Variants and weights
 
@@ -35,7 +36,7 @@ Normalisation is (value - mean) / std on 0..255, red, green, blue.
 def variants_text() -> str:
     """Return one line a variant, for the terminal."""
     head = ["variant", "params M", "GMACs", "size", "auto", "weights"]
-    return _columns([head, *([row[0], *row[2:]] for row in _variants())], right=(1, 2, 3))
+    return columns([head, *([row[0], *row[2:]] for row in _variants())], right=(1, 2, 3))
 
 
 def weights_text() -> str:
@@ -48,7 +49,7 @@ def weights_text() -> str:
         ]
         for record in WEIGHTS.values()
     ]
-    return _columns([head, *rows], right=(1, 2, 5, 6))
+    return columns([head, *rows], right=(1, 2, 5, 6))
 
 
 def models_page() -> str:
@@ -58,12 +59,12 @@ def models_page() -> str:
         for name, family in FAMILIES.items()
     ]
     return _PAGE.format(
-        variants=_markdown(["variant", "parameters", "M", "GMACs", "size px", "auto", "weights"], _variants()),
-        weights=_markdown(
+        variants=markdown(["variant", "parameters", "M", "GMACs", "size px", "auto", "weights"], _variants()),
+        weights=markdown(
             ["weights", "size px", "resize px", "crop", "interpolation", "layout", "top-1 %", "top-5 %", "file"],
             [_weights_row(record) for record in WEIGHTS.values()],
         ),
-        families=_markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon"], families)
+        families=markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon"], families)
         + "\n\ntorchvision's b5 to b7 have the epsilon 0.001.",
     )
 
@@ -97,20 +98,3 @@ def _percent(value: float | None) -> str:
 
 def _triple(values: tuple[float, ...]) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _columns(rows: list[list[str]], right: tuple[int, ...]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)

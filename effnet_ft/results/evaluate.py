@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.imagenet import scan_imagenet
-from effnet_ft.data.sources import SPLITS, Sample, Source, scan_folder
-from effnet_ft.data.splits import Split, read_split, require_images
+from effnet_ft.data.opening import image_root, open_source
+from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of, scan_folder
+from effnet_ft.data.splits import Split, encoded, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
-from effnet_ft.results.metrics import classification_metrics
-from effnet_ft.results.predict import Predictor, load
+from effnet_ft.results.metrics import best_thresholds, classification_metrics, multilabel_metrics
+from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
 from effnet_ft.results.run import Run
 
 
@@ -31,9 +31,10 @@ class Evaluation:
         name: of the part that was evaluated: ``train``, ``val``, ``test`` or ``all``.
         samples: the images.
         probabilities: float32 ``[N, K]``.
-        labels: class indices in the model's order, ``[N]``.
+        labels: class indices in the model's order, ``[N]``, or labels of 0 and 1, ``[N, K]``.
         classes: the model's classes.
         published: accuracies of the pretrained weights, fractions of 1, by the metrics' names.
+        thresholds: of a model of labels, the probability from which each is taken to hold.
     """
 
     name: str
@@ -42,10 +43,13 @@ class Evaluation:
     labels: np.ndarray
     classes: tuple[str, ...]
     published: Mapping[str, float] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``."""
+        if self.labels.ndim == 2:
+            return multilabel_metrics(self.probabilities, self.labels, self.thresholds, self.classes, self.prefix)
         return classification_metrics(self.probabilities, self.labels, self.prefix)
 
     @property
@@ -54,66 +58,99 @@ class Evaluation:
         return "test" if self.name == "all" else self.name
 
     def write_predictions(self, path: Path) -> None:
-        """Write CSV with the columns path, label, prediction, probability."""
-        best = self.probabilities.argmax(1)
+        """Write CSV with the columns path, label, prediction, probability.
+
+        Of labels, those that hold, those that are predicted and their probabilities are each joined by ``|``.
+        """
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "prediction", "probability"])
-            for sample, index, row in zip(self.samples, best, self.probabilities, strict=True):
-                writer.writerow([sample.path, sample.label, self.classes[index], f"{row[index]:.6f}"])
+            for sample, row in zip(self.samples, self.probabilities, strict=True):
+                if self.labels.ndim == 2:
+                    answer = joined(best_labels(row, self.classes, self.thresholds))
+                else:
+                    answer = joined(best_classes(row, self.classes, 1))
+                writer.writerow([sample.path, sample.label, *answer])
 
 
-def evaluate(predictor: Predictor, source: Source | Split, name: str, batch_size: int) -> Evaluation:
+def evaluate(
+    predictor: Predictor, source: Source | Split, name: str, batch_size: int, views: str = "one"
+) -> Evaluation:
     """Return the model's answers to the part ``name`` of ``source``, whose classes are matched by name.
+
+    Args:
+        predictor: the model.
+        source: the images.
+        name: ``train``, ``val``, ``test`` or ``all``.
+        batch_size: images at once.
+        views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
 
     Raises:
         DataError: where a class is not the model's, or an image cannot be read.
     """
     samples = source.part(name)
-    index = {label: number for number, label in enumerate(predictor.classes)}
-    if strange := sorted({sample.label for sample in samples} - set(index)):
+    model = predictor.model
+    if source.multilabel and not model.multilabel:
+        raise DataError(f"the images of {source.root} have any number of labels each, the model tells one class each")
+    present = {label for sample in samples for label in labels_of(sample, source.multilabel)}
+    if strange := sorted(present - set(predictor.classes)):
         raise DataError(
-            f"{len(strange)} classes of {source.root} are not among the {len(index)} that the model knows:\n"
-            f"{listing(strange)}"
+            f"{len(strange)} classes of {source.root} are not among the {len(predictor.classes)} that the model "
+            f"knows:\n{listing(strange)}"
         )
     images = [source.image(sample) for sample in samples]
-    probabilities = predictor.probabilities(images, batch_size, title=f"evaluating {name}")
-    labels = np.array([index[sample.label] for sample in samples], dtype=np.int64)
-    return Evaluation(name, samples, probabilities, labels, predictor.classes)
+    probabilities = predictor.probabilities(images, batch_size, f"evaluating {name}", views)
+    labels = encoded(samples, predictor.classes, source.multilabel, as_matrix=model.multilabel)
+    thresholds = model.thresholds if model.multilabel else ()
+    return Evaluation(name, samples, probabilities, labels, predictor.classes, thresholds=thresholds)
 
 
-def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None) -> Evaluation:
+def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
     """Evaluate a run's best checkpoint on its own images, or on others by ``data.root=...``.
 
     Args:
         run: the run.
-        overrides: of its recipe.
+        overrides: of its recipe: ``data.root``, ``data.images``, ``data.batch_size`` and ``data.image_size``, another
+            size than it was trained at (Touvron et al. 2019, arXiv:1906.06423).
         part: ``train``, ``val``, ``test`` or ``all``; None takes what the run was measured on.
+        views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
 
     Raises:
         DataError: where run or images are at fault.
         RecipeError: where an override is.
     """
     run.require(run.recipe, run.split, run.best)
-    allowed = ("data.root=", "data.batch_size=")
+    allowed = ("data.root=", "data.images=", "data.batch_size=", "data.image_size=")
     if strange := [text for text in overrides if not text.startswith(allowed)]:
         raise RecipeError(
-            f"a finished run is evaluated as it is; only data.root and data.batch_size can be set: {strange}"
+            f"a finished run is evaluated as it is; only data.root, data.images, data.batch_size and "
+            f"data.image_size can be set: "
+            f"{' '.join(strange)}"
         )
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
     predictor = load(run.best)
-    split = read_split(run.split, Path(recipe.data.root).expanduser(), predictor.classes)
+    if any(text.startswith("data.image_size=") for text in overrides):
+        predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
+    split = read_split(run.split, image_root(recipe.data), predictor.classes)
+    moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
+    if moved and recipe.data.source == "manifest":
+        source = open_source(recipe.data, for_training=False)
+        # A manifest says itself what it lists: the run's own images elsewhere, or others.
+        if {sample.path for sample in source.part("all")} != {sample.path for sample in split.part("all")}:
+            return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
     try:
         require_images(split)
     except DataError:
-        if not any(text.startswith("data.root=") for text in overrides):
+        if not moved:
             raise
         source = scan_folder(recipe.data.root, for_training=False)  # other images than the run's
-        return evaluate(predictor, source, _choose(source, part), _batch(recipe))
-    return evaluate(predictor, split, _choose(split, part), _batch(recipe))
+        return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+    return evaluate(predictor, split, _choose(split, part), _batch(recipe), views)
 
 
-def evaluate_recipe(name: str, overrides: Sequence[str] = (), part: str | None = None) -> Evaluation:
+def evaluate_recipe(
+    name: str, overrides: Sequence[str] = (), part: str | None = None, views: str = "one"
+) -> Evaluation:
     """Evaluate a recipe's pretrained model as it is, on ImageNet's classes, all or some.
 
     Raises:
@@ -128,17 +165,20 @@ def evaluate_recipe(name: str, overrides: Sequence[str] = (), part: str | None =
     model = create_model(settings.variant, settings.weights, family=settings.family, classes=imagenet_classes())
     model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
     data = recipe.data
-    if data.source == "imagenet":
-        source = scan_imagenet(data.root, imagenet_classes(), data.ground_truth)
-    else:
-        source = scan_folder(data.root, for_training=False)
-    evaluation = evaluate(Predictor(model), source, _choose(source, part), _batch(recipe))
+    source = open_source(data, for_training=False)
+    evaluation = evaluate(Predictor(model), source, _choose(source, part), _batch(recipe), views)
     return replace(evaluation, published=_published(recipe, evaluation.prefix))
 
 
 def measure(split: Split, predictor: Predictor, batch_size: int) -> tuple[dict[str, float], Evaluation]:
-    """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep."""
+    """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep.
+
+    The thresholds of labels are those of the best F1 on the validation images; the evaluation holds them.
+    """
     parts = {name: evaluate(predictor, split, name, batch_size) for name in ("val", "test") if split.part(name)}
+    if predictor.model.multilabel:
+        thresholds = best_thresholds(parts["val"].probabilities, parts["val"].labels)
+        parts = {name: replace(part, thresholds=thresholds) for name, part in parts.items()}
     metrics = {key: value for part in parts.values() for key, value in part.metrics.items()}
     return metrics, parts[split.held_out]
 

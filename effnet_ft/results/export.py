@@ -47,6 +47,8 @@ def export(model: Classifier, form: str, path: Path) -> str:
         raise WeightsError(
             f"the model has the head '{description['head']}', {form} a linear one only: take --format safetensors"
         )
+    if form == "openmmlab" and model.multilabel:
+        raise WeightsError("the model tells labels, OpenMMLab's head classes: take --format timm or safetensors")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if form != "safetensors":
         state = to_layout(state, model.variant, form)
@@ -58,6 +60,9 @@ def export(model: Classifier, form: str, path: Path) -> str:
         raise WeightsError(f"cannot write '{path}': {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+    if model.multilabel and form != "safetensors":
+        limits = ", ".join(f"{threshold:.4g}" for threshold in model.thresholds)
+        usage += f"\n# of the logits the sigmoid, not the softmax; labels hold from these probabilities: {limits}"
     return usage
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.functional.classification import (
+    binary_average_precision,
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_f1_score,
@@ -32,3 +37,101 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix
     values["macro_f1"] = multiclass_f1_score(p, y, classes, average="macro")
     values["ece"] = multiclass_calibration_error(p, y, classes, n_bins=15)
     return {f"{prefix}/{name}": float(value) for name, value in values.items()}
+
+
+def multilabel_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], classes: Sequence[str], prefix: str
+) -> dict[str, float]:
+    """Return mean average precision, macro F1 and each label's F1 as fractions of 1.
+
+    Args:
+        probabilities: float ``[N, K]``, of each label by itself.
+        labels: 0 or 1, ``[N, K]``.
+        thresholds: the probability from which each label is taken to hold, ``[K]``.
+        classes: names of the labels.
+        prefix: put before each name, e.g. ``test`` for ``test/map``.
+
+    Returns:
+        ``map``, the mean over the labels that occur; ``macro_f1`` and each ``f1/LABEL``, over the labels that occur or
+        are predicted: the F1 of others is not defined.
+    """
+    held, guessed = np.asarray(labels) > 0.5, np.asarray(probabilities) >= np.asarray(thresholds, np.float64)
+    right, amount = (held & guessed).sum(0), held.sum(0) + guessed.sum(0)
+    scores = {name: 2 * r / a for name, r, a in zip(classes, right.tolist(), amount.tolist(), strict=True) if a}
+    precision = mean_average_precision(torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(held))
+    return {
+        f"{prefix}/map": float(precision),
+        f"{prefix}/macro_f1": sum(scores.values()) / max(1, len(scores)),
+        **{f"{prefix}/f1/{name}": score for name, score in scores.items()},
+    }
+
+
+def mean_average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean over the labels that occur of their average precision; 0 where none does.
+
+    Args:
+        probabilities: ``[N, K]``, 0 to 1.
+        labels: 0 or 1, ``[N, K]``.
+    """
+    held = labels > 0.5
+    occurring = held.any(0).nonzero().flatten().tolist()
+    scores = [
+        binary_average_precision(probabilities[:, label], held[:, label].long(), validate_args=False)
+        for label in occurring
+    ]
+    return torch.stack(scores).mean() if scores else probabilities.new_zeros(())
+
+
+class MeanAveragePrecision(Metric):
+    """:func:`mean_average_precision` over the batches of an epoch, those of all processes together."""
+
+    full_state_update = False
+    probabilities: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits and labels of 0 and 1, ``[N, K]``."""
+        self.probabilities.append(logits.float().sigmoid())
+        self.labels.append(labels > 0.5)
+
+    def compute(self) -> Tensor:
+        """Return the mean average precision of all batches."""
+        probabilities, labels = (
+            values if isinstance(values, Tensor) else torch.cat(values) for values in (self.probabilities, self.labels)
+        )
+        return mean_average_precision(probabilities, labels)
+
+
+def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
+    """Return for each label the threshold of its best F1, tried at every probability that occurs.
+
+    A threshold lies midway between the lowest probability that is taken and the highest that is not; of thresholds
+    with the same F1 the highest is chosen.
+
+    Args:
+        probabilities: float ``[N, K]``.
+        labels: 0 or 1, ``[N, K]``.
+
+    Returns:
+        K thresholds; 0.5 for a label that no image has.
+    """
+    return tuple(
+        _best_threshold(p.astype(np.float64), y > 0.5) if (y > 0.5).any() else 0.5
+        for p, y in zip(np.asarray(probabilities).T, np.asarray(labels).T, strict=True)
+    )
+
+
+def _best_threshold(probabilities: np.ndarray, held: np.ndarray) -> float:
+    order = np.argsort(-probabilities, kind="stable")
+    sorted_p, right = probabilities[order], np.cumsum(held[order])
+    scores = 2 * right / (np.arange(1, len(order) + 1) + held.sum())
+    # Images of the same probability are taken together or not at all: only the last of them ends a choice.
+    lower = np.append(sorted_p[1:], 0.0)
+    scores[np.append(sorted_p[:-1] == sorted_p[1:], False)] = -1
+    last = int(scores.argmax())
+    return float((sorted_p[last] + lower[last]) / 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,12 +11,20 @@ from PIL import Image
 from torch import Tensor
 
 from effnet_ft.data.images import ArchiveMember, read_image, to_rgb
+from effnet_ft.data.sources import LABEL_SEPARATOR
 from effnet_ft.errors import DataError
 from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.run import load_model
+
+VIEWS: dict[str, Callable[[Preprocessing, np.ndarray], list[np.ndarray]]] = {
+    "one": lambda view, image: [view(image)],
+    "mirror": lambda view, image: [view(image), view(image)[:, ::-1]],
+    "five": lambda view, image: [view(image, *place) for place in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))],
+}
+"""What a prediction is averaged over: the central crop, it and its mirror image, or it and the four corners."""
 
 ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
 _SINGLE = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
@@ -46,18 +54,20 @@ class Predictor:
         return self.model.preprocessing
 
     def predict(
-        self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5, batch_size: int = 32
+        self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5, batch_size: int = 32, views: str = "one"
     ) -> list[list[tuple[str, float]]]:
-        """Name the likeliest classes of each image.
+        """Name the likeliest classes of each image; of a model of labels, those that hold.
 
         Args:
             images: paths, arrays (uint8 ``[H, W, 3]`` RGB or ``[H, W]`` grey) or Pillow images; a single one is taken
                 as a list of one.
-            top_k: how many classes to name, at most all.
+            top_k: how many classes to name, at most all; of labels the most that are named.
             batch_size: images at once.
+            views: a name in :data:`VIEWS`; the probabilities are the mean over them.
 
         Returns:
-            For each image a list of (class name, probability), best first.
+            For each image a list of (class name, probability), best first; of labels those whose probability reaches
+            their threshold, maybe none.
 
         Raises:
             DataError: where an image cannot be read.
@@ -66,27 +76,31 @@ class Predictor:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
         listed = [images] if isinstance(images, _SINGLE) else list(images)
-        return [self.best(row, top_k) for row in self.probabilities(listed, batch_size)]
+        return [self.best(row, top_k) for row in self.probabilities(listed, batch_size, views=views)]
 
     def best(self, probabilities: np.ndarray, top_k: int) -> list[tuple[str, float]]:
-        """Return the ``top_k`` classes of one image's probabilities ``[K]``, best first."""
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        return [(self.classes[index], float(probabilities[index])) for index in order]
+        """Return the ``top_k`` classes of one image's probabilities ``[K]``, best first; of labels those that hold."""
+        if self.model.multilabel:
+            return best_labels(probabilities, self.classes, self.model.thresholds)[:top_k]
+        return best_classes(probabilities, self.classes, top_k)
 
-    def probabilities(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+    def probabilities(
+        self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "", views: str = "one"
+    ) -> np.ndarray:
         """Return class probabilities, float32 ``[N, K]``.
 
         Args:
             images: as for :meth:`predict`.
             batch_size: images at once.
             title: of the progress bar, which a terminal shows for more than two seconds' work.
+            views: a name in :data:`VIEWS`; the probabilities are the mean over them.
 
         Raises:
             DataError: where an image cannot be read.
         """
         answers = over_images(
             images,
-            lambda image: self.preprocessing(as_rgb(image)),
+            lambda image: np.stack(VIEWS[views](self.preprocessing, as_rgb(image))),
             self._answer,
             device=self.device,
             batch_size=batch_size,
@@ -96,9 +110,33 @@ class Predictor:
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
 
     def _answer(self, batch: Tensor) -> np.ndarray:
-        logits = self._network(batch.permute(0, 3, 1, 2).to(self.device, non_blocking=True))
-        probabilities: np.ndarray = logits.softmax(1).cpu().numpy()
-        return probabilities
+        """Return the probabilities of images by their views, uint8 ``[N, V, size, size, 3]``."""
+        views = batch.flatten(0, 1).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+        probabilities = self.model.probabilities(self._network(views))
+        mean: np.ndarray = probabilities.reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
+        return mean
+
+
+def best_classes(probabilities: np.ndarray, classes: Sequence[str], top_k: int) -> list[tuple[str, float]]:
+    """Return the ``top_k`` likeliest classes of one image's probabilities ``[K]``, best first."""
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [(classes[index], float(probabilities[index])) for index in order]
+
+
+def best_labels(
+    probabilities: np.ndarray, classes: Sequence[str], thresholds: Sequence[float]
+) -> list[tuple[str, float]]:
+    """Return the labels of one image whose probabilities ``[K]`` reach their thresholds, best first."""
+    holds = probabilities >= np.asarray(thresholds, np.float64)
+    return best_classes(np.where(holds, probabilities, -1.0), classes, int(holds.sum()))
+
+
+def joined(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
+    """Return the names of an image's labels and their probabilities, each as the text of a CSV cell."""
+    return (
+        LABEL_SEPARATOR.join(name for name, _ in labels),
+        LABEL_SEPARATOR.join(f"{probability:.6f}" for _, probability in labels),
+    )
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:

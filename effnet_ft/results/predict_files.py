@@ -12,11 +12,13 @@ from pathlib import Path
 
 from effnet_ft.data.images import SUFFIXES, unreadable
 from effnet_ft.errors import DataError, listing
-from effnet_ft.results.predict import load
+from effnet_ft.results.predict import joined, load
 
 
 def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None = None) -> dict[str, str]:
     """Write the likeliest classes of every image found, a row an image, best first.
+
+    Of a model of labels, the labels that hold stand in one cell, joined by ``|``, and so do their probabilities.
 
     Args:
         model: a run folder or a checkpoint.
@@ -36,7 +38,7 @@ def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None 
     bad = unreadable(Path(), found)
     images = [path for path in found if path not in bad]
     rows = predictor.predict(images, top_k=top_k)
-    count = min(top_k, len(predictor.classes))
+    count = 1 if predictor.model.multilabel else min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
     with (
@@ -47,7 +49,10 @@ def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for path, best in zip(images, rows, strict=True):
-            writer.writerow([path, *(cell for name, p in best for cell in (name, f"{p:.6f}"))])
+            if predictor.model.multilabel:
+                writer.writerow([path, *joined(best)])
+            else:
+                writer.writerow([path, *(cell for name, p in best for cell in (name, f"{p:.6f}"))])
     if out:
         print(f"{len(images)} images: {out}")
     if bad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if "phase" not in (loaded.get(DESCRIPTION) or {}):
         raise WeightsError(f"{path} was not written by a training of effnet_ft: it holds nothing to go on from")
     return loaded
+
+
+def keep_thresholds(path: Path, thresholds: Sequence[float]) -> None:
+    """Write the thresholds of a model's labels into its checkpoint; an interrupted write leaves what was there."""
+    import torch
+
+    from effnet_ft.models.checkpoints import DESCRIPTION
+
+    checkpoint = read_checkpoint(path)
+    checkpoint[DESCRIPTION]["model"]["thresholds"] = list(thresholds)
+    temporary = path.with_name(path.name + ".part")
+    torch.save(checkpoint, temporary)
+    os.replace(temporary, path)
 
 
 def load_model(path: str | os.PathLike[str]) -> Classifier:

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import Tensor
 
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import DivergedError
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import averaging_weight
 
@@ -23,7 +23,10 @@ COLUMNS = (
     "epoch", "phase", "train", "lr", "train/loss", "train/acc1", "val/loss", "val/acc1",
     "seconds", "images_per_second", "data_wait_fraction",
 )  # fmt: skip
-"""The columns of ``metrics.csv``; epochs and phases count from 1, epochs over the whole run."""
+"""The columns of ``metrics.csv``; epochs and phases count from 1, epochs over the whole run.
+
+Where an image has several labels, ``map`` stands for ``acc1``.
+"""
 
 
 class Stopwatch(Callback):
@@ -105,33 +108,35 @@ class EpochTable(Callback):
         self.stopwatch = stopwatch
         self.phases = phases
         self.rows: list[dict[str, Any]] = []
+        self._columns: tuple[str, ...] = COLUMNS
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the row of the epoch that ended, after its validation.
 
         Raises:
-            RecipeError: where the loss is no longer a number: going on would only ruin the run.
+            DivergedError: where the loss is no longer a number: going on would only ruin the run.
         """
         assert isinstance(pl_module, FineTuner)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._columns = tuple(name.replace("acc1", pl_module.score) for name in COLUMNS)
         row: dict[str, Any] = {
             "epoch": len(self.rows) + 1,
             "phase": pl_module.phase + 1,
             "train": train_word(pl_module),
             "lr": pl_module.lr,
-            **{name: metrics[name] for name in COLUMNS if name in metrics},
+            **{name: metrics[name] for name in self._columns if name in metrics},
             "seconds": self.stopwatch.epoch["seconds"],
             **self.stopwatch.speed(self.stopwatch.epoch),
         }
         if not math.isfinite(row["train/loss"]):
-            raise RecipeError(
+            raise DivergedError(
                 f"the loss is {row['train/loss']} in phase {row['phase']} ({row['train']}), epoch {row['epoch']}, "
                 f"at a learning rate of {row['lr']}: lower phases[{pl_module.phase}].lr, or set optim.clip_norm=1"
             )
         self.rows.append(row)
         if trainer.is_global_zero:
             self._write()
-            log.info("%s", self._line(row, trainer))
+            log.info("%s", self._line(row, trainer, pl_module.score))
         numbers = {name: value for name, value in row.items() if not isinstance(value, str)}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=row["epoch"])
@@ -146,18 +151,20 @@ class EpochTable(Callback):
 
     def _write(self) -> None:
         with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(
                 {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
                 for row in self.rows
             )
 
-    def _line(self, row: dict[str, Any], trainer: pl.Trainer) -> str:
+    def _line(self, row: dict[str, Any], trainer: pl.Trainer, score: str) -> str:
+        word = " map" if score == "map" else ""
+        scores = f"train{word} {row[f'train/{score}']:.1%}  val{word} {row[f'val/{score}']:.1%}"
         return (
             f"phase {row['phase']}/{self.phases} {row['train']:<6}"
             f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            f"  loss {row['train/loss']:.3f}  train {row['train/acc1']:.1%}  val {row['val/acc1']:.1%}"
+            f"  loss {row['train/loss']:.3f}  {scores}"
             f"  {row['images_per_second']:.0f} images/s"
         )
 

@@ -67,6 +67,9 @@ class Feeder:
             model.preprocessing,
             batch_size=plan.data.batch_size,
             augment=plan.data.augment,
+            erasing=plan.data.erasing,
+            cutout=plan.data.cutout,
+            balanced=plan.data.sampling == "balanced",
             workers=plan.data.workers,
             seed=(self.recipe.seed, plan.index),
             decoded=self._decoded(plan, model),
@@ -105,11 +108,15 @@ class Feeder:
     def _stored(self, plan: PhasePlan, model: Classifier) -> StoredDataModule | None:
         if self.store is None or plan.cut == 0:
             return None
+        if plan.data.mixup or plan.data.cutmix:
+            log.info("store: not for images that are mixed (data.mixup, data.cutmix): they are read in every epoch")
+            return None
         together = self._together(plan)
         if sum(other.epochs for other in together) < 2 and plan.cut not in self._kept:
             return None  # nothing would be read twice
         count = min(self.store.settings.views, max(other.epochs for other in together))
-        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,))
+        rates = {"erasing": plan.data.erasing, "cutout": plan.data.cutout}
+        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,), **rates)
         cuts = sorted({other.cut for other in together})
         limit = self._limit()
         while cuts and self.store.size(model, views, cuts) > limit:
@@ -142,16 +149,25 @@ class Feeder:
         labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
         train, val = arrays[plan.cut]
         seed = (self.recipe.seed, plan.index)
-        return StoredDataModule(train, val, labels, views, batch_size=plan.data.batch_size, seed=seed)
+        balanced = plan.data.sampling == "balanced"
+        return StoredDataModule(
+            train, val, labels, views, batch_size=plan.data.batch_size, balanced=balanced, seed=seed
+        )
 
     def _together(self, plan: PhasePlan) -> list[PhasePlan]:
         """Return ``plan`` and the later phases whose prefix holds still until they come, on the same views."""
         together, lowest = [plan], plan.cut
         for later in self.plans[plan.index + 1 :]:
-            if 0 < later.cut <= lowest and later.data.augment == plan.data.augment:
+            if 0 < later.cut <= lowest and _pixels(later) == _pixels(plan):
                 together.append(later)
             lowest = min(lowest, later.cut)
         return together
+
+
+def _pixels(plan: PhasePlan) -> tuple[object, ...]:
+    """Return what decides the pixels that a phase sees, but for the order of the epochs."""
+    data = plan.data
+    return data.augment, data.erasing, data.cutout, data.mixup, data.cutmix, data.image_size
 
 
 def _name(cut: int) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +18,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
 
-from effnet_ft.data.sources import scan_folder
+from effnet_ft.data.images import median_side
+from effnet_ft.data.opening import HASHED, image_root, open_source
 from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import RecipeError, listing
@@ -29,13 +29,14 @@ from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
 from effnet_ft.results.report import write_report
-from effnet_ft.results.run import Run, load_model, read_checkpoint
+from effnet_ft.results.run import Run, keep_thresholds, load_model, read_checkpoint
 from effnet_ft.training.batches import resolve_batches
 from effnet_ft.training.callbacks import EpochTable, SaveBeginning, Stopwatch
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
+from effnet_ft.training.optim import balanced_weights
 from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.search import choose
 from effnet_ft.training.trainer import (
@@ -50,12 +51,13 @@ from effnet_ft.training.trainer import (
 log = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, resume: bool = False) -> Run:
+def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
     """Run every phase of ``recipe`` and leave a run folder.
 
     Args:
         recipe: from :func:`effnet_ft.load_recipe`; its ``run_dir`` must not hold anything yet.
         resume: take up the run in ``run_dir`` after the last epoch that it finished.
+        test: measure the test images at the end; without, a choice between runs cannot be made by them.
 
     Returns:
         The run.
@@ -64,6 +66,7 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         RecipeError: where settings do not fit the machine, or the run folder is in use.
         DataError: where the images are at fault.
         WeightsError: where the weights are.
+        DivergedError: where the loss is no longer a number.
         KeyboardInterrupt: where the user stopped it; the run can be resumed.
     """
     run, main = Run(recipe.run_dir), is_main_process()
@@ -76,10 +79,12 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if resume:
             model = load_model(run.last)
-            split = read_split(run.split, Path(recipe.data.root).expanduser(), model.classes)
+            split = read_split(run.split, image_root(recipe.data), model.classes)
             require_images(split)
         else:
             split = _divide(recipe)
+            if split.multilabel:
+                _check_for_labels(recipe)
             model = _build_model(recipe, split)
         resolve_batches(recipe, model, devices.root_device)
         if main:
@@ -95,10 +100,11 @@ def train(recipe: Recipe, resume: bool = False) -> Run:
             recipe.data.image_size,
             run.folder,
         )
+        _tell_of_images(recipe, split)
         stopwatch = Stopwatch()
         _fit_phases(recipe, run, split, model, stopwatch, loggers, resume)
         if main:
-            _write_end(recipe, run, split, stopwatch)
+            _write_end(recipe, run, split if test else replace(split, test=[]), stopwatch)
     return run
 
 
@@ -148,15 +154,42 @@ def _begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
 
 def _divide(recipe: Recipe) -> Split:
     settings = recipe.data
-    source, skipped = without_unreadable(scan_folder(settings.root), settings.bad_images)
-    if skipped:
-        lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-        log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
+    source = open_source(settings)
+    if settings.source not in HASHED:
+        source, skipped = without_unreadable(source, settings.bad_images)
+        if skipped:
+            lines = [f"{path}: {reason}" for path, reason in skipped.items()]
+            log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
     if source.ignored:
         what = "files and folders are passed over: no images, or outside the class folders"
         log.warning("%d %s\n%s", len(source.ignored), what, listing(source.ignored, 3))
     fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
-    return make_split(source, **fractions, seed=recipe.seed)
+    return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
+
+
+def _check_for_labels(recipe: Recipe) -> None:
+    """Refuse settings that are meant for one class an image.
+
+    Raises:
+        RecipeError: naming all of them.
+    """
+    plans = plan_phases(recipe)
+    asked = {
+        "data.sampling": any(plan.data.sampling == "balanced" for plan in plans),
+        "optim.class_weights": any(plan.optim.class_weights == "balanced" for plan in plans),
+    }
+    if faults := [f"{key} is 'balanced', which is for one class an image" for key, set_so in asked.items() if set_so]:
+        raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
+
+
+def _tell_of_images(recipe: Recipe, split: Split) -> None:
+    """Log what a look at the images says of the settings."""
+    if recipe.data.fit == "trainval":
+        log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
+    step = max(1, len(split.train) // 100)
+    side = median_side([split.image(sample) for sample in split.train[::step]])
+    if side and side < 0.75 * recipe.data.image_size:
+        log.info("images of about %d px are enlarged to %d px", side, recipe.data.image_size)
 
 
 def _build_model(recipe: Recipe, split: Split) -> Classifier:
@@ -169,6 +202,7 @@ def _build_model(recipe: Recipe, split: Split) -> Classifier:
         head=settings.head,
         dropout=settings.dropout,
         drop_path=settings.drop_path,
+        task="multi" if split.multilabel else "single",
     )
     model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
     return model
@@ -191,8 +225,10 @@ def _fit_phases(
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
+        model.set_norm_momentum(_norm_momentum(plan, len(split.train)))
+        model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
         model.checkpointing = plan.trainer.checkpointing == "on"
-        keeper = keep_best(run, best)
+        keeper = keep_best(run, best, select=recipe.data.fit == "train")
         callbacks = [
             *(stopwatch, table, SaveBeginning(run.last), keeper, keep_last(run)),
             *optional_callbacks(plan, stopwatch, len(plans)),
@@ -205,7 +241,7 @@ def _fit_phases(
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
         stored = isinstance(data, StoredDataModule)
         compiled = worth_compiling(plan, len(split.train), model.variant.gmacs, stored)
-        module = _build_module(plan, model, (recipe.seed, plan.index), stored, compiled)
+        module = _build_module(plan, model, split, (recipe.seed, plan.index), stored, compiled)
         _announce(plan, len(plans), model, trainer)
         if compiled:
             log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, len(plans))
@@ -240,8 +276,11 @@ def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, c
         raise
 
 
-def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], stored: bool, compiled: bool) -> FineTuner:
+def _build_module(
+    plan: PhasePlan, model: Classifier, split: Split, seed: tuple[int, int], stored: bool, compiled: bool
+) -> FineTuner:
     optim = plan.optim
+    weights = balanced_weights(split.labels(split.train)) if optim.class_weights == "balanced" else None
     return FineTuner(
         model,
         phase=plan.index,
@@ -253,11 +292,21 @@ def _build_module(plan: PhasePlan, model: Classifier, seed: tuple[int, int], sto
         warmup_epochs=optim.warmup_epochs,
         step_epochs=optim.step_epochs,
         step_factor=optim.step_factor,
+        layer_decay=optim.layer_decay,
         label_smoothing=optim.label_smoothing,
+        class_weights=weights,
+        mixup=plan.data.mixup,
+        cutmix=plan.data.cutmix,
         seed=seed,
         stored=stored,
         compiled=compiled,
     )
+
+
+def _norm_momentum(plan: PhasePlan, images: int) -> float:
+    """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974)."""
+    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate))
+    return min(10 / steps, 0.1) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
 
 
 def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Trainer) -> None:
@@ -277,9 +326,17 @@ def _write_end(recipe: Recipe, run: Run, split: Split, stopwatch: Stopwatch) -> 
     speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
     write_json({**metrics, **speed}, run.metrics)
     part = split.held_out
-    log.info(
-        "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
-        *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
-        *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
-    )
+    if predictor.model.multilabel:
+        keep_thresholds(run.best, evaluation.thresholds)
+        log.info(
+            "%s mean average precision %.1f%% on %d images (macro F1 %.3f), trained in %.0f s",
+            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/map"], len(evaluation.samples)),
+            *(metrics[f"{part}/macro_f1"], speed["train_seconds"]),
+        )
+    else:
+        log.info(
+            "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
+            *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
+        )
     write_report(run.folder)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +15,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.results.metrics import MeanAveragePrecision
+from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 
 
@@ -33,7 +34,11 @@ class FineTuner(pl.LightningModule):
         warmup_epochs: of the linear rise at the start.
         step_epochs: between two drops of the schedule ``step``.
         step_factor: of each drop.
+        layer_decay: a stage's learning rate is that of the next one times this; the head's is ``lr``.
         label_smoothing: mass given to the other classes.
+        class_weights: weight of each class in the loss, ``[K]``; None weighs all alike.
+        mixup: alpha of MixUp (Zhang et al. 2018, arXiv:1710.09412); 0 mixes nothing.
+        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); with both, each batch takes one of them.
         seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
         stored: batches hold what the prefix made of the images, not the images.
         compiled: compile the network for training steps of full batches; the rest would be compiled for a few steps.
@@ -52,7 +57,11 @@ class FineTuner(pl.LightningModule):
         warmup_epochs: float = 0.0,
         step_epochs: float = 2.4,
         step_factor: float = 0.97,
+        layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         seed: Sequence[int] = (0,),
         stored: bool = False,
         compiled: bool = False,
@@ -68,20 +77,33 @@ class FineTuner(pl.LightningModule):
         self.warmup_epochs = warmup_epochs
         self.step_epochs = step_epochs
         self.step_factor = step_factor
+        self.layer_decay = layer_decay
         self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self._mixed = _mixing(mixup, cutmix, len(model.classes))
         self.seed = tuple(seed)
         self.stored = stored
         self._network = model.suffix if stored else model.forward
         self._compiled = torch.compile(self._network, dynamic=False) if compiled else self._network
         self._full_batch = 0
         classes = len(model.classes)
-        self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
-        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.score = "map" if model.multilabel else "acc1"
+        """The name of what epochs are compared by: mean average precision where there are several labels an image."""
+        self.train_score, self.val_score = (
+            MeanAveragePrecision()
+            if model.multilabel
+            else MulticlassAccuracy(classes, average="micro", validate_args=False)
+            for _ in ("train", "val")
+        )
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.train()  # Lightning trains in the mode it finds; the model keeps its frozen stages in evaluation mode
         self.recent: dict[str, Tensor] = {}
-        """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's."""
+        """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's.
+
+        A mean average precision is that of the latest validation: a batch has none worth telling.
+        """
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, or what the prefix made of them, to logits ``[N, K]``."""
@@ -96,44 +118,57 @@ class FineTuner(pl.LightningModule):
         torch.manual_seed(int(numbers.generate_state(1)[0]))
         images, labels = batch
         self._full_batch = max(self._full_batch, len(labels))
+        targets = labels
+        if self._mixed is not None:
+            images, targets = self._mixed(images.float(), labels)
         logits = (self._compiled if len(labels) == self._full_batch else self._network)(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = classification_loss(
+            logits,
+            targets,
+            multilabel=self.model.multilabel,
+            smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+        )
         self.train_loss.update(loss.detach(), len(labels))
-        self.train_accuracy.update(logits.detach(), labels)
-        self.recent = {"loss": loss.detach(), "acc": (logits.detach().argmax(1) == labels).float().mean()}
+        self.train_score.update(logits.detach(), labels)
+        self.recent["loss"] = loss.detach()
+        if not self.model.multilabel:
+            self.recent["acc"] = (logits.detach().argmax(1) == labels).float().mean()
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the validation metrics; the loss is without smoothing."""
         images, labels = batch
         logits = self(images)
-        self.val_loss.update(F.cross_entropy(logits, labels), len(labels))
-        self.val_accuracy.update(logits, labels)
+        self.val_loss.update(classification_loss(logits, labels, multilabel=self.model.multilabel), len(labels))
+        self.val_score.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics.
 
-        ``val/selection`` orders checkpoints: by accuracy, and by loss where the accuracy is the same. The loss's part
-        is smaller than one image's part of the accuracy.
+        ``val/selection`` orders checkpoints: by accuracy and, the fewer the images, the more by the loss too. Of a
+        hundred images one more or less is luck, while the probability that all of them get tells networks apart.
         """
-        accuracy, loss = self.val_accuracy.compute(), self.val_loss.compute()
-        seen = self.val_loss.weight
+        score, loss = self.val_score.compute(), self.val_loss.compute()
+        share = (2 / self.val_loss.weight.sqrt()).clamp(max=0.5)
         metrics = {
             "train/loss": self.train_loss.compute(),
-            "train/acc1": self.train_accuracy.compute(),
+            f"train/{self.score}": self.train_score.compute(),
             "val/loss": loss,
-            "val/acc1": accuracy,
-            "val/selection": accuracy + 1 / (1 + loss) / (seen + 1),
+            f"val/{self.score}": score,
+            "val/selection": score + share * (-loss).exp(),
         }
+        if self.model.multilabel:
+            self.recent["val map"] = score
         self.log_dict(metrics, logger=False)  # the epoch table gives the loggers their row
-        for metric in (self.train_loss, self.train_accuracy, self.val_loss, self.val_accuracy):
+        for metric in (self.train_loss, self.train_score, self.val_loss, self.val_score):
             metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
         # A gradient scaler unscales outside the optimiser, which a fused one does not allow.
         fused = self.trainer.precision != "16-mixed"
-        groups = parameter_groups(self.model, self.weight_decay)
+        groups = parameter_groups(self.model, self.weight_decay, self.lr, self.layer_decay)
         optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
         total = int(self.trainer.estimated_stepping_batches)
         steps_an_epoch = total / max(1, self.trainer.max_epochs or 1)
@@ -154,3 +189,12 @@ class FineTuner(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without the recipe, and the phase to resume in."""
         checkpoint["effnet_ft"] = {"model": self.model.describe(), "phase": self.phase}
+
+
+def _mixing(mixup: float, cutmix: float, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Return what mixes the images of a batch and makes soft targets of their classes; None where nothing does."""
+    from torchvision.transforms import v2
+
+    kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+    chosen = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha]
+    return v2.RandomChoice(chosen) if chosen else None

@@ -6,12 +6,16 @@ Torch is imported inside the functions, so that a recipe is checked against the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from torch.optim import Optimizer
+
+    from effnet_ft.models.classifier import Classifier
 
 Groups = list[dict[str, Any]]
 
@@ -76,14 +80,42 @@ def learning_rate_factor(
     return SCHEDULES[schedule](step - warmup_steps, max(1.0, total_steps - warmup_steps), drop_steps, drop_factor)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
-    """Return the trainable parameters in two groups: matrices and kernels decay, norms, biases and scalars do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def parameter_groups(
+    model: Classifier, weight_decay: float, lr: float | None = None, layer_decay: float = 1.0
+) -> Groups:
+    """Return the trainable parameters in groups: matrices and kernels decay, norms, biases and scalars do not.
+
+    Args:
+        model: frozen as the phase wants it.
+        weight_decay: of matrices and kernels.
+        lr: of the head; needed for a ``layer_decay`` other than 1.
+        layer_decay: stage K of 0 to 8 learns at ``lr * layer_decay ** (9 - K)``; 1 makes no groups by stage.
+    """
+    if layer_decay == 1 or lr is None:
+        return _decaying_apart(model.parameters(), weight_decay)
+    depths = [*enumerate(reversed(model.stages), start=1), (0, model.head)]
+    return [
+        {**group, "lr": lr * layer_decay**depth}
+        for depth, layers in depths
+        for group in _decaying_apart(layers.parameters(), weight_decay)
+    ]
+
+
+def _decaying_apart(parameters: Iterable[Tensor], weight_decay: float) -> Groups:
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def balanced_weights(labels: np.ndarray) -> Tensor:
+    """Return a weight for each class, inverse to how often it occurs in ``labels``; an image's is 1 on average."""
+    import torch
+
+    counts = np.bincount(labels)
+    return torch.from_numpy(len(labels) / (len(counts) * np.maximum(counts, 1))).float()
 
 
 def averaging_weight(updates: Tensor, decay: float) -> Tensor:

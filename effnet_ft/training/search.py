@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
+from effnet_ft.results.metrics import mean_average_precision
+from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.training.phases import PhasePlan
 
@@ -38,7 +40,10 @@ _RANGE = (1e-6, 1.0)
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting of the grid and what it came to on the validation images."""
+    """A setting of the grid and what it came to on the validation images.
+
+    Where an image has several labels, the accuracy is their mean average precision.
+    """
 
     lr: float
     weight_decay: float
@@ -95,7 +100,10 @@ def search_head(
             kept = 1 - plan.model.dropout
             x = x * torch.empty_like(x).bernoulli_(kept, generator=drawn) / kept
             logits = (x @ weights.flatten(0, 1).T).unflatten(1, (count, classes)) + biases
-            errors = (logits.softmax(-1) - targets[:, None]) / len(x)
+            # Of several labels an image, the loss is a mean over them too.
+            answers = logits.softmax(-1) if labels.ndim == 1 else logits.sigmoid() / classes
+            goal = targets if labels.ndim == 1 else targets / classes
+            errors = (answers - goal[:, None]) / len(x)
             weight_gradients.copy_((errors.flatten(1).T @ x).unflatten(0, (count, classes)))
             bias_gradients.copy_(errors.sum(0))
             factor = _factor(plan, step, total, len(batches))
@@ -138,7 +146,12 @@ def range_test(
             for group in optimiser.param_groups:
                 group["lr"] = lr
             network = trial.suffix if stored else trial
-            loss = F.cross_entropy(network(x.to(device)), labels.to(device), label_smoothing=plan.optim.label_smoothing)
+            loss = classification_loss(
+                network(x.to(device)),
+                labels.to(device),
+                multilabel=model.multilabel,
+                smoothing=plan.optim.label_smoothing,
+            )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -167,7 +180,7 @@ def choose(
     stored = isinstance(data, StoredDataModule)
     if isinstance(data, StoredDataModule) and plan.cut == STAGES and plan.model.head == "linear":
         trials = search_head(data, model.variant.features, len(model.classes), plan, device)
-        write_trials(trials, path)
+        write_trials(trials, path, "val/map" if model.multilabel else "val/acc1")
         best = trials[0]
         log.info(
             "learning rate %.2g, weight decay %.2g: the best of %d settings on the validation images (%.1f%%)",
@@ -180,13 +193,13 @@ def choose(
     return replace(plan, lr=lr)
 
 
-def write_trials(trials: list[Trial], path: Path) -> None:
+def write_trials(trials: list[Trial], path: Path, score: str = "val/acc1") -> None:
     """Write the grid as CSV, the best first."""
     rows = [
         (f"{trial.lr:.6g}", f"{trial.weight_decay:.6g}", f"{trial.accuracy:.6f}", f"{trial.loss:.6f}")
         for trial in trials
     ]
-    _write(path, ("lr", "weight_decay", "val/acc1", "val/loss"), rows)
+    _write(path, ("lr", "weight_decay", score, "val/loss"), rows)
 
 
 def write_curve(curve: list[tuple[float, float]], path: Path) -> None:
@@ -197,6 +210,8 @@ def write_curve(curve: list[tuple[float, float]], path: Path) -> None:
 def _measured(
     data: StoredDataModule, settings: list[tuple[float, float]], weights: Tensor, biases: Tensor, device: torch.device
 ) -> list[Trial]:
+    if data.val.labels.ndim == 2:
+        return _measured_on_labels(data, settings, weights, biases, device)
     count, classes = biases.shape
     right, loss, seen = torch.zeros(count, device=device), torch.zeros(count, device=device), 0
     for batch, labels in data.val_dataloader():
@@ -209,6 +224,18 @@ def _measured(
     return [Trial(lr, decay, accuracy, mean) for (lr, decay), accuracy, mean in results]
 
 
+def _measured_on_labels(
+    data: StoredDataModule, settings: list[tuple[float, float]], weights: Tensor, biases: Tensor, device: torch.device
+) -> list[Trial]:
+    labels = torch.from_numpy(data.val.labels).to(device)
+    trials = []
+    for (lr, decay), weight, bias in zip(settings, weights, biases, strict=True):  # one after the other: it fits
+        logits = torch.cat([F.linear(x.to(device).float(), weight, bias) for x, _ in data.val_dataloader()])
+        loss = classification_loss(logits, labels, multilabel=True)
+        trials.append(Trial(lr, decay, float(mean_average_precision(logits.sigmoid(), labels)), float(loss)))
+    return trials
+
+
 def _with_gradient(values: Tensor, gradient: Tensor) -> nn.Parameter:
     """Return a parameter over the memory of ``values`` whose gradient is read from ``gradient``."""
     parameter = nn.Parameter(values)
@@ -217,6 +244,8 @@ def _with_gradient(values: Tensor, gradient: Tensor) -> nn.Parameter:
 
 
 def _smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
+    if labels.ndim == 2:
+        return labels * (1 - smoothing) + smoothing / 2
     return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
 
 

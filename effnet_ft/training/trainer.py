@@ -54,12 +54,18 @@ def worth_compiling(plan: PhasePlan, images: int, gmacs: float, stored: bool) ->
     return seconds > 1_000
 
 
-def keep_best(run: Run, state: dict[str, Any]) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of the best epoch of all phases; ``state`` is what earlier phases left."""
+def keep_best(run: Run, state: dict[str, Any], *, select: bool = True) -> ModelCheckpoint:
+    """Return Lightning's checkpointing of the best epoch of all phases.
+
+    Args:
+        run: the folder.
+        state: what earlier phases left.
+        select: by the validation images; without, the last epoch counts as the best.
+    """
     keeper = MovableCheckpoint(
         dirpath=run.checkpoints,
         filename=run.best.stem,
-        monitor="val/selection",
+        monitor="val/selection" if select else None,
         mode="max",
         save_on_train_epoch_end=True,
         enable_version_counter=False,

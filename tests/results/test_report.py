@@ -128,7 +128,9 @@ def test_confusion_counts(run: Path) -> None:
 def test_scores_of_classes(run: Path) -> None:
     # cat: 2 right of 4 guessed and 3 real; hostile: 1 of 2 and 2; =sum: 1 of 1 and 2; the last has no image at all.
     expected = [[2 / 4, 2 / 3, 4 / 7], [1 / 2, 1 / 2, 2 / 4], [1.0, 1 / 2, 2 / 3], [np.nan] * 3]
-    np.testing.assert_allclose(sections.class_scores(np.array(CONFUSION)), expected)
+    data = contents.read_run(run)
+    assert data.tallies.tolist() == [[2, 3, 4], [1, 2, 2], [1, 2, 1], [0, 0, 0]]
+    np.testing.assert_allclose(sections.class_scores(data.tallies), expected)
     html = sections.classes(contents.read_run(run))
     assert "50.0%</td>" in html and "66.7%</td>" in html and "57.1%<span" in html
     assert "nan%" not in html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -10,21 +11,24 @@ from string import Template
 from omegaconf import OmegaConf
 
 from effnet_ft.results.report.contents import Contents, read_run
-from effnet_ft.results.report.sections import SECTIONS
+from effnet_ft.results.report.sections import sections_of
 
 
 def write_report(run: Path, thumbnails: bool = True) -> Path:
     """Write RUN/report.html from the files in the run folder and return its path.
 
     The page loads nothing from elsewhere. Without `thumbnails`, or where an image cannot be read, a mistake shows its
-    file name alone. An older report stays whole until the new one takes its place.
+    file name alone.
 
     Raises:
         DataError: a file of the run folder is missing or cannot be understood.
     """
-    page = render(read_run(Path(run), thumbnails))
-    target = Path(run) / "report.html"
-    temporary = target.with_name(f".report.{os.getpid()}.tmp")
+    return write_page(render(read_run(Path(run), thumbnails)), Path(run) / "report.html")
+
+
+def write_page(page: str, target: Path) -> Path:
+    """Write a page and return its path; an older one stays whole until the new one takes its place."""
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
     try:
         # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
         temporary.write_text(page, encoding="utf-8", errors="replace")
@@ -35,14 +39,19 @@ def write_report(run: Path, thumbnails: bool = True) -> Path:
 
 
 def render(run: Contents) -> str:
-    """The whole page: the sections in their order, in the frame of page.html."""
-    nav = sections = ""
-    for title, section in SECTIONS:
-        anchor = title.lower().replace(" ", "-")
-        nav += f'<a href="#{anchor}">{title}</a>\n'
-        sections += f'<section id="{anchor}"><h2>{title}</h2>\n{section(run)}\n</section>\n'
+    """The whole page of a run: the sections in their order."""
     epochs = sum(len(rows) for _, rows in run.phases)
     variant = OmegaConf.select(run.recipe, "model.variant") or "unknown variant"
     subtitle = f"{variant} · {len(run.classes)} classes · {len(run.phases)} phases, {epochs} epochs"
-    frame = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    return frame.substitute(title=escape(run.name), subtitle=escape(subtitle), nav=nav, sections=sections)
+    return frame(run.name, subtitle, sections_of(run))
+
+
+def frame(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
+    """The sections' HTML, by their titles, in the frame of page.html."""
+    nav = body = ""
+    for name, html in sections.items():
+        anchor = name.lower().replace(" ", "-")
+        nav += f'<a href="#{anchor}">{name}</a>\n'
+        body += f'<section id="{anchor}"><h2>{name}</h2>\n{html}\n</section>\n'
+    page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return page.substitute(title=escape(title), subtitle=escape(subtitle), nav=nav, sections=body)

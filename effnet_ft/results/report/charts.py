@@ -13,13 +13,19 @@ from effnet_ft.results.report.formats import DASH, show
 LEFT, RIGHT, BOTTOM = 44, 412, 232  # The plotting area of a chart, in a drawing of 420 by 266 units.
 
 
+def tick_step(low: float, high: float) -> float:
+    """Return the round number that divides an axis into four parts or a few more."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    return max(power * factor for factor in (1, 2, 2.5, 5) if power * factor <= (high - low) / 4 * 1.001)
+
+
 def chart(run: Contents, title: str, key: str, kind: str) -> str:
     """One figure with the training and the validation curve of a column of metrics.csv."""
     rows = [row for _, epochs in run.phases for row in epochs]
     first, last = rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5
     seen = [row[f"{split}/{key}"] for row in rows for split in ("train", "val")]
     seen = [value for value in seen if math.isfinite(value)] or [1.0]
-    low, high = (math.floor(min(seen) * 4.999) / 5, 1.0) if key == "acc1" else (0.0, max(seen) * 1.05 or 1.0)
+    low, high = (math.floor(min(seen) * 4.999) / 5, 1.0) if key != "loss" else (0.0, max(seen) * 1.05 or 1.0)
 
     def across(epoch: float) -> float:
         return LEFT + (epoch - first) / (last - first) * (RIGHT - LEFT)
@@ -38,8 +44,7 @@ def chart(run: Contents, title: str, key: str, kind: str) -> str:
     def down(value: float) -> float:
         return BOTTOM - (value - low) / (high - low) * (BOTTOM - top)
 
-    power = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step = max(power * factor for factor in (1, 2, 2.5, 5) if power * factor <= (high - low) / 4 * 1.001)
+    step = tick_step(low, high)
     for tick in np.arange(low, high + step / 100, step):
         html += f'<path class="grid" d="M{LEFT} {down(tick):.1f}H{RIGHT}"/>'
         html += f'<text x="{LEFT - 6}" y="{down(tick) + 4:.1f}" text-anchor="end">{tick:{kind}}</text>'
@@ -54,7 +59,7 @@ def chart(run: Contents, title: str, key: str, kind: str) -> str:
         for epoch, value in points:
             tip = f"<title>epoch {epoch:.0f}, {SPLITS[split]}: {value:.4g}</title>"
             html += f'<circle class="{split}" cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="2.5">{tip}</circle>'
-        final = show(points[-1][1], ".1%" if key == "acc1" else kind) if points else DASH
+        final = show(points[-1][1], ".1%" if key != "loss" else kind) if points else DASH
         legend += f'<span class="key {split}">{SPLITS[split]} {final}</span>'
     drawing = f'<svg viewBox="0 0 420 266" role="img" aria-label="{title} over the epochs">{html}</svg>'
     return f"<figure><figcaption>{legend}</figcaption>{drawing}</figure>"

@@ -22,11 +22,16 @@ from effnet_ft.errors import DataError
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 TIMES = ("seconds", "images_per_second", "data_wait_fraction")
 NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
+"""Columns of metrics.csv; `map` stands for `acc1` where images have several labels."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What the page shows; `phases` has the rows of metrics.csv under each phase's label, as "2 stage4"."""
+    """What the page shows; `phases` has the rows of metrics.csv under each phase's label, as "2 stage4".
+
+    `tallies` has a row a class: images where it is rightly predicted, where it is true, and where it is predicted.
+    `confusion` is empty where images have several labels.
+    """
 
     name: str
     recipe_text: str
@@ -36,8 +41,15 @@ class Contents:
     phases: list[tuple[str, list[dict[str, float]]]]
     predictions: list[dict[str, Any]]
     confusion: np.ndarray
+    tallies: np.ndarray
     split_counts: Counter[tuple[str, str]]
+    images: int
     thumbnails: bool
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether images have any number of labels."""
+        return "val/map" in self.metrics
 
     @property
     def split(self) -> str:
@@ -64,23 +76,53 @@ def read_run(run: Path, thumbnails: bool = True) -> Contents:
     # A CSV cell that a spreadsheet would take for a formula is guarded by an apostrophe; classes.txt has none.
     guarded = {f"'{name}": place for place, name in enumerate(classes) if name[0] in "=+-@"}
     places = guarded | {name: place for place, name in enumerate(classes)}
+    multilabel = "val/map" in metrics
+    numbers = [name.replace("acc1", "map") for name in NUMBERS] if multilabel else NUMBERS
 
     def epoch(row: dict[str, str]) -> tuple[str, dict[str, float]]:
-        return f"{row['phase']} {row['train']}", {key: float(row[key] or "nan") for key in NUMBERS}
+        return f"{row['phase']} {row['train']}", {key: float(row[key] or "nan") for key in numbers}
+
+    def known(cell: str) -> list[int]:
+        names = [name for name in cell.split("|") if name] if multilabel else [cell]
+        return [places[name] for name in names]
+
+    tallies = np.zeros((len(classes), 3), dtype=np.int64)
+    confusion = np.zeros((0, 0) if multilabel else (len(classes), len(classes)), dtype=np.int64)
 
     def prediction(row: dict[str, str]) -> dict[str, Any]:
-        names = {key: classes[places[row[key]]] for key in ("label", "prediction")}
-        return {"path": row["path"], "probability": float(row["probability"]), **names}
+        true, guessed = known(row["label"]), known(row["prediction"])
+        tallies[sorted({*true} & {*guessed}), 0] += 1
+        tallies[true, 1] += 1
+        tallies[guessed, 2] += 1
+        if not multilabel:
+            confusion[true[0], guessed[0]] += 1
+        shown = {
+            key: ", ".join(classes[place] for place in at) for key, at in (("label", true), ("prediction", guessed))
+        }
+        surest = max((float(text) for text in row["probability"].split("|") if text), default=math.nan)
+        return {"path": row["path"], "probability": surest, "wrong": len({*true} ^ {*guessed}), **shown}
 
     epochs = _rows(run / "metrics.csv", epoch)
     phases = [(label, [row for _, row in rows]) for label, rows in groupby(epochs, lambda pair: pair[0])]
     predictions = _rows(run / "predictions.csv", prediction)
-    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for row in predictions:
-        confusion[places[row["label"]], places[row["prediction"]]] += 1
-    counts = Counter(_rows(run / "split.csv", lambda row: (classes[places[row["label"]]], row["split"])))
+    column = "labels" if multilabel else "label"
+    members = _rows(run / "split.csv", lambda row: [(classes[at], row["split"]) for at in known(row[column])])
+    counts = Counter(member for listed in members for member in listed)
     title = run.resolve().name
-    return Contents(title, recipe_text, recipe, metrics, classes, phases, predictions, confusion, counts, thumbnails)
+    return Contents(
+        title,
+        recipe_text,
+        recipe,
+        metrics,
+        classes,
+        phases,
+        predictions,
+        confusion,
+        tallies,
+        counts,
+        len(members),
+        thumbnails,
+    )
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:

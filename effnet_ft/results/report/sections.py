@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image, ImageOps
 
+from effnet_ft.data.manifest import image_folder
 from effnet_ft.results.report.charts import chart
 from effnet_ft.results.report.contents import SPLITS, TIMES, Contents
 from effnet_ft.results.report.formats import DASH, duration, show, table, with_bar
@@ -26,15 +27,31 @@ THUMBNAIL_SIDE = 160
 def results(run: Contents) -> str:
     """The headline numbers."""
     total, split, accuracy = len(run.predictions), SPLITS[run.split], run.metric("acc1")
+    if run.multilabel:
+        score = show(run.metric("map"), ".1%")
+        return _cards(
+            (f"{split.capitalize()} mean average precision", score, "mean over the labels that occur"),
+            ("Macro F1", show(run.metric("macro_f1"), ".1%"), "thresholds of the validation images"),
+            *_amounts(run),
+        )
     values = (*wilson(accuracy, total), accuracy, run.metric("acc5"))
     low, high, shown, top5 = (show(value, ".1%") for value in values)
-    cards = (
+    return _cards(
         (f"{split.capitalize()} accuracy", shown, f"95% interval: {low} to {high}", f"top five: {top5}"),
         ("Macro F1", show(run.metric("macro_f1"), ".1%"), "mean over the classes"),
         ("Calibration error", show(run.metric("ece"), ".1%"), "ECE; lower is better"),
-        ("Images", f"{total:,}", f"{split}, of {run.split_counts.total():,} in all"),
+        *_amounts(run),
+    )
+
+
+def _amounts(run: Contents) -> tuple[tuple[str, ...], ...]:
+    return (
+        ("Images", f"{len(run.predictions):,}", f"{SPLITS[run.split]}, of {run.images:,} in all"),
         ("Training time", duration(run.metric("train_seconds")), f"{show(run.metric('images_per_second'))} images/s"),
     )
+
+
+def _cards(*cards: tuple[str, ...]) -> str:
     html = ""
     for name, *lines in cards:
         parts = "".join(f"<dd>{line}</dd>" for line in lines if not line.endswith(f": {DASH}"))
@@ -46,7 +63,8 @@ def learning_curves(run: Contents) -> str:
     """Loss and accuracy over the epochs."""
     if not run.phases:
         return "<p>No epoch was recorded.</p>"
-    return f'<div class="charts">{chart(run, "Loss", "loss", ".3g")}{chart(run, "Accuracy", "acc1", ".0%")}</div>'
+    title, key = ("Mean average precision", "map") if run.multilabel else ("Accuracy", "acc1")
+    return f'<div class="charts">{chart(run, "Loss", "loss", ".3g")}{chart(run, title, key, ".0%")}</div>'
 
 
 def confusion_matrix(run: Contents) -> str:
@@ -75,25 +93,26 @@ def confusion_matrix(run: Contents) -> str:
 def classes(run: Contents) -> str:
     """Precision, recall, F1 and the number of images of each class."""
     rows = []
-    for name, scores, count in zip(run.classes, class_scores(run.confusion), run.confusion.sum(axis=1), strict=True):
+    for name, scores, count in zip(run.classes, class_scores(run.tallies), run.tallies[:, 1], strict=True):
         shown = [show(score, ".1%") for score in scores]
         shown = [*shown[:2], with_bar(shown[2], scores[2]), f"{count:,}"]
         rows.append((name, list(zip((*scores, count), shown, strict=True))))
-    return table(("Class", "Precision", "Recall", "F1", "Images"), rows)
+    return table(("Label" if run.multilabel else "Class", "Precision", "Recall", "F1", "Images"), rows)
 
 
 def mistakes(run: Contents) -> str:
-    """The mistakes with the highest probability."""
+    """The mistakes with the highest probability; of several labels, with the most wrong."""
     wrong = [row for row in run.predictions if row["label"] != row["prediction"]]
     html = ""
-    for row in sorted(wrong, key=lambda row: -row["probability"])[:MISTAKES_SHOWN]:
+    first = "wrong" if run.multilabel else "probability"
+    for row in sorted(wrong, key=lambda row: -row[first])[:MISTAKES_SHOWN]:
         image = _thumbnail(run, row["path"])
         html += f'<figure><img src="{image}" alt="">' if image else '<figure><div class="none">no image</div>'
-        html += f"<figcaption><b>{escape(row['label'])}</b><br>taken for {escape(row['prediction'])}, "
-        html += f"{show(row['probability'], '.1%')}<small>{escape(row['path'])}</small></figcaption></figure>"
-    intro = (
-        f"{len(wrong):,} of {len(run.predictions):,} {SPLITS[run.split]} images are mistaken; the surest come first."
-    )
+        html += f"<figcaption><b>{escape(row['label'] or DASH)}</b><br>taken for {escape(row['prediction'] or DASH)}"
+        html += "" if run.multilabel else f", {show(row['probability'], '.1%')}"
+        html += f"<small>{escape(row['path'])}</small></figcaption></figure>"
+    order = "those with the most wrong labels" if run.multilabel else "the surest"
+    intro = f"{len(wrong):,} of {len(run.predictions):,} {SPLITS[run.split]} images are mistaken; {order} come first."
     return f'<p>{intro}</p><div class="mistakes">{html}</div>'
 
 
@@ -101,6 +120,8 @@ def _thumbnail(run: Contents, path: str) -> str:
     """The image as a data URI, or nothing where there is none to show."""
     root = OmegaConf.select(run.recipe, "data.root")
     root = None if root is None else Path(str(root)).expanduser()
+    if root is not None and OmegaConf.select(run.recipe, "data.source") == "manifest":
+        root = image_folder(root, OmegaConf.select(run.recipe, "data.images"))
     # A page that is passed on must hold no image from outside the data set.
     if not run.thumbnails or root is None or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         return ""
@@ -166,9 +187,14 @@ def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]
     return max(0.0, (middle - half) / (1 + z * z / total)), min(1.0, (middle + half) / (1 + z * z / total))
 
 
-def class_scores(confusion: np.ndarray) -> np.ndarray:
+def sections_of(run: Contents) -> dict[str, str]:
+    """The HTML of a run's sections, by their titles; without a confusion matrix where images have several labels."""
+    return {title: section(run) for title, section in SECTIONS if not (run.multilabel and section is confusion_matrix)}
+
+
+def class_scores(tallies: np.ndarray) -> np.ndarray:
     """Precision, recall and F1, a row a class; NaN where there is nothing to divide by."""
-    right, real, guessed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    right, real, guessed = tallies.T
     with np.errstate(invalid="ignore"):
         return np.stack([right / guessed, right / real, 2 * right / (guessed + real)], axis=1)
 

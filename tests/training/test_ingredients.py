@@ -1,0 +1,206 @@
+"""Each ingredient of training does what it says, and nothing where it is off."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY
+
+from effnet_ft.cli import main
+from effnet_ft.data.datamodule import EpochSampler
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.recipe import load_recipe
+from effnet_ft.results.run import Run, load_model
+from effnet_ft.training.fit import _norm_momentum
+from effnet_ft.training.module import FineTuner
+from effnet_ft.training.optim import balanced_weights, parameter_groups
+from effnet_ft.training.phases import PhasePlan, plan_phases
+
+LABELS = np.array([0] * 60 + [1] * 30 + [2] * 9)
+
+
+def plan_of(*overrides: str, phase: str = "{train: all, epochs: 1, lr: 1e-3}") -> PhasePlan:
+    return plan_phases(load_recipe("folder", ["data.root=x", f"phases=[{phase}]", *TINY, *overrides]))[0]
+
+
+# Balanced sampling
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_balanced_sampling_shows_each_class_equally_often(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for epoch in range(20):
+        items: list[int] = []
+        for rank in range(processes):
+            monkeypatch.setattr("effnet_ft.data.datamodule._process", lambda rank=rank: (rank, processes))
+            sampler = EpochSampler(len(LABELS), (1, 2), LABELS)
+            sampler.set_epoch(epoch)
+            items += list(sampler)
+            assert len(sampler) == 33 * 3 // processes + (33 * 3 % processes > 0)
+        assert {item // len(LABELS) for item in items} == {epoch}
+        indices = [item % len(LABELS) for item in items][: 33 * 3]
+        counts = np.bincount(LABELS[indices], minlength=3)
+        assert np.abs(counts - 33).max() <= processes - 1
+        for index in indices:
+            shown[int(LABELS[index])].append(index)
+    for label, indices in shown.items():
+        members = np.flatnonzero(label == LABELS)
+        times = np.bincount(indices, minlength=len(LABELS))[members]
+        assert times.max() - times.min() <= 1 + (processes > 1) * 2, "an image came again before its turn"
+
+
+def test_a_frequent_class_shows_no_image_twice_in_an_epoch() -> None:
+    sampler = EpochSampler(len(LABELS), (0,), LABELS)
+    indices = [item % len(LABELS) for item in sampler]
+    frequent = [index for index in indices if LABELS[index] == 0]
+    assert len(frequent) == len(set(frequent)) == 33
+
+
+def test_epochs_differ_and_repeat() -> None:
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler = EpochSampler(len(LABELS), (0,), LABELS)
+        sampler.set_epoch(epoch)
+        orders.append([item % len(LABELS) for item in sampler])
+    assert orders[0] == orders[2] != orders[1]
+
+
+# Class weights, momentum, learning rates
+
+
+def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average() -> None:
+    weights = balanced_weights(LABELS)
+    assert torch.allclose(weights * torch.tensor([60.0, 30.0, 9.0]), torch.full((3,), 33.0))
+    assert float(weights[torch.from_numpy(LABELS)].mean()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("images", "momentum"), [(80, 0.1), (8 * 1000, 0.01), (8 * 200, 0.05), (3, 0.1)])
+def test_the_papers_momentum_follows_the_steps_of_an_epoch(images: int, momentum: float) -> None:
+    assert _norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
+    assert _norm_momentum(plan_of(), images) == 0.01
+
+
+def test_stages_learn_slower_the_earlier_they_are() -> None:
+    model = Classifier("lite0", classes=("a", "b"))
+    model.freeze(6)
+    groups = parameter_groups(model, 1e-4, 0.1, 0.5)
+    rate = {id(value): group["lr"] for group in groups for value in group["params"]}
+    trained = {id(value) for value in model.parameters() if value.requires_grad}
+    assert rate.keys() == trained
+    expected = {6: 0.1 * 0.5**3, 7: 0.1 * 0.5**2, 8: 0.1 * 0.5}
+    for number, lr in expected.items():
+        assert all(rate[id(value)] == pytest.approx(lr) for value in model.stages[number].parameters())
+    assert {rate[id(value)] for value in model.head.parameters()} == {0.1}
+    assert all("lr" not in group for group in parameter_groups(model, 1e-4, 0.1, 1.0))
+
+
+# Mixing
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)])
+def test_mixed_images_have_mixed_targets(mixup: float, cutmix: float) -> None:
+    module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=0.1, mixup=mixup, cutmix=cutmix)
+    assert module._mixed is not None
+    images = torch.zeros(8, 3, 32, 32)
+    images[4:] = 200.0
+    labels = torch.tensor([0] * 4 + [1] * 4)
+    shares = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed, targets = module._mixed(images, labels)
+        assert torch.allclose(targets.sum(1), torch.ones(8))
+        # The share of the second class is the share of its grey in the picture.
+        torch.testing.assert_close(mixed.mean((1, 2, 3)) / 200, targets[:, 1].float(), atol=1e-4, rtol=1e-4)
+        shares += targets[:, 1].tolist()
+    assert any(0.05 < share < 0.95 for share in shares)
+
+
+def test_nothing_is_mixed_where_it_is_off() -> None:
+    assert FineTuner(Classifier("lite0", classes=("a", "b")), lr=0.1)._mixed is None
+
+
+# Whole runs
+
+
+PHASE = "{train: stage7, epochs: 2, lr: 1e-2, %s}"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "mixup: 0.4",
+        "cutmix: 1.0",
+        "erasing: 0.9",
+        "cutout: 0.5",
+        "augment: randaugment",
+        "augment: autoaugment",
+        "augment: trivialaugment",
+        "layer_decay: 0.5",
+        "bn_momentum: auto",
+        "sampling: balanced",
+        "class_weights: balanced",
+        "image_size: 32",
+    ],
+)
+def test_every_ingredient_changes_what_is_trained(setting: str, flowers: Path, tmp_path: Path) -> None:
+    """Twice alike with it, and otherwise without it."""
+    root = tmp_path / "images"
+    shutil.copytree(flowers, root)
+    for path in sorted((root / "tulip").iterdir())[:6]:  # classes of one size need no balance
+        path.unlink()
+    runs = [Run(tmp_path / name) for name in ("with", "again", "without")]
+    for run, phase in zip(runs, (PHASE % setting, PHASE % setting, PHASE % "batch_size: 8"), strict=True):
+        command = ["train", "folder", f"data.root={root}", f"run_dir={run.folder}", f"phases=[{phase}]"]
+        assert main([*command, *TINY, "model.batchnorm=train", "store=off"]) == 0
+    first, again, without = (load_model(run.last).state_dict() for run in runs)
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+    assert any(not torch.equal(value, without[key]) for key, value in first.items())
+
+
+def test_sizes_grow_from_phase_to_phase(flowers: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    phases = (
+        "phases=[{train: all, epochs: 1, lr: 1e-3, image_size: 32}, {train: all, epochs: 1, lr: 1e-3, image_size: 48}]"
+    )
+    assert main(["train", "folder", f"data.root={flowers}", f"run_dir={run.folder}", phases, *TINY]) == 0
+    assert load_model(run.last).preprocessing.size == 48
+
+
+# Evaluation
+
+
+def test_views_are_averaged_and_another_size_is_taken(trained_run: Path, flowers: Path, tmp_path: Path) -> None:
+    from effnet_ft.data.images import read_image
+    from effnet_ft.results.predict import load
+
+    predictor = load(trained_run)
+    images = [read_image(path) for path in sorted(flowers.rglob("*.jpg"))[:5]] or [
+        read_image(path) for path in sorted(flowers.rglob("*.png"))[:5]
+    ]
+    one = predictor.probabilities(images)
+    views = np.stack([predictor.preprocessing(image)[:, ::-1] for image in images])
+    with torch.no_grad():
+        mirrored = predictor.model(torch.from_numpy(views).permute(0, 3, 1, 2)).softmax(1).numpy()
+    both = predictor.probabilities(images, views="mirror")
+    np.testing.assert_allclose(both, (one + mirrored) / 2, atol=1e-4)
+    five = predictor.probabilities(images, views="five")
+    assert five.shape == one.shape and not np.allclose(five, one, atol=1e-6)
+    np.testing.assert_allclose(five.sum(1), 1, atol=1e-5)
+    assert main(["evaluate", str(trained_run), "data.image_size=96", "--views", "five"]) == 0
+
+
+def test_five_views_are_the_corners_and_the_centre() -> None:
+    from effnet_ft.preprocessing import Preprocessing
+    from effnet_ft.results.predict import VIEWS
+
+    image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    view = Preprocessing(10, 20)
+    centre, *corners = VIEWS["five"](view, image)
+    assert np.array_equal(centre, image[5:15, 7:17])
+    places = [(0, 0), (0, 14), (10, 0), (10, 14)]
+    for found, (top, left) in zip(corners, places, strict=True):
+        assert np.array_equal(found, image[top : top + 10, left : left + 10])
