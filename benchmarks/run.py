@@ -29,11 +29,12 @@ GPU = {
 
 HEAD = """# Benchmarks
 
-Written by `make bench`, from `benchmarks/`; `make bench-gpu` adds the ones for a GPU: full steps of B0 and B4 in bfloat16
-beside timm with `--amp --channels-last`, both compiled too, epochs from the activation store, and the largest batch of
-B7 at 600 px with and without activation checkpointing. Both sides of a comparison ran side by side in one run; medians of
-rounds. A table holds only what was measured, with the command, the day and the machine; no GPU has been measured yet
-where none is named below.
+Written by `make bench`, from `benchmarks/`. Both sides of a comparison ran side by side in one run; medians of rounds.
+A table holds only what was measured, with the command, the day and the machine.
+
+`make bench-gpu` adds those for a GPU, in bfloat16: full steps of B0 and B4 beside timm with `--amp --channels-last`, and
+both compiled; epochs from the activation store; the largest batch of B7 at 600 px with and without activation
+checkpointing. Where no table below names a GPU, they have not been measured yet.
 """
 
 

@@ -96,6 +96,16 @@ class ArrayCache:
         finally:
             part.unlink(missing_ok=True)
 
+    def note(self, key: str) -> None:
+        """Remember that what ``key`` stands for holds; where the folder cannot be written, nothing is remembered."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"{key}.noted").touch()
+
+    def noted(self, key: str) -> bool:
+        """Return whether :meth:`note` was called for ``key``."""
+        return (self.folder / f"{key}.noted").is_file()
+
     def lock(self, name: str) -> FileLock:
         """Return a lock that one process at a time can hold."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +140,7 @@ class ArrayCache:
 
     def clear(self) -> None:
         """Remove every array, and what interrupted processes left."""
-        for pattern in ("*.npy", "*.json", "*.npy.part", ".*.lock"):
+        for pattern in ("*.npy", "*.json", "*.npy.part", "*.noted", ".*.lock"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

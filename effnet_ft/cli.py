@@ -77,7 +77,7 @@ def train(options: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
-        from effnet_ft.data.opening import image_root
+        from effnet_ft.opening import image_root
 
         command = _own_command()
         print(f"\nrun folder: {run.folder} (open its report.html)\nnext:")

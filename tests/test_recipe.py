@@ -108,7 +108,8 @@ def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_phase_may_override_every_key_marked_for_it(key: str) -> None:
     section = recipes.per_phase_keys()[key]
     default = getattr(getattr(Recipe(), section), key)
-    value = {"patience": 3, "checkpointing": "on"}.get(key, default if default not in ("auto", "off") else 0.5)
+    own = {"patience": 3, "checkpointing": "on", "class_weights": "balanced", "image_size": 64}
+    value = own.get(key, default if default not in ("auto", "off") else 0.5)
     recipe = load_recipe("folder", ["data.root=x", f"phases.0.{key}={value}"])
     assert recipe.phases[0].overrides == {key: value}
 

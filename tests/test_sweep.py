@@ -342,6 +342,11 @@ def test_values_stand_where_they_belong(texts: list[str], places: list[float]) -
     assert {label for label, _ in ticks} <= set(texts)
 
 
+def test_what_was_drawn_by_equal_differences_stands_so() -> None:
+    assert plan("phases.0.lr=1e-4:1e-1:log", "optim.momentum=0:0.9", "seed=0,1", random=2).linear == ("optim.momentum",)
+    assert positions(["0.01", "0.5", "0.99"], linear=True)[0]["0.5"] == pytest.approx(0.5)
+
+
 def test_an_axis_of_many_drawn_numbers_has_round_labels() -> None:
     _, ticks = positions([f"{10 ** (-4 + 3 * number / 19):.4g}" for number in range(20)])
     assert [label for label, _ in ticks] == ["0.0001", "0.001", "0.01", "0.1"]

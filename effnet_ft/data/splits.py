@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from effnet_ft.cache import ArrayCache, array_key
 from effnet_ft.data.carving import carve_groups, carve_labels
 from effnet_ft.data.images import unreadable
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of
@@ -185,12 +186,13 @@ def carve(
     return left, [samples[number] for number in sorted(taken)]
 
 
-def without_unreadable(source: Source, on_bad: str) -> tuple[Source, dict[str, str]]:
+def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
     """Read every image of ``source`` once and refuse or leave out those that cannot be read.
 
     Args:
         source: what to check.
         on_bad: ``error`` or ``skip``.
+        cache: remembers files that could all be read: they are not read again until one changes in size or time.
 
     Returns:
         The source without unreadable files, and their reasons by path.
@@ -198,8 +200,14 @@ def without_unreadable(source: Source, on_bad: str) -> tuple[Source, dict[str, s
     Raises:
         DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
     """
-    reasons = unreadable(source.root, [sample.path for samples in source.splits.values() for sample in samples])
+    paths = [sample.path for samples in source.splits.values() for sample in samples]
+    key = array_key(readable=[_state(source.root / path) for path in paths]) if cache else ""
+    if cache and cache.noted(key):
+        return source, {}
+    reasons = unreadable(source.root, paths)
     if not reasons:
+        if cache:
+            cache.note(key)
         return source, reasons
     lines = [f"{path}: {reason}" for path, reason in reasons.items()]
     if on_bad == "error":
@@ -218,6 +226,14 @@ def without_unreadable(source: Source, on_bad: str) -> tuple[Source, dict[str, s
         if emptied := sorted(before - after):
             raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
     return replace(source, splits=kept), reasons
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # told by whoever reads it
+        return str(path), -1, -1
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def require_images(split: Split) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.opening import image_root, open_source
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of, scan_folder
 from effnet_ft.data.splits import Split, encoded, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of
+from effnet_ft.opening import image_root, open_source
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.results.metrics import best_thresholds, classification_metrics, multilabel_metrics
 from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
@@ -136,7 +136,8 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     if moved and recipe.data.source == "manifest":
         source = open_source(recipe.data, for_training=False)
         # A manifest says itself what it lists: the run's own images elsewhere, or others.
-        if {sample.path for sample in source.part("all")} != {sample.path for sample in split.part("all")}:
+        listed, own = ({(sample.path, sample.label) for sample in part.part("all")} for part in (source, split))
+        if listed != own:
             return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
     try:
         require_images(split)

@@ -12,7 +12,7 @@ from typing import Any
 from effnet_ft.errors import RecipeError, listing, nearest
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.results.run import Run
-from effnet_ft.sweep.grid import Setting, draw_settings, every_setting, read_grid, typed
+from effnet_ft.sweep.grid import Range, Setting, draw_settings, every_setting, read_grid, typed
 
 METRICS = {"val/acc1": True, "val/acc5": True, "val/map": True, "val/macro_f1": True, "val/ece": False}
 """What settings can be chosen by, each with whether more is better; ``map`` is of images with several labels."""
@@ -37,6 +37,7 @@ class Sweep:
         settings: the swept keys and their values, a setting each.
         metric: a name in :data:`METRICS`.
         identity: plain values that tell this sweep from another one; they stand in ``sweep.yaml``.
+        linear: the keys drawn from ranges by equal differences.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Sweep:
     settings: list[Setting]
     metric: str
     identity: dict[str, Any]
+    linear: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Path:
@@ -135,7 +137,8 @@ def plan_sweep(
         "seed": None if random is None else seed,
         "settings": settings,
     }
-    return Sweep(Path(folder).expanduser(), recipe, (*overrides, *device), settings, metric, identity)
+    linear = tuple(axis.key for axis in axes if isinstance(axis, Range) and not axis.log)
+    return Sweep(Path(folder).expanduser(), recipe, (*overrides, *device), settings, metric, identity, linear)
 
 
 def enter(sweep: Sweep) -> None:

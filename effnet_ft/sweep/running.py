@@ -45,7 +45,9 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
 
     best_first = ranked(results, sweep.metric)
     subtitle = f"{len(results)} settings of {sweep.recipe}, the best by {sweep.metric} first"
-    write_page(frame(sweep.folder.resolve().name, subtitle, sweep_sections(best_first, sweep.metric)), sweep.page)
+    write_page(
+        frame(sweep.folder.resolve().name, subtitle, sweep_sections(best_first, sweep.metric, sweep.linear)), sweep.page
+    )
     return best_first
 
 

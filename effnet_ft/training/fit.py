@@ -18,13 +18,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
 
+from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
-from effnet_ft.data.opening import HASHED, image_root, open_source
 from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
+from effnet_ft.opening import HASHED, image_root, open_source
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import measure, write_json
 from effnet_ft.results.predict import load
@@ -156,7 +157,7 @@ def _divide(recipe: Recipe) -> Split:
     settings = recipe.data
     source = open_source(settings)
     if settings.source not in HASHED:
-        source, skipped = without_unreadable(source, settings.bad_images)
+        source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
             log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))

@@ -96,6 +96,8 @@ class FineTuner(pl.LightningModule):
             else MulticlassAccuracy(classes, average="micro", validate_args=False)
             for _ in ("train", "val")
         )
+        # Without its search for NaN, which waits for the device, MeanMetric also leaves weights unread: values are
+        # given image by image.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.train()  # Lightning trains in the mode it finds; the model keeps its frozen stages in evaluation mode
@@ -129,7 +131,7 @@ class FineTuner(pl.LightningModule):
             smoothing=self.label_smoothing,
             class_weights=self.class_weights,
         )
-        self.train_loss.update(loss.detach(), len(labels))
+        self.train_loss.update(loss.detach().expand(len(labels)))
         self.train_score.update(logits.detach(), labels)
         self.recent["loss"] = loss.detach()
         if not self.model.multilabel:
@@ -140,7 +142,8 @@ class FineTuner(pl.LightningModule):
         """Add a batch to the validation metrics; the loss is without smoothing."""
         images, labels = batch
         logits = self(images)
-        self.val_loss.update(classification_loss(logits, labels, multilabel=self.model.multilabel), len(labels))
+        loss = classification_loss(logits, labels, multilabel=self.model.multilabel)
+        self.val_loss.update(loss.expand(len(labels)))
         self.val_score.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:

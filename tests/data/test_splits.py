@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data import splits
 from effnet_ft.data.sources import Sample, Source, scan_folder
 from effnet_ft.data.splits import Split, carve, make_split, read_split, without_unreadable, write_split
 from effnet_ft.errors import DataError
@@ -183,3 +185,22 @@ def test_a_class_emptied_by_skipping_is_named(image_folder: Callable[..., Path])
     (root / "val/b/0.jpg").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"classes in val can be read\n  b$"):
         without_unreadable(scan_folder(root), "skip")
+
+
+def test_files_that_could_be_read_are_not_read_again_until_one_changes(
+    image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = image_folder(a=3, b=3), ArrayCache(tmp_path / "cache")
+    source, read = scan_folder(root), splits.unreadable
+    reads: list[int] = []
+    monkeypatch.setattr(splits, "unreadable", lambda root, paths: reads.append(len(paths)) or read(root, paths))
+    for _ in range(2):
+        assert without_unreadable(source, "error", cache) == (source, {})
+    assert reads == [6]
+    (root / "a" / "1.jpg").write_bytes(b"no image")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"a/1\.jpg"):
+            without_unreadable(source, "error", cache)
+    assert reads == [6, 6, 6], "faults are not remembered"
+    cache.clear()
+    assert list(cache.folder.iterdir()) == []

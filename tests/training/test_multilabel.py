@@ -14,9 +14,17 @@ from tiny import TINY
 
 import effnet_ft
 from effnet_ft.cli import main
+from effnet_ft.data.stored import StoredDataModule
+from effnet_ft.data.views import Views
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.recipe import load_recipe
 from effnet_ft.results.metrics import best_thresholds, mean_average_precision, multilabel_metrics
 from effnet_ft.results.run import Run, load_model
+from effnet_ft.training import search
 from effnet_ft.training.losses import classification_loss
+from effnet_ft.training.phases import plan_phases
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 
@@ -115,6 +123,44 @@ def test_labels_come_from_the_files_as_from_the_store(run: Run, colours: Path, t
     assert (tmp_path / "run" / "split.csv").read_text() == run.split.read_text()
 
 
+def test_the_gradient_of_the_search_is_that_of_the_smoothed_loss() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(20, 6)).astype(np.float32)
+    labels = (random.random((20, 3)) < 0.4).astype(np.float32)
+    views = Views(Preprocessing(32, 36), "none", 1, (0,))
+    data = StoredDataModule([features], features, (labels, labels), views, batch_size=20)
+    plain = ["model.dropout=0", "optim.name=sgd", "optim.momentum=0", "optim.schedule=constant"]
+    plain += ["optim.warmup_epochs=0", "optim.label_smoothing=0.2", "phases=[{train: head, epochs: 1, lr: auto}]"]
+    plan = plan_phases(load_recipe("folder", ["data.root=x", *plain]))[0]
+    trials = search.search_head(data, 6, 3, plan, torch.device("cpu"))
+    assert len(trials) == 56 and trials[0].accuracy == max(trial.accuracy for trial in trials)
+    weight = torch.empty(3, 6).normal_(std=0.01, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    classification_loss(x @ weight.T, y, multilabel=True, smoothing=0.2).backward()
+    bias = torch.zeros(3).requires_grad_()
+    classification_loss(x @ weight.detach().T + bias, y, multilabel=True, smoothing=0.2).backward()
+    lr = max(trial.lr for trial in trials)
+    after = x @ (weight - lr * weight.grad).detach().T - lr * bias.grad
+    loss = next(trial.loss for trial in trials if trial.lr == lr and trial.weight_decay == 0)
+    assert loss == pytest.approx(float(classification_loss(after, y, multilabel=True)), abs=1e-6)
+
+
+def test_a_head_is_kept_for_its_own_task_alone(run: Run) -> None:
+    kept, new = (
+        create_model("lite0", str(run.best), classes=sorted(COLOURS), task=task).head.state_dict()
+        for task in ("multi", "single")
+    )
+    trained = load_model(run.best).head.state_dict()
+    assert all(torch.equal(kept[key], trained[key]) for key in trained)
+    assert not torch.equal(new["1.weight"], trained["1.weight"])
+
+
+def test_a_description_of_before_there_were_labels_is_of_single_classes() -> None:
+    model = create_model("lite0", None, classes="ab")
+    before = {key: value for key, value in model.describe().items() if key != "task"}
+    assert Classifier.rebuild(before, model.state_dict()).task == "single"
+
+
 def test_a_run_resumes(colours: Path, tmp_path: Path) -> None:
     phases = "phases=[{train: head, epochs: 1, lr: 1e-2}]"
     run = Run(tmp_path / "run")
@@ -211,5 +257,5 @@ def test_the_folder_recipe_learns_colours_and_shapes_of_real_flowers(real_data: 
     phases = "phases=[{train: head, epochs: 20, lr: auto}]"
     assert main(["train", "folder", "data.source=manifest", *where, phases]) == 0
     metrics = json.loads(run.metrics.read_text())
-    assert metrics["test/map"] > 0.9
-    assert metrics["test/macro_f1"] > 0.8
+    assert metrics["test/map"] > 0.95
+    assert metrics["test/macro_f1"] > 0.87

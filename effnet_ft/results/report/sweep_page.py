@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 
 from effnet_ft.results.report.charts import BOTTOM, LEFT, RIGHT, tick_step
@@ -17,16 +17,17 @@ _MOST_LETTERS = 48  # of all labels under a chart together, before they are shor
 _LOG_FROM = 8.0  # The largest value over the smallest one, from which equal ratios get equal room.
 
 
-def sweep_sections(rows: Sequence[Result], metric: str) -> dict[str, str]:
+def sweep_sections(rows: Sequence[Result], metric: str, linear: Collection[str] = ()) -> dict[str, str]:
     """Return the sections of a sweep's page by their titles.
 
     Args:
         rows: the results, the best first.
         metric: its name, ``val/acc1`` for example.
+        linear: keys that were drawn by equal differences, and stand on their axes so.
     """
     keys = list(rows[0].setting)
     done = [row for row in rows if math.isfinite(row.value)]
-    charts = "".join(scatter(key, metric, done) for key in keys) if done else ""
+    charts = "".join(scatter(key, metric, done, key in linear) for key in keys) if done else ""
     places = {key: positions([row.setting[key] for row in rows])[0] for key in keys}
     body = [
         (
@@ -47,9 +48,9 @@ def sweep_sections(rows: Sequence[Result], metric: str) -> dict[str, str]:
     }
 
 
-def scatter(key: str, metric: str, rows: Sequence[Result]) -> str:
+def scatter(key: str, metric: str, rows: Sequence[Result], linear: bool = False) -> str:
     """One figure of the metric against a key: a spot a finished setting, ``rows[0]``, the best, filled."""
-    places, ticks = positions([row.setting[key] for row in rows])
+    places, ticks = positions([row.setting[key] for row in rows], linear)
     values = [row.value for row in rows]
     margin = 0.08 * (max(values) - min(values)) or 0.01
     low, high = min(values) - margin, max(values) + margin
@@ -71,7 +72,7 @@ def scatter(key: str, metric: str, rows: Sequence[Result]) -> str:
     for label, place in ticks:
         short = label if len(label) <= longest else f"{label[: longest - 1]}…"
         html += f'<text x="{across(place):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{escape(short)}</text>'
-    html += f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 32}" text-anchor="middle">{escape(key)}</text>'
+    html += f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 30}" text-anchor="middle">{escape(key)}</text>'
     for row in reversed(rows):  # the best lies on top
         chosen = ", ".join(f"{name}={text}" for name, text in row.setting.items())
         tip = f"<title>{row.name}: {escape(chosen)}: {row.value:.2%}</title>"
@@ -84,17 +85,17 @@ def scatter(key: str, metric: str, rows: Sequence[Result]) -> str:
     return f"<figure><figcaption>{legend}</figcaption>{drawing}</figure>"
 
 
-def positions(texts: Sequence[str]) -> tuple[dict[str, float], list[tuple[str, float]]]:
+def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, float], list[tuple[str, float]]]:
     """Return where the values of a key stand on its axis, 0 to 1, and the axis's labels with their places.
 
-    Numbers stand by their value, by its logarithm where they span more than a factor of eight; words, and numbers that
-    span so much and include a zero, stand evenly spaced.
+    Numbers stand by their value; by its logarithm where they span a factor of eight or more, unless they are to be
+    ``linear``. Words, and numbers that span so much and include a zero, stand evenly spaced.
     """
     known = list(dict.fromkeys(texts))
     numbers = {text: _number(text) for text in known}
     if all(math.isfinite(value) for value in numbers.values()):
         known.sort(key=lambda text: numbers[text])
-        scale = _scale([numbers[text] for text in known])
+        scale = float if linear else _scale([numbers[text] for text in known])
     else:
         scale = None
     if scale is None or len(known) == 1:

@@ -1,0 +1,61 @@
+"""Where decoded images are kept: on disk, in memory where only that has room, or nowhere, and the log says so."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data.sources import scan_folder
+from effnet_ft.data.splits import make_split
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.recipe import load_recipe
+from effnet_ft.training import feeding
+from effnet_ft.training.feeding import Feeder
+from effnet_ft.training.phases import plan_phases
+
+NOTHING = "store.max_gb=0.000001"
+
+
+@pytest.mark.parametrize(
+    ("decoded", "overrides", "memory", "kept", "files"),
+    [
+        ("auto", [], 10**9, True, 2),
+        ("auto", [NOTHING], 10**9, True, 0),
+        ("auto", [NOTHING], 10, False, 0),
+        ("disk", [], 10, True, 2),
+        ("disk", [NOTHING], 10**9, False, 0),
+        ("memory", [], 10**9, True, 0),
+        ("memory", [], 10, False, 0),
+        ("off", [], 10**9, False, 0),
+    ],
+)
+def test_decoded_images_are_kept_where_there_is_room(
+    decoded: str,
+    overrides: list[str],
+    memory: int,
+    kept: bool,
+    files: int,
+    flowers: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("EFFNET_FT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(feeding, "half_the_memory", lambda: memory)
+    split = make_split(scan_folder(flowers), val_fraction=0.15, test_fraction=0.15, seed=0)
+    phases = "phases=[{train: all, epochs: 2, lr: 1e-3}]"
+    recipe = load_recipe("folder", [f"data.root={flowers}", phases, *TINY, f"data.decoded={decoded}", *overrides])
+    (plan,) = plan_phases(recipe)
+    model = Classifier("lite0", classes=split.classes, preprocessing=Preprocessing(64, 72))
+    with caplog.at_level(logging.INFO):
+        data = Feeder(recipe, split, [plan]).data(plan, model, torch.device("cpu"))
+    assert (data.decoded[0] is not None, data.decoded[1] is not None) == (kept, kept)
+    assert len(ArrayCache().entries()) == files
+    assert ("decoded" in caplog.text) == (decoded != "off")
+    assert len(next(iter(data.train_dataloader()))[0]) == 8
