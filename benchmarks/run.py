@@ -32,8 +32,8 @@ HEAD = """# Benchmarks
 Written by `make bench`, from `benchmarks/`. Both sides of a comparison ran side by side in one run; medians of rounds.
 A table holds only what was measured, with the command, the day and the machine.
 
-`make bench-gpu` adds those for a GPU, in bfloat16: full steps of B0 and B4 beside timm with `--amp --channels-last`, and
-both compiled; epochs from the activation store; the largest batch of B7 at 600 px with and without activation
+`make bench-gpu` adds those for a GPU, in bfloat16: full steps of B0 and B4 beside timm with `--amp --channels-last`,
+plain and compiled; epochs from the activation store; the largest batch of B7 at 600 px with and without activation
 checkpointing. Where no table below names a GPU, they have not been measured yet.
 """
 

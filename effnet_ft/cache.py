@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,15 +96,20 @@ class ArrayCache:
         finally:
             part.unlink(missing_ok=True)
 
-    def note(self, key: str) -> None:
-        """Remember that what ``key`` stands for holds; where the folder cannot be written, nothing is remembered."""
+    def note(self, key: str, text: str) -> None:
+        """Remember ``text``, short and not empty; where the folder cannot be written, nothing is remembered."""
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{key}.noted").touch()
+            part = self.folder / f"{key}.{uuid.uuid4().hex}.npy.part"
+            part.write_text(text)
+            os.replace(part, self.folder / f"{key}.noted")
 
-    def noted(self, key: str) -> bool:
-        """Return whether :meth:`note` was called for ``key``."""
-        return (self.folder / f"{key}.noted").is_file()
+    def noted(self, key: str) -> str:
+        """Return what :meth:`note` was given for ``key``, an empty text where nothing was."""
+        try:
+            return (self.folder / f"{key}.noted").read_text()
+        except OSError:
+            return ""
 
     def lock(self, name: str) -> FileLock:
         """Return a lock that one process at a time can hold."""
@@ -158,6 +163,19 @@ def half_the_memory() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024 // 2
     return 10**9
+
+
+def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return path, size and time of change of files, by which a changed one is known without reading it."""
+    states = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:  # told by whoever reads it
+            states.append((str(path), -1, -1))
+        else:
+            states.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+    return states
 
 
 def array_key(**facts: object) -> str:

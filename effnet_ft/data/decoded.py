@@ -124,7 +124,8 @@ def _kept(
 
     if cache is None:
         return fill(np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape))
-    key = array_key(version=VERSION, images=content_digest([root / sample.path for sample in samples]), **how)
+    images = content_digest([root / sample.path for sample in samples], cache)
+    key = array_key(version=VERSION, images=images, **how)
     with cache.lock(key):
         found = cache.open(key)
         if found is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from effnet_ft.cache import ArrayCache, array_key, file_states
 from effnet_ft.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -171,11 +172,20 @@ def median_side(paths: Sequence[Path]) -> int | None:
     return int(np.median(sides)) if sides else None
 
 
-def content_digest(paths: Sequence[Path]) -> str:
-    """Return a digest of the content of all files, in order."""
-    with ThreadPoolExecutor() as pool:
-        contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
-        return hashlib.sha256(b"".join(contents)).hexdigest()
+def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
+    """Return a digest of the content of all files, in order.
+
+    Args:
+        paths: the files.
+        cache: remembers it: files are not read again until one changes in size or time.
+    """
+    key = array_key(digest=file_states(paths))
+    if not (digest := cache.noted(key)):
+        with ThreadPoolExecutor() as pool:
+            contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
+            digest = hashlib.sha256(b"".join(contents)).hexdigest()
+        cache.note(key, digest)
+    return digest
 
 
 @contextmanager

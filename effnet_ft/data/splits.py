@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.cache import ArrayCache, array_key
+from effnet_ft.cache import ArrayCache, array_key, file_states
 from effnet_ft.data.carving import carve_groups, carve_labels
 from effnet_ft.data.images import unreadable
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of
@@ -201,13 +201,13 @@ def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = N
         DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
     """
     paths = [sample.path for samples in source.splits.values() for sample in samples]
-    key = array_key(readable=[_state(source.root / path) for path in paths]) if cache else ""
+    key = array_key(readable=file_states([source.root / path for path in paths])) if cache else ""
     if cache and cache.noted(key):
         return source, {}
     reasons = unreadable(source.root, paths)
     if not reasons:
         if cache:
-            cache.note(key)
+            cache.note(key, "all")
         return source, reasons
     lines = [f"{path}: {reason}" for path, reason in reasons.items()]
     if on_bad == "error":
@@ -226,14 +226,6 @@ def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = N
         if emptied := sorted(before - after):
             raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
     return replace(source, splits=kept), reasons
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    try:
-        stat = path.stat()
-    except OSError:  # told by whoever reads it
-        return str(path), -1, -1
-    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def require_images(split: Split) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from effnet_ft.data.images import reduced
-from effnet_ft.data.transforms import SHORT_SIDE, augmentation
+from effnet_ft.data.transforms import SHORT_SIDE, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 
@@ -39,7 +40,11 @@ class Views:
         self.count = 1 if augment == "none" else count
         self.seed = tuple(seed)
         self.rates = {"erasing": erasing, "cutout": cutout}
-        self._augmented = augmentation(augment, preprocessing, **self.rates)
+
+    @cached_property
+    def _augmented(self) -> Transform:
+        """Built when it is needed: its library takes a second to load, and kept views need it no more."""
+        return augmentation(self.augment, self.preprocessing, **self.rates)
 
     def __len__(self) -> int:
         return self.count

@@ -208,7 +208,8 @@ class ActivationStore:
     def _images_digest(self, part: str) -> str:
         """Return a digest of the content of all images of ``part``, in order."""
         if part not in self._digests:
-            self._digests[part] = content_digest([self.split.image(sample) for sample in self.split.part(part)])
+            images = [self.split.image(sample) for sample in self.split.part(part)]
+            self._digests[part] = content_digest(images, self.cache)
         return self._digests[part]
 
     def _about(self, model: Classifier, part: str, view: int, cut: int) -> str:
