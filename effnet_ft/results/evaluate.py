@@ -74,7 +74,12 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, source: Source | Split, name: str, batch_size: int, views: str = "one"
+    predictor: Predictor,
+    source: Source | Split,
+    name: str,
+    batch_size: int,
+    views: str = "one",
+    known: np.ndarray | None = None,
 ) -> Evaluation:
     """Return the model's answers to the part ``name`` of ``source``, whose classes are matched by name.
 
@@ -84,6 +89,7 @@ def evaluate(
         name: ``train``, ``val``, ``test`` or ``all``.
         batch_size: images at once.
         views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
+        known: the probabilities, where they are known already.
 
     Raises:
         DataError: where a class is not the model's, or an image cannot be read.
@@ -98,8 +104,10 @@ def evaluate(
             f"{len(strange)} classes of {source.root} are not among the {len(predictor.classes)} that the model "
             f"knows:\n{listing(strange)}"
         )
-    images = [source.image(sample) for sample in samples]
-    probabilities = predictor.probabilities(images, batch_size, f"evaluating {name}", views)
+    probabilities = known
+    if probabilities is None:
+        images = [source.image(sample) for sample in samples]
+        probabilities = predictor.probabilities(images, batch_size, f"evaluating {name}", views)
     labels = encoded(samples, predictor.classes, source.multilabel, as_matrix=model.multilabel)
     thresholds = model.thresholds if model.multilabel else ()
     return Evaluation(name, samples, probabilities, labels, predictor.classes, thresholds=thresholds)
@@ -171,12 +179,24 @@ def evaluate_recipe(
     return replace(evaluation, published=_published(recipe, evaluation.prefix))
 
 
-def measure(split: Split, predictor: Predictor, batch_size: int) -> tuple[dict[str, float], Evaluation]:
+def measure(
+    split: Split, predictor: Predictor, batch_size: int, known: Mapping[str, np.ndarray | None]
+) -> tuple[dict[str, float], Evaluation]:
     """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep.
 
     The thresholds of labels are those of the best F1 on the validation images; the evaluation holds them.
+
+    Args:
+        split: the images.
+        predictor: the model.
+        batch_size: images at once.
+        known: the probabilities of a part's images, where they are known already.
     """
-    parts = {name: evaluate(predictor, split, name, batch_size) for name in ("val", "test") if split.part(name)}
+    parts = {
+        name: evaluate(predictor, split, name, batch_size, known=known.get(name))
+        for name in ("val", "test")
+        if split.part(name)
+    }
     if predictor.model.multilabel:
         thresholds = best_thresholds(parts["val"].probabilities, parts["val"].labels)
         parts = {name: replace(part, thresholds=thresholds) for name, part in parts.items()}

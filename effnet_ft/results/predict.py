@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -108,6 +109,32 @@ class Predictor:
         )
         rows = [row for _, row in answers]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+
+    def probabilities_from(self, maps: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
+        """Return probabilities, float32 ``[N, K]``, from what the stages before ``cut`` made of the images.
+
+        Args:
+            maps: float32 ``[N, h, w, C]``, or pooled features ``[N, F]`` for a cut of 9.
+            cut: the first stage that is still to be computed.
+            batch_size: images at once.
+        """
+        network = copy.copy(self._network)
+        network.cut = cut
+
+        def answered(batch: Tensor) -> np.ndarray:
+            x = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
+            found: np.ndarray = self.model.probabilities(network.suffix(x.to(self.device))).cpu().numpy()
+            return found
+
+        rows = over_images(
+            range(len(maps)),
+            lambda index: maps[index],
+            answered,
+            device=self.device,
+            batch_size=batch_size,
+            title="evaluating",
+        )
+        return np.concatenate([row for _, row in rows])
 
     def _answer(self, batch: Tensor) -> np.ndarray:
         """Return the probabilities of images by their views, uint8 ``[N, V, size, size, 3]``."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -95,8 +95,30 @@ class ActivationStore:
             OSError: where the disk is full.
             Overflow: where a value is too large for the type.
         """
+        start = time.perf_counter()
+        found, computed = self._kept(model, views, {"train": range(len(views)), "val": range(1)}, cuts)
+        if computed:
+            log.info("store: computed in %.0f s", time.perf_counter() - start)
+        else:
+            log.info("store: found, computed before")
+        return {cut: ([found["train", view, cut] for view in range(len(views))], found["val", 0, cut]) for cut in cuts}
+
+    def evaluated(self, model: Classifier, part: str, cut: int) -> np.ndarray | None:
+        """Return what the prefix makes of the images of ``part`` as they are evaluated, None where that takes too much.
+
+        Errors are those of :meth:`arrays`.
+        """
+        views = Views(model.preprocessing, "none", 1, (0,))
+        limit = self.settings.max_bytes
+        if limit is not None and self._bytes(model, [(part, 0, cut)]) > limit:
+            return None
+        return self._kept(model, views, {part: range(1)}, [cut])[0][part, 0, cut]
+
+    def _kept(
+        self, model: Classifier, views: Views, parts: Mapping[str, range], cuts: Sequence[int]
+    ) -> tuple[dict[tuple[str, int, int], np.ndarray], bool]:
+        """Return the array of every part, view and cut, and whether one had to be computed."""
         model = model.eval().to(self.settings.device)
-        parts = {"train": range(len(views)), "val": range(1)}
         prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
         keys = {
             (part, view, cut): self._key(part, views, view, cut, prefixes[cut])
@@ -110,20 +132,15 @@ class ActivationStore:
             if missing:
                 if self.settings.max_bytes is not None:
                     self.cache.make_room(self.settings.max_bytes - self._bytes(model, missing), set(keys.values()))
-                start, network = time.perf_counter(), folded(model)
+                network = folded(model)
                 for part in parts:
                     wanted = {place: keys[place] for place in missing if place[0] == part}
                     if wanted:
                         self._compute(network, part, views, wanted)
-                log.info("store: computed in %.0f s", time.perf_counter() - start)
                 found.update({place: self.cache.open(keys[place]) for place in missing})
-            else:
-                log.info("store: found, computed before")
         complete = {place: array for place, array in found.items() if array is not None}
         assert len(complete) == len(keys), "an array that was just written is missing"
-        return {
-            cut: ([complete["train", view, cut] for view in parts["train"]], complete["val", 0, cut]) for cut in cuts
-        }
+        return complete, bool(missing)
 
     def _bytes(self, model: Classifier, places: Sequence[tuple[str, int, int]]) -> int:
         shapes = self._shapes(model, sorted({cut for _, _, cut in places}))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -18,6 +19,7 @@ from effnet_ft.data.views import Views
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import Recipe
+from effnet_ft.results.predict import Predictor
 from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
 from effnet_ft.training.phases import PhasePlan
 from effnet_ft.training.trainer import AUTOCAST
@@ -74,6 +76,22 @@ class Feeder:
             seed=(self.recipe.seed, plan.index),
             decoded=self._decoded(plan, model),
         )
+
+    def answers(self, predictor: Predictor, plan: PhasePlan, part: str, batch_size: int) -> np.ndarray | None:
+        """Return the probabilities of a part's images, ``[N, K]``, of a model of phase ``plan``.
+
+        Its frozen stages are computed once for all runs, exactly as a prediction computes them. None where the phase
+        was not fed from the store, or its maps take too much.
+        """
+        if self.store is None or plan.cut not in self._kept:
+            return None
+        settings = replace(self.store.settings, dtype="float32", autocast=None, device=predictor.device)
+        store = ActivationStore(self.split, replace(settings, max_bytes=self._limit()), self.cache)
+        try:
+            maps = store.evaluated(predictor.model, part, plan.cut)
+        except (OSError, Overflow):
+            return None
+        return None if maps is None else predictor.probabilities_from(maps, plan.cut, batch_size)
 
     def _decoded(self, plan: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
         """Return the training and the validation images decoded, where they fit and are read more than once."""

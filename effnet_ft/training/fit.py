@@ -103,9 +103,10 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         )
         _tell_of_images(recipe, split)
         stopwatch = Stopwatch()
-        _fit_phases(recipe, run, split, model, stopwatch, loggers, resume)
+        feeder = Feeder(recipe, split, plan_phases(recipe))
+        _fit_phases(recipe, run, feeder, model, stopwatch, loggers, resume)
         if main:
-            _write_end(recipe, run, split if test else replace(split, test=[]), stopwatch)
+            _write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
     return run
 
 
@@ -212,17 +213,16 @@ def _build_model(recipe: Recipe, split: Split) -> Classifier:
 def _fit_phases(
     recipe: Recipe,
     run: Run,
-    split: Split,
+    feeder: Feeder,
     model: Classifier,
     stopwatch: Stopwatch,
     loggers: list[Logger],
     resume: bool,
 ) -> None:
-    plans = plan_phases(recipe)
+    plans, split = feeder.plans, feeder.split
     table = EpochTable(run.table, stopwatch, len(plans))
     first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
     best: dict[str, Any] = {}
-    feeder = Feeder(recipe, split, plans)
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
@@ -320,9 +320,12 @@ def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Train
     )
 
 
-def _write_end(recipe: Recipe, run: Run, split: Split, stopwatch: Stopwatch) -> None:
+def _write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> None:
     predictor = load(run.best, "cpu" if recipe.trainer.accelerator == "cpu" else None)
-    metrics, evaluation = measure(split, predictor, recipe.data.batch_size)
+    plan, batch = feeder.plans[read_checkpoint(run.best)["effnet_ft"]["phase"]], recipe.data.batch_size
+    parts = [name for name in ("val", "test") if split.part(name)]
+    known = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
+    metrics, evaluation = measure(split, predictor, batch, known)
     evaluation.write_predictions(run.predictions)
     speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
     write_json({**metrics, **speed}, run.metrics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import TINY
@@ -13,9 +14,11 @@ from effnet_ft.cache import ArrayCache
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import make_split
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
-from effnet_ft.training import feeding
+from effnet_ft.results.predict import Predictor
+from effnet_ft.training import activations, feeding
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.phases import plan_phases
 
@@ -59,3 +62,26 @@ def test_decoded_images_are_kept_where_there_is_room(
     assert len(ArrayCache().entries()) == files
     assert ("decoded" in caplog.text) == (decoded != "off")
     assert len(next(iter(data.train_dataloader()))[0]) == 8
+
+
+@pytest.mark.parametrize("train", ["head", "stage7", "stage3"])
+def test_answers_from_the_store_are_those_of_a_prediction(
+    train: str, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFNET_FT_CACHE", str(tmp_path / "cache"))
+    split = make_split(scan_folder(flowers), val_fraction=0.15, test_fraction=0.15, seed=0)
+    phases = f"phases=[{{train: {train}, epochs: 2, lr: 1e-3}}]"
+    recipe = load_recipe("folder", [f"data.root={flowers}", phases, *TINY])
+    (plan,) = plan_phases(recipe)
+    model = create_model("lite0", "lite", classes=split.classes)
+    model.preprocessing = model.preprocessing.at_size(64)
+    model.freeze(plan.cut)
+    feeder, predictor = Feeder(recipe, split, [plan]), Predictor(model)
+    assert feeder.answers(predictor, plan, "test", 8) is None, "a phase that was not fed from the store"
+    feeder.data(plan, model, torch.device("cpu"))
+    expected = predictor.probabilities([split.image(sample) for sample in split.test], 8)
+    for _ in range(2):
+        found = feeder.answers(predictor, plan, "test", 8)
+        assert found is not None
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        monkeypatch.setattr(activations, "read_image", None)  # the second time no image is read

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +54,39 @@ def test_balanced_sampling_shows_each_class_equally_often(processes: int, monkey
         members = np.flatnonzero(label == LABELS)
         times = np.bincount(indices, minlength=len(LABELS))[members]
         assert times.max() - times.min() <= 1 + (processes > 1) * 2, "an image came again before its turn"
+
+
+RANK = """
+import json, sys
+import numpy as np
+import torch.distributed as dist
+from effnet_ft.data.datamodule import EpochSampler
+
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
+sampler = EpochSampler(len(labels), (0,), labels)
+print(json.dumps([[item % len(labels) for item in sampler] for sampler.epoch in range(6)]))
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_share_balanced_epochs(tmp_path: Path) -> None:
+    """Of 100 images an epoch shows 33 of each class, 99 in all: the first of them makes the processes' shares equal."""
+    command = [sys.executable, "-c", RANK]
+    started = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    shares = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in started]
+    labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
+    for first, second in zip(*shares, strict=True):
+        assert len(first) == len(second) == 50
+        shown = np.array([item for pair in zip(first, second, strict=True) for item in pair])
+        assert shown[99] == shown[0]
+        assert np.bincount(labels[shown[:99]]).tolist() == [33, 33, 33]
+        frequent = shown[:99][labels[shown[:99]] == 0]
+        assert len(set(frequent)) == 33, "an image of a frequent class came twice in an epoch"
 
 
 def test_a_frequent_class_shows_no_image_twice_in_an_epoch() -> None:
