@@ -18,11 +18,13 @@ CPU = {
     "loading": [],
     "input_pipeline": [],
     "training_step": ["--compile"],
+    "lightning_loop": [],
     "stored_epochs": [],
     "flowers": [],
 }
 GPU = {
     "training_step": ["--gpu", "--compile"],
+    "lightning_loop": ["--gpu"],
     "stored_epochs": ["--gpu"],
     "gpu_memory": [],
 }

@@ -5,8 +5,8 @@
 
 timm as its users run it: its model, AdamW, a plain loop; on a GPU with autocast and channels-last, as its train
 script's ``--amp --channels-last``. Ours: the LightningModule's own step under Lightning's Trainer, with the command
-line's settings of the process; and the same step in a plain loop, without metrics. Each side in a process of its own,
-in turn; medians of rounds, on the CPU of steps as well; on a GPU a short fit is taken from a long one.
+line's settings of the process. Each side in a process of its own, in turn; medians of rounds, on the CPU of steps as
+well; on a GPU a short fit is taken from a long one.
 """
 
 from __future__ import annotations
@@ -96,34 +96,7 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     return steps
 
 
-def of_ours_plain(variant: str, device: str, compiled: bool) -> Steps:
-    """The same step in a plain loop: what Lightning and the metrics cost."""
-    from effnet_ft.models.creation import create_model
-    from effnet_ft.process import tune_process
-    from effnet_ft.training.optim import OPTIMISERS, parameter_groups
-
-    tune_process()
-    model = create_model(variant, "none", num_classes=CLASSES).to(device)
-    model.freeze(0)
-    model.train()
-    optimiser = OPTIMISERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
-    run = torch.compile(model, dynamic=False) if compiled else model
-
-    def steps(data: list[tuple[Tensor, Tensor]]) -> list[float]:
-        ends = []
-        for images, labels in data:
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                loss = F.cross_entropy(run(images), labels, label_smoothing=0.1)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            ends.append(time.perf_counter())
-        return ends
-
-    return steps
-
-
-SIDES = {"timm": of_timm, "effnet_ft": of_ours, "effnet_ft, plain loop": of_ours_plain}
+SIDES = {"timm": of_timm, "effnet_ft": of_ours}
 
 
 def measure(steps: Steps, count: int, batch: int, size: int, device: str) -> dict[str, float]:

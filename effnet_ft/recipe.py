@@ -155,7 +155,9 @@ class TrainerSettings:
         "auto", help="bf16-mixed, 16-mixed, 32-true; auto is bf16 on a GPU that has it, else float32"
     )
     compile: str = option(
-        "auto", choices=("auto", "on", "off"), help="torch.compile; auto: where the run earns it back"
+        "auto",
+        choices=("auto", "on", "off"),
+        help="torch.compile; auto: on a GPU, where the phase is long enough to earn it back",
     )
     checkpointing: str = option(
         "off", choices=("on", "off"), per_phase=True, help="compute activations again in the backward pass: less memory"

@@ -241,7 +241,7 @@ def _fit_phases(
             plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, resume and plan.index == first)
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
         stored = isinstance(data, StoredDataModule)
-        compiled = worth_compiling(plan, len(split.train), model.variant.gmacs, stored)
+        compiled = worth_compiling(plan, len(split.train), stored)
         module = _build_module(plan, model, split, (recipe.seed, plan.index), stored, compiled)
         _announce(plan, len(plans), model, trainer)
         if compiled:

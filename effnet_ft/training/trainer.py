@@ -33,25 +33,23 @@ def resolve_devices(trainer: TrainerSettings) -> None:
         trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def worth_compiling(plan: PhasePlan, images: int, gmacs: float, stored: bool) -> bool:
+def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     """Return whether the phase is long enough to earn back what ``torch.compile`` takes at its beginning.
 
-    Seen with B0: 85 s of compiling on two cores, for a fifth more images a second. A phase from the store is short.
+    On the CPU it never is: there a compiled step is no faster than one whose memory is kept
+    (:mod:`effnet_ft.process`), by ``benchmarks/training_step.py --compile``. A phase from the store is short.
 
     Args:
         plan: the phase.
         images: of the training part.
-        gmacs: multiply-adds of the network for one image, 1e9.
         stored: the phase trains from stored activations.
     """
     if plan.trainer.compile != "auto":
         return plan.trainer.compile == "on"
-    if stored or plan.cut > 0 or not any(map(shutil.which, ("c++", "g++", "clang++"))):
+    if stored or plan.cut > 0 or plan.trainer.accelerator != "gpu":
         return False
-    if plan.trainer.accelerator == "gpu":
-        return plan.epochs * images // plan.data.batch_size > 5_000
-    seconds = plan.epochs * images * gmacs / (3.0 * torch.get_num_threads())
-    return seconds > 1_000
+    compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
+    return compiler and plan.epochs * images // plan.data.batch_size > 5_000
 
 
 def keep_best(run: Run, state: dict[str, Any], *, select: bool = True) -> ModelCheckpoint:
