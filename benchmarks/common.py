@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "timm")
@@ -46,6 +47,24 @@ def in_process(*arguments: object) -> dict[str, float]:
 def peak_mib() -> float:
     """Return the highest resident set of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bare_trainer(device: str, precision: str, epochs: int = 1, **settings: Any) -> Any:
+    """Return a Lightning Trainer that does nothing but train."""
+    import pytorch_lightning as pl
+
+    return pl.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        precision=precision,
+        max_epochs=epochs,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 class Table:

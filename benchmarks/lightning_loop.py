@@ -16,7 +16,7 @@ from statistics import median
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from common import Table, machine
+from common import Table, bare_trainer, machine
 
 from effnet_ft.models.creation import create_model
 from effnet_ft.process import tune_process
@@ -34,6 +34,7 @@ class Clock(pl.Callback):
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: object) -> None:
+        """Note the time."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
@@ -53,17 +54,7 @@ def main() -> None:
     def lightning() -> list[float]:
         clock = Clock()
         with quiet_lightning():
-            trainer = pl.Trainer(
-                accelerator="gpu" if device == "cuda" else "cpu",
-                devices=1,
-                precision="32-true",
-                max_epochs=1,
-                callbacks=[clock],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
+            trainer = bare_trainer(device, "32-true", callbacks=[clock])
             trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
         return clock.ends
 

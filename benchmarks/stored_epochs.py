@@ -20,12 +20,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import pytorch_lightning as pl
 import timm
 import timm.data
 import torch
 import torch.nn.functional as F
-from common import Table, in_process, machine, peak_mib
+from common import Table, bare_trainer, in_process, machine, peak_mib
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.sources import scan_folder
@@ -110,17 +109,7 @@ class Ours:
         def fit(epochs: int) -> float:
             self.model.freeze(cut, "frozen")
             data = StoredDataModule(train, val, labels, self.views, batch_size=BATCH)
-            trainer = pl.Trainer(
-                accelerator="gpu" if self.device == "cuda" else "cpu",
-                devices=1,
-                precision="bf16-mixed" if self.device == "cuda" else "32-true",
-                max_epochs=epochs,
-                limit_val_batches=0,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
+            trainer = bare_trainer(self.device, "bf16-mixed" if self.device == "cuda" else "32-true", epochs)
             start = time.perf_counter()
             trainer.fit(FineTuner(self.model, lr=1e-3, label_smoothing=0.1, stored=True), datamodule=data)
             return time.perf_counter() - start

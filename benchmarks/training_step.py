@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
-from common import Table, in_process, machine, peak_mib
+from common import Table, bare_trainer, in_process, machine, peak_mib
 from torch import Tensor
 
 CLASSES, WARM_UP = 100, 3
@@ -79,17 +79,7 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     def steps(data: list[tuple[Tensor, Tensor]]) -> list[float]:
         clock = Clock()
         with quiet_lightning():
-            trainer = pl.Trainer(
-                accelerator="gpu" if device == "cuda" else "cpu",
-                devices=1,
-                precision="bf16-mixed" if device == "cuda" else "32-true",
-                max_epochs=1,
-                callbacks=[clock],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
+            trainer = bare_trainer(device, "bf16-mixed" if device == "cuda" else "32-true", callbacks=[clock])
             trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=None))
         return clock.ends
 

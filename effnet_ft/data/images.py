@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,11 +69,7 @@ def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
     Raises:
         DataError: where the file cannot be read; the message names it and the reason.
     """
-    try:
-        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
-            return to_rgb(image)
-    except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
+    return _read(path, to_rgb)
 
 
 def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np.ndarray:
@@ -87,14 +83,14 @@ def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np
     Raises:
         DataError: where the file cannot be read; the message names it and the reason.
     """
-    try:
-        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
-            _check_size(image)
-            shape = reduced_shape(image, short)
-            image.draft(None, (min(shape), min(shape)))  # it keeps both sides at least so long
-            return _at_shape(to_rgb(image), shape)
-    except Exception as error:
-        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
+
+    def converted(image: Image.Image) -> np.ndarray:
+        _check_size(image)
+        shape = reduced_shape(image, short)
+        image.draft(None, (min(shape), min(shape)))  # it keeps both sides at least so long
+        return _at_shape(to_rgb(image), shape)
+
+    return _read(path, converted)
 
 
 def reduced(pixels: np.ndarray, short: int) -> np.ndarray:
@@ -202,6 +198,14 @@ def pillow_silenced() -> Iterator[None]:
 def ignore_pillow_warnings() -> None:
     """Do as :func:`pillow_silenced` to the end of the process: for processes that do nothing but read."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _read(path: str | os.PathLike[str] | ArchiveMember, converted: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    try:
+        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
+            return converted(image)
+    except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
+        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
 
 
 def _fault(path: Path) -> str:
