@@ -112,12 +112,9 @@ class EpochSampler(Sampler[int]):
 
     def _turns(self, number: int) -> np.ndarray:
         """Return the images of a class that this epoch shows: going on where the last ended, none before its turn."""
-        members, count = self._classes[number], self._of_each()
-        passes, places = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(members))
-        orders = {
-            turn: np.random.default_rng([*self.seed, number, turn]).permutation(members) for turn in np.unique(passes)
-        }
-        return np.array([orders[turn][place] for turn, place in zip(passes, places, strict=True)])
+        order = np.random.default_rng([*self.seed, number]).permutation(self._classes[number])
+        count = self._of_each()
+        return order[np.arange(self.epoch * count, (self.epoch + 1) * count) % len(order)]
 
     def __iter__(self) -> Iterator[int]:
         order = self._order()
