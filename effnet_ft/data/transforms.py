@@ -63,7 +63,7 @@ def _drawn(policy: Any, image: np.ndarray, seed: int) -> np.ndarray:
     import torch
 
     with _TORCH_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         changed: np.ndarray = policy(torch.from_numpy(image.copy()).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(changed)
 

@@ -117,7 +117,7 @@ class FineTuner(pl.LightningModule):
         The random numbers of a step follow from seed, epoch and step alone: a resumed run draws the same.
         """
         numbers = np.random.SeedSequence([*self.seed, self.current_epoch, batch_idx, self.global_rank])
-        torch.manual_seed(int(numbers.generate_state(1)[0]))
+        _seed(int(numbers.generate_state(1)[0]), self.device)
         images, labels = batch
         self._full_batch = max(self._full_batch, len(labels))
         targets = labels
@@ -192,6 +192,18 @@ class FineTuner(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without the recipe, and the phase to resume in."""
         checkpoint["effnet_ft"] = {"model": self.model.describe(), "phase": self.phase}
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """Seed the generators that a step draws from.
+
+    ``torch.manual_seed`` seeds those of all devices, and notes the whole stack for each that is not in use.
+    """
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)
 
 
 def _mixing(mixup: float, cutmix: float, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
