@@ -161,8 +161,21 @@ def half_the_memory() -> int:
     """Return half of the memory that programs could take now, bytes; half of 2 GB where the system does not tell."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024 // 2
+        available = int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+        return min(available, _left_in_container()) // 2
     return 10**9
+
+
+def _left_in_container() -> int:
+    """Return what the limits of a container leave, bytes; no limit is a very large number."""
+    group = Path("/sys/fs/cgroup")
+    for most, taken in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # "max" stands for none
+            return max(0, int((group / most).read_text()) - int((group / taken).read_text()))
+    return 1 << 62
 
 
 def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:

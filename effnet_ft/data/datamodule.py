@@ -76,8 +76,9 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
 class EpochSampler(Sampler[int]):
     """The order of an epoch, drawn from the seed and the epoch; each process of a distributed run takes its share.
 
-    Yields ``epoch * length + index``. Every process takes as many items, so that none waits for another: with several
-    processes the first items of the order are given out a second time where the length does not divide.
+    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch. Every process
+    takes as many items, so that none waits for another: with several processes the first items of the order are given
+    out a second time where the length does not divide.
 
     Args:
         length: images in the data set.
@@ -104,23 +105,23 @@ class EpochSampler(Sampler[int]):
         """Return how many images of each class an epoch shows; 0 where classes do not matter."""
         return max(1, round(self.length / len(self._classes))) if self._classes else 0
 
-    def _order(self) -> np.ndarray:
+    def _items(self) -> np.ndarray:
         random = np.random.default_rng([*self.seed, self.epoch])
         if not self._classes:
-            return random.permutation(self.length)
+            return self.epoch * self.length + random.permutation(self.length)
         return random.permutation(np.concatenate([self._turns(number) for number in range(len(self._classes))]))
 
     def _turns(self, number: int) -> np.ndarray:
-        """Return the images of a class that this epoch shows: going on where the last ended, none before its turn."""
+        """Return a class's items of this epoch: they go on where the last ended, each time round as another view."""
         order = np.random.default_rng([*self.seed, number]).permutation(self._classes[number])
         count = self._of_each()
-        return order[np.arange(self.epoch * count, (self.epoch + 1) * count) % len(order)]
+        rounds, places = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(order))
+        return rounds * self.length + order[places]
 
     def __iter__(self) -> Iterator[int]:
-        order = self._order()
+        items = self._items()
         rank, processes = _process()
-        share = np.resize(order, len(self) * processes)[rank::processes]
-        return iter((self.epoch * self.length + share).tolist())
+        return iter(np.resize(items, len(self) * processes)[rank::processes].tolist())
 
 
 class WholeBatches(Sampler[list[int]]):

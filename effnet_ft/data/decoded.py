@@ -21,7 +21,7 @@ from effnet_ft.data.sources import Sample
 from effnet_ft.data.transforms import SHORT_SIDE
 from effnet_ft.preprocessing import Preprocessing
 
-VERSION = 2
+VERSION = 3
 """Of the arrays' meaning: another number makes every key new."""
 
 

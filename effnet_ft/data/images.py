@@ -101,11 +101,13 @@ def reduced(pixels: np.ndarray, short: int) -> np.ndarray:
 
 def reduced_shape(image: Image.Image, short: int) -> tuple[int, int]:
     """Return height and width of what :func:`read_reduced` makes of an opened file, from its header."""
-    width, height = image.size
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5  # 5 to 8 lie on their side
+        if image.format == "TIFF":
+            image.load()  # its size and orientation are told otherwise before
+        turned = 5 <= image.getexif().get(_ORIENTATION, 1) <= 8  # these lie on their side
     except Exception:  # struct.error, SyntaxError and others: such EXIF turns nothing
         turned = False
+    width, height = image.size
     return _reduced_shape(width, height, short) if turned else _reduced_shape(height, width, short)
 
 

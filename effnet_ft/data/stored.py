@@ -40,7 +40,7 @@ class StoredDataset(Dataset[StoredBatch]):
 
     def __getitem__(self, items: list[int]) -> StoredBatch:
         epochs, indices = np.divmod(np.array(items), len(self))
-        numbers = self.views.turn(int(epochs[0]), indices) if self.views else np.zeros_like(indices)
+        numbers = self.views.turn(epochs, indices) if self.views else np.zeros_like(indices)
         batch = np.empty((len(indices), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
         for number, array in enumerate(self.arrays):
             chosen = numbers == number

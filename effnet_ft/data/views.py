@@ -62,7 +62,10 @@ class Views:
         drawn = {"augment": self.augment, "seed": self.seed, **self.rates} if number >= 2 else {}
         return {"preprocessing": self.preprocessing.to_dict(), "view": number, **drawn}
 
-    def turn(self, epoch: int, indices: np.ndarray) -> np.ndarray:
-        """Return the view that each image shows in ``epoch``: they take turns, each image from a start of its own."""
+    def turn(self, epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Return the view that each image shows in ``epoch``, one for all or one for each: they take turns.
+
+        Each image begins at a view of its own.
+        """
         mixed = (indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
         return (mixed.astype(np.int64) + epoch) % self.count

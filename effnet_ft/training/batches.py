@@ -50,7 +50,7 @@ def resolve_batches(recipe: Recipe, model: Classifier, device: torch.device) -> 
 
 
 def largest_batch(step: Callable[[int], None], wanted: int) -> int:
-    """Return the largest of ``wanted``, its half, its quarter and so on, for which ``step`` does not run out of memory.
+    """Return the largest divisor of ``wanted`` for which ``step`` does not run out of memory.
 
     Args:
         step: tries so many images; raises :class:`torch.OutOfMemoryError` where they are too many.
@@ -59,20 +59,17 @@ def largest_batch(step: Callable[[int], None], wanted: int) -> int:
     Raises:
         RecipeError: where one image is too many.
     """
-    batch = wanted
-    while True:
+    for batch in (number for number in range(wanted, 0, -1) if wanted % number == 0):
         try:
             step(batch)
             return batch
         except torch.OutOfMemoryError:
-            if batch % 2:
-                raise RecipeError(
-                    f"data.batch_size is 'auto', and not even {batch} images at once fit on the GPU: take a smaller "
-                    "data.image_size or model.variant, or trainer.checkpointing=on"
-                ) from None
-            batch //= 2
-        gc.collect()
-        torch.cuda.empty_cache()
+            gc.collect()
+            torch.cuda.empty_cache()
+    raise RecipeError(
+        "data.batch_size is 'auto', and not even one image at once fits on the GPU: take a smaller "
+        "data.image_size or model.variant, or trainer.checkpointing=on"
+    )
 
 
 def _step(plan: PhasePlan, model: Classifier, device: torch.device, images: int) -> None:
@@ -84,7 +81,7 @@ def _step(plan: PhasePlan, model: Classifier, device: torch.device, images: int)
     optimiser = OPTIMISERS[plan.optim.name](
         parameter_groups(trial, plan.optim.weight_decay), 1e-9, plan.optim.momentum, True
     )
-    size = model.preprocessing.size
+    size = plan.data.image_size
     blank = torch.zeros(images, 3, size, size, dtype=torch.uint8, device=device)
     kind = AUTOCAST.get(plan.trainer.precision)
     torch.cuda.reset_peak_memory_stats(device)

@@ -42,6 +42,7 @@ class Feeder:
         self.plans = plans
         self.cache = ArrayCache()
         self._kept: set[int] = set()
+        self._held: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
         store = recipe.store
         settings = StoreSettings(
             views=store.views,
@@ -99,6 +100,10 @@ class Feeder:
             return None, None
         places = {"auto": (self.cache, None), "disk": (self.cache,), "memory": (None,)}[self.recipe.data.decoded]
         view, root = model.preprocessing, self.split.root
+        wanted = (plan.data.augment == "none", view)
+        if self._held and self._held[0] == wanted:
+            return self._held[1]
+        self._held = None  # before others are made room for
         for cache in places:
             room, where = (half_the_memory, "memory") if cache is None else (self._limit, str(cache.folder))
             try:
@@ -114,6 +119,7 @@ class Feeder:
                 reason = f"cannot be written to {where} ({error})"
                 continue
             log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
+            self._held = (wanted, (train, val))
             return train, val
         log.warning("decoded images %s: files are decoded again in every epoch", reason)
         return None, None
@@ -130,7 +136,9 @@ class Feeder:
             log.info("store: not for images that are mixed (data.mixup, data.cutmix): they are read in every epoch")
             return None
         together = self._together(plan)
-        if sum(other.epochs for other in together) < 2 and plan.cut not in self._kept:
+        if not any(
+            self._worth(earlier) and plan in self._together(earlier) for earlier in self.plans[: plan.index + 1]
+        ):
             return None  # nothing would be read twice
         count = min(self.store.settings.views, max(other.epochs for other in together))
         rates = {"erasing": plan.data.erasing, "cutout": plan.data.cutout}
@@ -171,6 +179,11 @@ class Feeder:
         return StoredDataModule(
             train, val, labels, views, batch_size=plan.data.batch_size, balanced=balanced, seed=seed
         )
+
+    def _worth(self, plan: PhasePlan) -> bool:
+        """Return whether what is kept for ``plan`` is read twice."""
+        mixed = plan.data.mixup or plan.data.cutmix
+        return plan.cut > 0 and not mixed and sum(other.epochs for other in self._together(plan)) >= 2
 
     def _together(self, plan: PhasePlan) -> list[PhasePlan]:
         """Return ``plan`` and the later phases whose prefix holds still until they come, on the same views."""

@@ -226,7 +226,6 @@ def _fit_phases(
     for plan in plans[first:]:
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
-        model.set_norm_momentum(_norm_momentum(plan, len(split.train)))
         model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
         model.checkpointing = plan.trainer.checkpointing == "on"
         keeper = keep_best(run, best, select=recipe.data.fit == "train")
@@ -235,6 +234,7 @@ def _fit_phases(
             *optional_callbacks(plan, stopwatch, len(plans)),
         ]
         trainer = build_trainer(plan, run, callbacks, loggers)
+        model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
         begun = time.perf_counter()
         data = feeder.data(plan, model, trainer.strategy.root_device)
         if plan.lr == "auto":
@@ -259,10 +259,20 @@ def _with_rate(
     if resume and number in known:
         decay = known[number]["weight_decay"]
         return replace(plan, lr=known[number]["lr"], optim=replace(plan.optim, weight_decay=decay))
-    chosen = choose(plan, model, data, device, run.folder)
+    chosen = _first_ones(choose(plan, model, data, device, run.folder))
     if is_main_process():
         write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)
     return chosen
+
+
+def _first_ones(plan: PhasePlan) -> PhasePlan:
+    """Return the first process's plan: each may have searched on other images, and all must train alike."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return plan
+    chosen = [(plan.lr, plan.optim.weight_decay)]
+    torch.distributed.broadcast_object_list(chosen, src=0)
+    lr, decay = chosen[0]
+    return replace(plan, lr=lr, optim=replace(plan.optim, weight_decay=decay))
 
 
 def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, checkpoint: str | None) -> None:
@@ -304,9 +314,9 @@ def _build_module(
     )
 
 
-def _norm_momentum(plan: PhasePlan, images: int) -> float:
+def _norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
     """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974)."""
-    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate))
+    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate * processes))
     return min(10 / steps, 0.1) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
 
 

@@ -119,7 +119,7 @@ class FineTuner(pl.LightningModule):
         numbers = np.random.SeedSequence([*self.seed, self.current_epoch, batch_idx, self.global_rank])
         _seed(int(numbers.generate_state(1)[0]), self.device)
         images, labels = batch
-        self._full_batch = max(self._full_batch, len(labels))
+        self._full_batch = self._full_batch or len(labels)  # the first is; a last one may have an image more
         targets = labels
         if self._mixed is not None:
             images, targets = self._mixed(images.float(), labels)

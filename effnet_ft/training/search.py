@@ -18,6 +18,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from effnet_ft.data.stored import StoredDataModule
@@ -180,7 +181,7 @@ def choose(
     stored = isinstance(data, StoredDataModule)
     if isinstance(data, StoredDataModule) and plan.cut == STAGES and plan.model.head == "linear":
         trials = search_head(data, model.variant.features, len(model.classes), plan, device)
-        write_trials(trials, path, "val/map" if model.multilabel else "val/acc1")
+        rank_zero_only(write_trials)(trials, path, "val/map" if model.multilabel else "val/acc1")
         best = trials[0]
         log.info(
             "learning rate %.2g, weight decay %.2g: the best of %d settings on the validation images (%.1f%%)",
@@ -188,7 +189,7 @@ def choose(
         )
         return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=best.weight_decay))
     lr, curve = range_test(model, data.train_dataloader(), stored, plan, device)
-    write_curve(curve, path)
+    rank_zero_only(write_curve)(curve, path)
     log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))
     return replace(plan, lr=lr)
 

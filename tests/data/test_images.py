@@ -281,6 +281,16 @@ def test_a_limit_lifted_before_the_import_does_not_refuse_everything(monkeypatch
     assert runpy.run_path(images.__file__)["MAX_PIXELS"] > 10**8
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 6, 9])
+def test_reduced_images_keep_their_shape_in_every_format(suffix: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (900, 300), "red").save(tmp_path / f"a{suffix}", exif=exif)
+    whole = read_image(tmp_path / f"a{suffix}")
+    assert read_reduced(tmp_path / f"a{suffix}", 100).shape == reduced(whole, 100).shape
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize(("width", "height"), [(1200, 900), (900, 1201), (2000, 250), (120, 90)])
 def test_reduced_images_look_the_same_and_are_as_large_as_said(

@@ -39,13 +39,13 @@ def memory_of(images: int) -> object:
 def test_the_largest_part_that_fits(fits: int, wanted: int, found: int) -> None:
     step = memory_of(fits)
     assert largest_batch(step, wanted) == found  # type: ignore[arg-type]
-    assert step.asked == [wanted // 2**n for n in range(len(step.asked))], "it begins with the largest"  # type: ignore[attr-defined]
+    asked = step.asked  # type: ignore[attr-defined]
+    assert asked == sorted(asked, reverse=True) and asked[0] == wanted and not any(wanted % n for n in asked)
 
 
-@pytest.mark.parametrize(("fits", "wanted"), [(0, 8), (2, 3)])
-def test_where_nothing_fits_one_message_says_what_helps(fits: int, wanted: int) -> None:
+def test_where_nothing_fits_one_message_says_what_helps() -> None:
     with pytest.raises(RecipeError, match=r"data\.batch_size is 'auto'.*model\.variant"):
-        largest_batch(memory_of(fits), wanted)  # type: ignore[arg-type]
+        largest_batch(memory_of(0), 8)  # type: ignore[arg-type]
 
 
 def recipe_of(*overrides: str) -> Recipe:
