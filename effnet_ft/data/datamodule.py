@@ -76,9 +76,9 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
 class EpochSampler(Sampler[int]):
     """The order of an epoch, drawn from the seed and the epoch; each process of a distributed run takes its share.
 
-    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch. Every process
-    takes as many items, so that none waits for another: with several processes the first items of the order are given
-    out a second time where the length does not divide.
+    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch. Every
+    process takes as many items, so that none waits for another: with several processes the first items of the order are
+    given out a second time where the length does not divide.
 
     Args:
         length: images in the data set.
