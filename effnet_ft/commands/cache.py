@@ -1,0 +1,34 @@
+"""List the computed arrays that are kept between runs, or remove them."""
+
+from __future__ import annotations
+
+import argparse
+
+from effnet_ft.errors import UserError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "clear"), default="list", help="list them, or remove them"
+    )
+    parser.add_argument("--yes", action="store_true", help="with clear: really")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.cache import ArrayCache, age
+
+    store = ArrayCache()
+    entries = store.entries()
+    total = sum(entry.size for entry in entries)
+    if options.action == "clear" and not options.yes:
+        raise UserError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {store.folder}: say --yes")
+    if options.action == "clear":
+        store.clear()
+        print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")
+        return 0
+    for entry in entries:
+        print(f"{entry.size / 1e6:>9.1f} MB  {age(entry.used):<14} {entry.about}")
+    print(f"{total / 1e6:>9.1f} MB  in {store.folder}")
+    return 0

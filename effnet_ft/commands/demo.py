@@ -1,0 +1,26 @@
+"""Draw a set of flowers, no download, and fine-tune on it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from effnet_ft.commands import train
+from effnet_ft.commands.arguments import add_overrides
+
+DEMO_FOLDER = Path("data/drawn-flowers")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_overrides(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.data.drawn import draw_flowers
+
+    print(f"drawing flowers in {DEMO_FOLDER} ...", flush=True)
+    draw_flowers(DEMO_FOLDER)
+    options.recipe = "demo"
+    return train.run(options)

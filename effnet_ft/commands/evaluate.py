@@ -1,0 +1,63 @@
+"""Measure a run, or a recipe's pretrained model as it is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from effnet_ft.commands.arguments import add_overrides
+from effnet_ft.commands.shell import check_outputs
+from effnet_ft.errors import RecipeError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "target", metavar="RUN|RECIPE", help="a run folder, or a recipe whose pretrained model is measured as it is"
+    )
+    add_overrides(parser)
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="the part to measure; default: test, else val, else all",
+    )
+    parser.add_argument(
+        "--views",
+        choices=("one", "mirror", "five"),
+        default="one",
+        help="average over the central crop and its mirror image, or over it and the four corners",
+    )
+    parser.add_argument("--json", help="write the metrics to this file")
+    parser.add_argument("--out", help="write the predictions to this CSV file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.recipe import find_recipe
+    from effnet_ft.results.run import Run, is_run
+
+    of_run = is_run(options.target)
+    if not of_run and os.sep in options.target and not Path(options.target).is_file():
+        raise RecipeError(f"'{options.target}' is no run folder (it holds no recipe.yaml) and no recipe file")
+    if not of_run:
+        find_recipe(options.target)  # a misspelt name is told before torch is imported
+    check_outputs(options.json, options.out)
+
+    from effnet_ft.results.evaluate import evaluate_recipe, evaluate_run, write_json
+
+    if of_run:
+        evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)
+    else:
+        evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
+    metrics = evaluation.metrics
+    print(f"{len(evaluation.samples)} images, {evaluation.name} part")
+    for name, value in metrics.items():
+        published = evaluation.published.get(name)
+        beside = f"   published, on all of ImageNet's validation images: {published:.4f}" if published else ""
+        print(f"  {name:<14} {value:.4f}{beside}")
+    if options.json:
+        write_json(metrics, Path(options.json))
+    if options.out:
+        evaluation.write_predictions(Path(options.out))
+    return 0

@@ -1,0 +1,35 @@
+"""List the variants and their weights, or get weights ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--weights",
+        action="store_true",
+        help="list the weights, one a line, with their preprocessing and accuracy",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/models.md")
+    parser.add_argument(
+        "--download", nargs="+", metavar="NAME", help="get these weights, e.g. b0/aa, or b0 for its default"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.models.tables import models_page, variants_text, weights_text
+
+    if options.download:
+        from effnet_ft.models.download import weights_file
+        from effnet_ft.models.provenance import record_named
+
+        for record in [record_named(name) for name in options.download]:  # all names are checked before the first
+            print(f"{record.name}: {weights_file(record)}")
+    elif options.markdown:
+        print(models_page(), end="")
+    else:
+        print(weights_text() if options.weights else variants_text())
+    return 0

@@ -1,0 +1,25 @@
+"""Name the likeliest classes of images: files, folders, patterns."""
+
+from __future__ import annotations
+
+import argparse
+
+from effnet_ft.commands.arguments import add_run, positive
+from effnet_ft.commands.shell import EXIT_USER_FAULT, check_outputs
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_run(parser)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
+    parser.add_argument("--top-k", type=positive, default=5, help="classes to name for each image (default 5)")
+    parser.add_argument("--out", help="write CSV to this file instead of the terminal")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    check_outputs(options.out)
+
+    from effnet_ft.results.predict_files import predict_files
+
+    return EXIT_USER_FAULT if predict_files(options.run, options.paths, options.top_k, options.out) else 0

@@ -1,0 +1,21 @@
+"""List the recipes that come with the project."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/recipes.md, with every key")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.recipe_page import recipes_page, recipes_text
+
+    if options.markdown:
+        print(recipes_page(), end="")
+    else:
+        print(recipes_text())
+    return 0

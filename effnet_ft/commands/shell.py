@@ -1,0 +1,26 @@
+"""What commands tell the shell, and ask of it: exit codes, the program's own name, files to write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from effnet_ft.errors import DataError
+
+EXIT_USER_FAULT = 2
+EXIT_INTERRUPTED = 130
+
+
+def check_outputs(*files: str | None) -> None:
+    """Refuse files that could not be written, before the work that would be lost."""
+    for file in files:
+        if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
+            raise DataError(f"cannot write '{file}': name a file in a folder that is there")
+
+
+def own_command() -> str:
+    """Return how the console script is called from here: by name, or by path where its folder is not searched."""
+    script = Path(sys.executable).with_name("effnet-ft")
+    return os.path.relpath(script) if shutil.which(script.name) is None and script.is_file() else script.name

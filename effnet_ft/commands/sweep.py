@@ -1,0 +1,86 @@
+"""Train a recipe at many settings of its keys, on one device, and find the best on the validation images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from effnet_ft.commands.arguments import add_overrides, add_recipe, natural, positive
+from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_recipe(parser)
+    add_overrides(parser)
+    parser.add_argument(
+        "--grid",
+        action="append",
+        required=True,
+        help="values of a recipe key, e.g. phases.0.lr=1e-4,1e-3,1e-2; repeated, every combination is trained; "
+        "with --random also ranges: key=0:0.5, or key=1e-4:1e-1:log",
+    )
+    parser.add_argument("--random", type=positive, help="train so many settings, drawn at random, instead of all")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="of the drawing (default 0); the runs' own is the recipe's"
+    )
+    parser.add_argument(
+        "--metric",
+        default="val/acc1",
+        help="what the best has most of (default val/acc1); val/ece: least of",
+    )
+    parser.add_argument(
+        "--out", help="the sweep's folder (default runs/DATA-VARIANT-sweep); one that was stopped goes on there"
+    )
+    parser.add_argument(
+        "--final",
+        action="store_true",
+        help="then train the best on the validation images too, and test it",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.sweep import best_of, plan_sweep, results_text, run_sweep, train_final
+
+    plan = plan_sweep(
+        options.recipe,
+        options.overrides,
+        options.grid,
+        random=options.random,
+        seed=options.seed,
+        metric=options.metric,
+        folder=options.out,
+        final=options.final,
+    )
+    try:
+        results = run_sweep(plan, options.final)
+        print(f"\n{results_text(results, plan.metric)}\n\nsweep folder: {plan.folder} (open its {plan.page.name})")
+        best = best_of(results)
+        metrics = train_final(plan, best) if options.final else {}
+    except KeyboardInterrupt:
+        if not plan.plan.is_file():
+            raise
+        print(f"effnet-ft: interrupted; to go on: {_sweep_command(options)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for name, value in metrics.items():
+        if name.startswith("test/"):
+            print(f"  {name:<14} {value:.4f}")
+    if options.final:
+        print(f"final run: {plan.final.folder} (open its report.html)")
+    else:
+        print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and to test it:")
+        print(f"  {_sweep_command(options)} --final")
+    return 0
+
+
+def _sweep_command(options: argparse.Namespace) -> str:
+    """Return the command line that goes on with a sweep."""
+    words = [own_command(), "sweep", options.recipe, *options.overrides]
+    for name in ("grid", "random", "seed", "metric", "out"):
+        given = getattr(options, name)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and (name, value) not in (("seed", 0), ("metric", "val/acc1")):
+                words += [f"--{name}", str(value)]
+    return shlex.join([*words, *(["--final"] if options.final else [])])

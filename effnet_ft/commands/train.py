@@ -1,0 +1,53 @@
+"""Fine-tune by a recipe and leave a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from effnet_ft.commands.arguments import add_overrides, add_recipe
+from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
+from effnet_ft.errors import RecipeError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_recipe(parser)
+    add_overrides(parser, "; resume=RUN goes on with a run")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.recipe import load_recipe
+    from effnet_ft.results.run import Run, is_run
+
+    overrides = [text for text in options.overrides if not text.startswith("resume=")]
+    resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
+    needed = ["data.root", "phases"]
+    if resumed is None:
+        recipe = load_recipe(options.recipe, overrides, [*needed, "model.weights"])
+    elif not is_run(resumed):
+        raise RecipeError(f"resume is '{resumed}', which is no run folder: it holds no recipe.yaml")
+    elif changed := [text for text in overrides if not text.startswith("data.root=")]:
+        raise RecipeError(f"a resumed run keeps its recipe, but for data.root: leave out {' '.join(changed)}")
+    else:
+        recipe = load_recipe(Run(resumed).recipe, [*overrides, f"run_dir={resumed}"], needed)
+
+    from effnet_ft.training import fit
+
+    try:
+        run = fit.train(recipe, resume=resumed is not None)
+    except KeyboardInterrupt:
+        if fit.is_main_process() and Run(recipe.run_dir).last.is_file():
+            command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"
+            print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        raise
+    if fit.is_main_process():
+        from effnet_ft.opening import image_root
+
+        command = own_command()
+        print(f"\nrun folder: {run.folder} (open its report.html)\nnext:")
+        print(f"  {command} evaluate {run.folder}")
+        print(f"  {command} predict {run.folder} {image_root(recipe.data)} --top-k 3 --out predictions.csv")
+    return 0
