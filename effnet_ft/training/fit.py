@@ -18,27 +18,23 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities import rank_zero_only
 
-from effnet_ft.cache import ArrayCache
-from effnet_ft.data.images import median_side
-from effnet_ft.data.splits import Split, make_split, read_split, require_images, without_unreadable, write_split
+from effnet_ft.data.splits import Split, read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
-from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import create_model
-from effnet_ft.opening import HASHED, image_root, open_source
+from effnet_ft.opening import image_root
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
-from effnet_ft.results.evaluate import measure, write_json
-from effnet_ft.results.predict import load
-from effnet_ft.results.report import write_report
-from effnet_ft.results.run import Run, keep_thresholds, load_model, read_checkpoint
+from effnet_ft.results.evaluate import write_json
+from effnet_ft.results.run import Run, load_model, read_checkpoint
 from effnet_ft.training.batches import resolve_batches
 from effnet_ft.training.callbacks import EpochTable, SaveBeginning, Stopwatch
+from effnet_ft.training.concluding import write_end
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights
 from effnet_ft.training.phases import PhasePlan, plan_phases
+from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.search import choose
 from effnet_ft.training.trainer import (
     build_trainer,
@@ -72,7 +68,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
     """
     run, main = Run(recipe.run_dir), is_main_process()
     with console(speaks=main) as open_log, quiet_lightning(), _shared_folder(run):
-        _check_folder(run, resume, main)
+        check_folder(run, resume, main)
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
@@ -83,13 +79,13 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             split = read_split(run.split, image_root(recipe.data), model.classes)
             require_images(split)
         else:
-            split = _divide(recipe)
+            split = divide(recipe)
             if split.multilabel:
-                _check_for_labels(recipe)
-            model = _build_model(recipe, split)
+                check_for_labels(recipe)
+            model = build_model(recipe, split)
         resolve_batches(recipe, model, devices.root_device)
         if main:
-            _begin(recipe, run, split, resume)
+            begin(recipe, run, split, resume)
             open_log(run.log)
         log.info(
             "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
@@ -101,12 +97,12 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             recipe.data.image_size,
             run.folder,
         )
-        _tell_of_images(recipe, split)
+        tell_of_images(recipe, split)
         stopwatch = Stopwatch()
         feeder = Feeder(recipe, split, plan_phases(recipe))
         _fit_phases(recipe, run, feeder, model, stopwatch, loggers, resume)
         if main:
-            _write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
+            write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
     return run
 
 
@@ -127,87 +123,6 @@ def _shared_folder(run: Run) -> Iterator[None]:
             del os.environ[RUN_DIR_VARIABLE]
         else:
             os.environ[RUN_DIR_VARIABLE] = before
-
-
-def _check_folder(run: Run, resume: bool, main: bool) -> None:
-    if resume:
-        run.require(run.recipe, run.split, run.last)
-    elif run.folder.exists() and not run.folder.is_dir():
-        raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
-    elif main and run.folder.exists() and any(run.folder.iterdir()):
-        raise RecipeError(
-            f"run_dir is '{run.folder}', which holds files already: name another folder, "
-            f"remove it, or go on with it by resume={run.folder}"
-        )
-
-
-def _begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
-    """Make the run folder and write what is known before training; a folder of another run is never entered."""
-    try:
-        run.checkpoints.mkdir(parents=True, exist_ok=resume)
-    except OSError as error:
-        raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
-    if not resume:
-        recipe.save(run.recipe)
-        write_split(split, run.split)
-        text = "".join(f"{name}\n" for name in split.classes)
-        run.classes.write_text(text, encoding="utf-8", errors="surrogateescape")
-
-
-def _divide(recipe: Recipe) -> Split:
-    settings = recipe.data
-    source = open_source(settings)
-    if settings.source not in HASHED:
-        source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
-        if skipped:
-            lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-            log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
-    if source.ignored:
-        what = "files and folders are passed over: no images, or outside the class folders"
-        log.warning("%d %s\n%s", len(source.ignored), what, listing(source.ignored, 3))
-    fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
-    return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
-
-
-def _check_for_labels(recipe: Recipe) -> None:
-    """Refuse settings that are meant for one class an image.
-
-    Raises:
-        RecipeError: naming all of them.
-    """
-    plans = plan_phases(recipe)
-    asked = {
-        "data.sampling": any(plan.data.sampling == "balanced" for plan in plans),
-        "optim.class_weights": any(plan.optim.class_weights == "balanced" for plan in plans),
-    }
-    if faults := [f"{key} is 'balanced', which is for one class an image" for key, set_so in asked.items() if set_so]:
-        raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
-
-
-def _tell_of_images(recipe: Recipe, split: Split) -> None:
-    """Log what a look at the images says of the settings."""
-    if recipe.data.fit == "trainval":
-        log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
-    step = max(1, len(split.train) // 100)
-    side = median_side([split.image(sample) for sample in split.train[::step]])
-    if side and side < 0.75 * recipe.data.image_size:
-        log.info("images of about %d px are enlarged to %d px", side, recipe.data.image_size)
-
-
-def _build_model(recipe: Recipe, split: Split) -> Classifier:
-    settings = recipe.model
-    model = create_model(
-        settings.variant,
-        settings.weights,
-        family=settings.family,
-        classes=split.classes,
-        head=settings.head,
-        dropout=settings.dropout,
-        drop_path=settings.drop_path,
-        task="multi" if split.multilabel else "single",
-    )
-    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
-    return model
 
 
 def _fit_phases(
@@ -328,29 +243,3 @@ def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Train
         "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %g, %d images a step",
         *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, plan.lr, batch),
     )
-
-
-def _write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> None:
-    predictor = load(run.best, "cpu" if recipe.trainer.accelerator == "cpu" else None)
-    plan, batch = feeder.plans[read_checkpoint(run.best)["effnet_ft"]["phase"]], recipe.data.batch_size
-    parts = [name for name in ("val", "test") if split.part(name)]
-    known = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
-    metrics, evaluation = measure(split, predictor, batch, known)
-    evaluation.write_predictions(run.predictions)
-    speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
-    write_json({**metrics, **speed}, run.metrics)
-    part = split.held_out
-    if predictor.model.multilabel:
-        keep_thresholds(run.best, evaluation.thresholds)
-        log.info(
-            "%s mean average precision %.1f%% on %d images (macro F1 %.3f), trained in %.0f s",
-            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/map"], len(evaluation.samples)),
-            *(metrics[f"{part}/macro_f1"], speed["train_seconds"]),
-        )
-    else:
-        log.info(
-            "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
-            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
-            *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
-        )
-    write_report(run.folder)

@@ -1,0 +1,111 @@
+"""What comes before the first step: the run folder, the images divided, the model built; and what is refused."""
+
+from __future__ import annotations
+
+import logging
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data.images import median_side
+from effnet_ft.data.splits import Split, make_split, without_unreadable, write_split
+from effnet_ft.errors import RecipeError, listing
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
+from effnet_ft.opening import HASHED, open_source
+from effnet_ft.recipe import Recipe
+from effnet_ft.results.run import Run
+from effnet_ft.training.phases import plan_phases
+
+log = logging.getLogger(__name__)
+
+
+def check_folder(run: Run, resume: bool, main: bool) -> None:
+    """Refuse a run folder that cannot be begun in, or gone on with.
+
+    Raises:
+        RecipeError: where it is in use, or a file.
+        DataError: where there is nothing to resume.
+    """
+    if resume:
+        run.require(run.recipe, run.split, run.last)
+    elif run.folder.exists() and not run.folder.is_dir():
+        raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
+    elif main and run.folder.exists() and any(run.folder.iterdir()):
+        raise RecipeError(
+            f"run_dir is '{run.folder}', which holds files already: name another folder, "
+            f"remove it, or go on with it by resume={run.folder}"
+        )
+
+
+def begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
+    """Make the run folder and write what is known before training; a folder of another run is never entered."""
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=resume)
+    except OSError as error:
+        raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
+    if not resume:
+        recipe.save(run.recipe)
+        write_split(split, run.split)
+        text = "".join(f"{name}\n" for name in split.classes)
+        run.classes.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def divide(recipe: Recipe) -> Split:
+    """Return the recipe's images in training, validation and test parts; what is left out is logged.
+
+    Raises:
+        DataError: where the images are at fault.
+    """
+    settings = recipe.data
+    source = open_source(settings)
+    if settings.source not in HASHED:
+        source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
+        if skipped:
+            lines = [f"{path}: {reason}" for path, reason in skipped.items()]
+            log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
+    if source.ignored:
+        what = "files and folders are passed over: no images, or outside the class folders"
+        log.warning("%d %s\n%s", len(source.ignored), what, listing(source.ignored, 3))
+    fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
+    return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
+
+
+def check_for_labels(recipe: Recipe) -> None:
+    """Refuse settings that are meant for one class an image.
+
+    Raises:
+        RecipeError: naming all of them.
+    """
+    plans = plan_phases(recipe)
+    asked = {
+        "data.sampling": any(plan.data.sampling == "balanced" for plan in plans),
+        "optim.class_weights": any(plan.optim.class_weights == "balanced" for plan in plans),
+    }
+    if faults := [f"{key} is 'balanced', which is for one class an image" for key, set_so in asked.items() if set_so]:
+        raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
+
+
+def tell_of_images(recipe: Recipe, split: Split) -> None:
+    """Log what a look at the images says of the settings."""
+    if recipe.data.fit == "trainval":
+        log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
+    step = max(1, len(split.train) // 100)
+    side = median_side([split.image(sample) for sample in split.train[::step]])
+    if side and side < 0.75 * recipe.data.image_size:
+        log.info("images of about %d px are enlarged to %d px", side, recipe.data.image_size)
+
+
+def build_model(recipe: Recipe, split: Split) -> Classifier:
+    """Return the pretrained network with a new head for the split's classes."""
+    settings = recipe.model
+    model = create_model(
+        settings.variant,
+        settings.weights,
+        family=settings.family,
+        classes=split.classes,
+        head=settings.head,
+        dropout=settings.dropout,
+        drop_path=settings.drop_path,
+        task="multi" if split.multilabel else "single",
+    )
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
+    return model
