@@ -127,6 +127,12 @@ class OptimSettings:
     name: str = option("adamw", choices=OPTIMISERS, per_phase=True, help="the optimiser")
     momentum: float = option(0.9, minimum=0, below=1, per_phase=True, help="of sgd and rmsprop")
     weight_decay: float = option(1e-4, minimum=0, per_phase=True, help="not applied to norms and biases")
+    decay_unit: str = option(
+        "rate",
+        choices=("rate", "step"),
+        per_phase=True,
+        help="weight_decay is per unit of learning rate, or what a step at the highest learning rate takes off",
+    )
     schedule: str = option("cosine", choices=SCHEDULES, per_phase=True, help="course of the learning rate in a phase")
     warmup_epochs: float = option(0.3, minimum=0, per_phase=True, help="linear rise at the start of a phase, epochs")
     step_epochs: float = option(2.4, above=0, per_phase=True, help="schedule step: epochs between two drops")

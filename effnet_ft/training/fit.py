@@ -32,7 +32,7 @@ from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.optim import balanced_weights
+from effnet_ft.training.optim import balanced_weights, decay_rate
 from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.search import choose
@@ -213,7 +213,7 @@ def _build_module(
         lr=float(plan.lr),
         optimiser=optim.name,
         momentum=optim.momentum,
-        weight_decay=optim.weight_decay,
+        weight_decay=decay_rate(optim.weight_decay, float(plan.lr), optim.decay_unit),
         schedule=optim.schedule,
         warmup_epochs=optim.warmup_epochs,
         step_epochs=optim.step_epochs,

@@ -110,6 +110,18 @@ def _decaying_apart(parameters: Iterable[Tensor], weight_decay: float) -> Groups
     return [group for group in groups if group["params"]]
 
 
+def decay_rate(weight_decay: float, lr: float, unit: str) -> float:
+    """Return the weight decay as an optimiser takes it: so much per unit of learning rate.
+
+    Args:
+        weight_decay: as the recipe gives it.
+        lr: highest learning rate of the phase.
+        unit: ``rate`` for a decay that is one already; ``step`` for what a step at the highest learning rate takes
+            off, which then does not depend on it (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    """
+    return weight_decay / lr if unit == "step" else weight_decay
+
+
 def balanced_weights(labels: np.ndarray) -> Tensor:
     """Return a weight for each class, inverse to how often it occurs in ``labels``; an image's is 1 on average."""
     import torch

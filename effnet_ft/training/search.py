@@ -187,7 +187,8 @@ def choose(
             "learning rate %.2g, weight decay %.2g: the best of %d settings on the validation images (%.1f%%)",
             *(best.lr, best.weight_decay, len(trials), 100 * best.accuracy),
         )
-        return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=best.weight_decay))
+        decay = best.weight_decay * (best.lr if plan.optim.decay_unit == "step" else 1)
+        return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=decay))
     lr, curve = range_test(model, data.train_dataloader(), stored, plan, device)
     rank_zero_only(write_curve)(curve, path)
     log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))

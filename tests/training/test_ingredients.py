@@ -15,10 +15,11 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.datamodule import EpochSampler
+from effnet_ft.data.splits import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, load_model
-from effnet_ft.training.fit import _norm_momentum
+from effnet_ft.training.fit import _build_module, _norm_momentum
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights, parameter_groups
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -118,6 +119,14 @@ def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average() -> None
 def test_the_papers_momentum_follows_the_steps_of_an_epoch(images: int, momentum: float) -> None:
     assert _norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
     assert _norm_momentum(plan_of(), images) == 0.01
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("rate", 1e-5), ("step", 1e-2)])
+def test_the_optimiser_gets_the_weight_decay_in_its_own_unit(unit: str, expected: float) -> None:
+    plan = plan_of("optim.weight_decay=1e-5", f"optim.decay_unit={unit}")
+    split = Split(Path(), ("a", "b"), [], [], [])
+    module = _build_module(plan, Classifier("lite0", classes=("a", "b")), split, (0, 0), stored=False, compiled=False)
+    assert module.weight_decay == pytest.approx(expected)
 
 
 def test_stages_learn_slower_the_earlier_they_are() -> None:

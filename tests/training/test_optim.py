@@ -11,7 +11,14 @@ from torch import nn
 
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.heads import HEADS
-from effnet_ft.training.optim import OPTIMISERS, SCHEDULES, averaging_weight, learning_rate_factor, parameter_groups
+from effnet_ft.training.optim import (
+    OPTIMISERS,
+    SCHEDULES,
+    averaging_weight,
+    decay_rate,
+    learning_rate_factor,
+    parameter_groups,
+)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -39,6 +46,12 @@ def test_a_warm_up_longer_than_the_phase_is_harmless(schedule: str, length: int)
     for step in range(length + 1):
         factor = learning_rate_factor(step, schedule=schedule, total_steps=length, warmup_steps=5)
         assert 0 <= factor <= 1
+
+
+def test_a_decay_by_step_takes_off_as_much_at_any_learning_rate() -> None:
+    for lr in (1e-3, 0.1):
+        assert decay_rate(1e-4, lr, "step") * lr == pytest.approx(1e-4)
+        assert decay_rate(1e-4, lr, "rate") == 1e-4
 
 
 @pytest.mark.parametrize("head", HEADS)
