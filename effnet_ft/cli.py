@@ -21,7 +21,7 @@ COMMANDS = ("train", "sweep", "evaluate", "predict", "report", "export", "cache"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
-    parser = _parser()
+    parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes what may be repeated in one stretch only; people write "predict RUN a.jpg --top-k 3 b.jpg".
     repeated: list[str] | None = getattr(options, "overrides", getattr(options, "paths", None))
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="effnet-ft", description="Fine-tune pretrained EfficientNets on your images.")
     parser.add_argument("--version", action="version", version=f"effnet_ft {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
