@@ -15,7 +15,19 @@ from effnet_ft.commands.shell import EXIT_INTERRUPTED, EXIT_USER_FAULT
 from effnet_ft.errors import UserError
 from effnet_ft.process import tune_process
 
-COMMANDS = ("train", "sweep", "evaluate", "predict", "report", "export", "cache", "models", "recipes", "demo")
+COMMANDS = (
+    "train",
+    "sweep",
+    "evaluate",
+    "predict",
+    "explain",
+    "report",
+    "export",
+    "cache",
+    "models",
+    "recipes",
+    "demo",
+)
 """Modules of :mod:`effnet_ft.commands`, in the order of the help."""
 
 

@@ -103,6 +103,10 @@ class Classifier(nn.Module):
             if number in cuts:
                 yield number, _pool(x) if number == STAGES else x
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Return what stage 8 makes of ``images``, ``[N, F, h, w]``; modes and gradients are the caller's."""
+        return self.stages(self._normalised(images))
+
     def _normalised(self, images: Tensor) -> Tensor:
         images = images.to(memory_format=torch.channels_last)
         return (images.to(self.mean.dtype) - self.mean) / self.std

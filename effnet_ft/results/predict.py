@@ -13,11 +13,12 @@ from torch import Tensor
 
 from effnet_ft.data.images import ArchiveMember, read_image, to_rgb
 from effnet_ft.data.sources import LABEL_SEPARATOR
-from effnet_ft.errors import DataError
+from effnet_ft.errors import DataError, nearest
 from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.explain import Explanation, enlarged, evidence
 from effnet_ft.results.run import load_model
 
 VIEWS: dict[str, Callable[[Preprocessing, np.ndarray], list[np.ndarray]]] = {
@@ -84,6 +85,59 @@ class Predictor:
         if self.model.multilabel:
             return best_labels(probabilities, self.classes, self.model.thresholds)[:top_k]
         return best_classes(probabilities, self.classes, top_k)
+
+    def explain(
+        self, images: Iterable[ImageLike] | ImageLike, classes: Sequence[str] | str | None = None, batch_size: int = 32
+    ) -> list[Explanation]:
+        """Show for each image where the evidence for a class lies, by Grad-CAM.
+
+        Args:
+            images: as for :meth:`predict`.
+            classes: the class of each image, or one for all; None takes each image's likeliest.
+            batch_size: images at once.
+
+        Returns:
+            For each image its explanation, with the central crop that the network saw.
+
+        Raises:
+            DataError: where an image cannot be read, or a class is not the model's.
+            ValueError: where there are not as many classes as images.
+        """
+        listed = [images] if isinstance(images, _SINGLE) else list(images)
+        named = [classes] * len(listed) if isinstance(classes, str) else classes
+        if named is not None and len(named) != len(listed):
+            raise ValueError(f"{len(named)} classes for {len(listed)} images: give one for each, or one for all")
+        wanted = None if named is None else [self.class_number(name) for name in named]
+
+        def seen(batch: Tensor) -> tuple[np.ndarray, Tensor]:
+            return batch.numpy(), self._network.maps(batch.permute(0, 3, 1, 2).to(self.device))
+
+        answers = over_images(
+            listed,
+            lambda image: self.preprocessing(as_rgb(image)),
+            seen,
+            device=self.device,
+            batch_size=batch_size,
+            title="explaining",
+        )
+        found: list[Explanation] = []
+        for start, (views, maps) in answers:
+            some = None if wanted is None else wanted[start : start + len(views)]
+            heat, chosen, probabilities = evidence(self.model, maps, some)
+            heat = enlarged(heat, views.shape[1:3])
+            names = [self.classes[number] for number in chosen]
+            found += map(Explanation, names, probabilities.tolist(), views, heat)
+        return found
+
+    def class_number(self, name: str) -> int:
+        """Return the index of the class ``name``.
+
+        Raises:
+            DataError: where there is none.
+        """
+        if name not in self.classes:
+            raise DataError(f"the model knows no class '{name}'{nearest(name, self.classes)}")
+        return self.classes.index(name)
 
     def probabilities(
         self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "", views: str = "one"

@@ -1,0 +1,24 @@
+"""Show where in images the evidence for a class lies, by Grad-CAM."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from effnet_ft.commands.arguments import add_run
+from effnet_ft.commands.shell import EXIT_USER_FAULT
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_run(parser)
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, folders, or patterns in quotes")
+    parser.add_argument("--class", dest="name", metavar="NAME", help="the class; default: each image's likeliest")
+    parser.add_argument("--out", default="explained", metavar="FOLDER", help="for the overlays (default: explained)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.results.explain_files import explain_files
+
+    return EXIT_USER_FAULT if explain_files(options.run, options.paths, options.name, Path(options.out)) else 0

@@ -1,0 +1,70 @@
+"""``effnet-ft explain``: overlays of images found by path, folder or pattern, as files of their own."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from effnet_ft.data.images import unreadable
+from effnet_ft.errors import DataError, listing
+from effnet_ft.results.explain import AT_ONCE
+from effnet_ft.results.predict import load
+from effnet_ft.results.predict_files import find_images
+
+
+def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:
+    """Write for every image found what the network saw with Grad-CAM over it, and print a CSV row that tells which.
+
+    No file is ever written over: where a name is taken, a number is put behind it.
+
+    Args:
+        model: a run folder or a checkpoint.
+        paths: files, folders (searched to any depth) and glob patterns.
+        name: the class to explain; None takes each image's likeliest.
+        out: the folder to write to; it is made.
+
+    Returns:
+        The reasons of files that could not be read, by path; they are told on standard error and have no overlay.
+
+    Raises:
+        DataError: where a path finds no image, the class is not the model's, or the folder cannot be written to.
+        WeightsError: where the model cannot be read.
+    """
+    found = find_images(paths)
+    predictor = load(model)
+    if name is not None:
+        predictor.class_number(name)  # a misspelt class is told before all files are read
+    bad = unreadable(Path(), found)
+    images = [path for path in found if path not in bad]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "overlay", "class", "probability"])
+    for start in range(0, len(images), AT_ONCE):
+        some = images[start : start + AT_ONCE]
+        for path, explanation in zip(some, predictor.explain(some, name), strict=True):
+            overlay = _written(Image.fromarray(explanation.overlay()), out, Path(path).stem)
+            writer.writerow([path, overlay, explanation.name, f"{explanation.probability:.6f}"])
+    if bad:
+        lines = [f"{path}: {reason}" for path, reason in bad.items()]
+        print(f"effnet-ft: {len(bad)} files cannot be read and have no overlay\n{listing(lines)}", file=sys.stderr)
+    return bad
+
+
+def _written(image: Image.Image, folder: Path, stem: str) -> Path:
+    """Write ``image`` as PNG under the first name that is free."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            path = folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+            try:
+                with path.open("xb") as file:
+                    image.save(file, "PNG")
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise DataError(f"cannot write overlays to '{folder}': {error}") from error
