@@ -200,7 +200,7 @@ class SaveBeginning(Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with the phase, and with loss, accuracy and images a second; for a terminal only.
+    """Lightning's bar with the phase, loss, accuracy, images a second and the share of waiting; for a terminal only.
 
     Args:
         stopwatch: measures the epochs.
@@ -226,7 +226,12 @@ class ProgressBar(TQDMProgressBar):
         """Return what stands at the end of the bar."""
         assert isinstance(pl_module, FineTuner)
         shown = {name: f"{float(value):.3f}" for name, value in pl_module.recent.items()}
-        return {**shown, "images/s": f"{self.stopwatch.speed(self.stopwatch.epoch)['images_per_second']:.0f}"}
+        speed = self.stopwatch.speed(self.stopwatch.epoch)
+        return {
+            **shown,
+            "images/s": f"{speed['images_per_second']:.0f}",
+            "data wait": f"{speed['data_wait_fraction']:.0%}",
+        }
 
 
 def weight_averaging(decay: float) -> WeightAveraging:

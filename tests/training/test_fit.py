@@ -298,7 +298,14 @@ def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-2}, {train: stage7, epochs: 1, lr: 1e-3}")
     printed = capsys.readouterr().out
-    for part in ("phase 1/2 head epoch 1/1: 100%", "phase 2/2 stage7 epoch 1/1: 100%", "loss=", "acc=", "images/s="):
+    for part in (
+        "phase 1/2 head epoch 1/1: 100%",
+        "phase 2/2 stage7 epoch 1/1: 100%",
+        "loss=",
+        "acc=",
+        "images/s=",
+        "data wait=",
+    ):
         assert part in printed
 
 
