@@ -28,6 +28,7 @@ class Run:
         self.metrics = self.folder / "metrics.json"
         self.table = self.folder / "metrics.csv"
         self.predictions = self.folder / "predictions.csv"
+        self.environment = self.folder / "environment.json"
         self.rates = self.folder / "learning_rates.json"
         self.report = self.folder / "report.html"
         self.log = self.folder / "log.txt"

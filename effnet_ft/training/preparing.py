@@ -7,6 +7,7 @@ import logging
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
 from effnet_ft.data.splits import Split, make_split, without_unreadable, write_split
+from effnet_ft.environment import note_start
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
@@ -47,6 +48,7 @@ def begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
         run.classes.write_text(text, encoding="utf-8", errors="surrogateescape")
+    note_start(run.environment)
 
 
 def divide(recipe: Recipe) -> Split:

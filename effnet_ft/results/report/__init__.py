@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a training run, made only from the files in its run folder."""
+"""One self-contained HTML page about a training run, made from the files in its run folder and its images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from string import Template
 
 from omegaconf import OmegaConf
 
-from effnet_ft.results.report.contents import Contents, read_run
+from effnet_ft.results.report.contents import Contents
+from effnet_ft.results.report.reading import read_run
 from effnet_ft.results.report.sections import sections_of
 
 
@@ -47,11 +48,15 @@ def render(run: Contents) -> str:
 
 
 def frame(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
-    """The sections' HTML, by their titles, in the frame of page.html."""
+    """The sections' HTML, by their titles, in the frame of page.html with its style and script."""
     nav = body = ""
     for name, html in sections.items():
-        anchor = name.lower().replace(" ", "-")
+        anchor = name.lower().replace(",", "").replace(" ", "-")
         nav += f'<a href="#{anchor}">{name}</a>\n'
         body += f'<section id="{anchor}"><h2>{name}</h2>\n{html}\n</section>\n'
-    page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    return page.substitute(title=escape(title), subtitle=escape(subtitle), nav=nav, sections=body)
+    page, style, script = (
+        Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    return Template(page).substitute(
+        title=escape(title), subtitle=escape(subtitle), nav=nav, sections=body, style=style, script=script
+    )

@@ -1,65 +1,77 @@
-"""The learning curves of a report, drawn as SVG."""
+"""Line charts of a report, drawn as SVG."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from effnet_ft.results.report.contents import SPLITS, Contents
-from effnet_ft.results.report.formats import DASH, show
+WIDTH, HEIGHT = 420, 266
+LEFT, RIGHT, BOTTOM = 44, 412, 232
+"""The plotting area of a chart, in a drawing of ``WIDTH`` by ``HEIGHT`` units."""
 
-LEFT, RIGHT, BOTTOM = 44, 412, 232  # The plotting area of a chart, in a drawing of 420 by 266 units.
+
+@dataclass(frozen=True)
+class Axes:
+    """Where numbers stand in a chart.
+
+    Attributes:
+        x: the lowest and the highest number across.
+        y: likewise upwards.
+        top: upper edge of the plotting area.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    top: float = 8
+
+    def across(self, value: float) -> float:
+        """Return how far to the right ``value`` stands."""
+        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (RIGHT - LEFT)
+
+    def down(self, value: float) -> float:
+        """Return how far down ``value`` stands."""
+        return BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (BOTTOM - self.top)
+
+    def grid(self, kind: str) -> str:
+        """Return horizontal lines at round numbers, which are written in a format."""
+        html = ""
+        step = tick_step(*self.y)
+        for tick in np.arange(self.y[0], self.y[1] + step / 100, step):
+            html += f'<path class="grid" d="M{LEFT} {self.down(tick):.1f}H{RIGHT}"/>'
+            html += f'<text x="{LEFT - 6}" y="{self.down(tick) + 4:.1f}" text-anchor="end">{tick:{kind}}</text>'
+        return html
+
+    def labels(self, ticks: Iterable[float], kind: str, title: str) -> str:
+        """Return the numbers below the chart, in a format, and what they are."""
+        html = ""
+        for tick in ticks:
+            html += f'<text x="{self.across(tick):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{tick:{kind}}</text>'
+        middle = (LEFT + RIGHT) / 2
+        return html + f'<text x="{middle}" y="{BOTTOM + 32}" text-anchor="middle">{escape(title)}</text>'
+
+    def line(self, points: Sequence[tuple[float, float]], kind: str, tips: Sequence[str] = ()) -> str:
+        """Return a line through ``points`` and, where there are ``tips``, a spot at each that tells its own."""
+        spots = " ".join(f"{self.across(x):.1f},{self.down(y):.1f}" for x, y in points)
+        html = f'<polyline class="{kind}" points="{spots}"/>'
+        for (x, y), tip in zip(points if tips else (), tips, strict=True):
+            place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="2.5"'
+            html += f'<circle class="{kind}" {place}><title>{escape(tip)}</title></circle>'
+        return html
+
+
+def figure(title: str, drawing: str, keys: Iterable[tuple[str, str]] = (), about: str = "") -> str:
+    """A chart with its title and, for each of ``keys``, the line's kind and what it shows."""
+    legend = f"<b>{escape(title)}</b>"
+    legend += "".join(f'<span class="key {kind}">{escape(text)}</span>' for kind, text in keys)
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about or title)}">{drawing}</svg>'
+    return f"<figure><figcaption>{legend}</figcaption>{svg}</figure>"
 
 
 def tick_step(low: float, high: float) -> float:
     """Return the round number that divides an axis into four parts or a few more."""
     power = 10.0 ** math.floor(math.log10((high - low) / 4))
     return max(power * factor for factor in (1, 2, 2.5, 5) if power * factor <= (high - low) / 4 * 1.001)
-
-
-def chart(run: Contents, title: str, key: str, kind: str) -> str:
-    """One figure with the training and the validation curve of a column of metrics.csv."""
-    rows = [row for _, epochs in run.phases for row in epochs]
-    first, last = rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5
-    seen = [row[f"{split}/{key}"] for row in rows for split in ("train", "val")]
-    seen = [value for value in seen if math.isfinite(value)] or [1.0]
-    low, high = (math.floor(min(seen) * 4.999) / 5, 1.0) if key != "loss" else (0.0, max(seen) * 1.05 or 1.0)
-
-    def across(epoch: float) -> float:
-        return LEFT + (epoch - first) / (last - first) * (RIGHT - LEFT)
-
-    html = ""
-    ends: list[float] = []
-    for label, epochs in run.phases:
-        x = across(epochs[0]["epoch"] - 0.5)
-        # A label that would run into the one before it goes to the next line.
-        line = next((place for place, end in enumerate(ends) if end < x), len(ends))
-        ends[line : line + 1] = [x + 7 * len(label) + 6]
-        html += f'<path class="phase" d="M{x:.1f} {line * 15}V{BOTTOM}"/>'
-        html += f'<text x="{x + 4:.1f}" y="{line * 15 + 11}">{escape(label)}</text>'
-    top = len(ends) * 15 + 8
-
-    def down(value: float) -> float:
-        return BOTTOM - (value - low) / (high - low) * (BOTTOM - top)
-
-    step = tick_step(low, high)
-    for tick in np.arange(low, high + step / 100, step):
-        html += f'<path class="grid" d="M{LEFT} {down(tick):.1f}H{RIGHT}"/>'
-        html += f'<text x="{LEFT - 6}" y="{down(tick) + 4:.1f}" text-anchor="end">{tick:{kind}}</text>'
-    for row in rows[:: math.ceil(len(rows) / 10)]:
-        html += f'<text x="{across(row["epoch"]):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{row["epoch"]:.0f}</text>'
-    html += f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 32}" text-anchor="middle">epoch</text>'
-    legend = f"<b>{title}</b>"
-    for split in ("train", "val"):
-        points = [(row["epoch"], row[f"{split}/{key}"]) for row in rows if math.isfinite(row[f"{split}/{key}"])]
-        spots = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
-        html += f'<polyline class="{split}" points="{spots}"/>'
-        for epoch, value in points:
-            tip = f"<title>epoch {epoch:.0f}, {SPLITS[split]}: {value:.4g}</title>"
-            html += f'<circle class="{split}" cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="2.5">{tip}</circle>'
-        final = show(points[-1][1], ".1%" if key != "loss" else kind) if points else DASH
-        legend += f'<span class="key {split}">{SPLITS[split]} {final}</span>'
-    drawing = f'<svg viewBox="0 0 420 266" role="img" aria-label="{title} over the epochs">{html}</svg>'
-    return f"<figure><figcaption>{legend}</figcaption>{drawing}</figure>"

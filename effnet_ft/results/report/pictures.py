@@ -1,0 +1,75 @@
+"""Images as a page carries them: small, and inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from effnet_ft.data.images import read_reduced
+from effnet_ft.errors import DataError
+
+THUMBNAIL_SIDE = 144
+"""Longest side of a picture in the page, pixels."""
+
+Explainer = Callable[[Sequence[Path]], list[tuple[np.ndarray, np.ndarray]]]
+"""Maps image files to what the network sees of each and where it looks, uint8 ``[size, size, 3]`` both."""
+
+
+class Pictures:
+    """The images of a run as data URIs.
+
+    Args:
+        root: the folder that their paths are relative to; None shows none of them.
+        explainer: shows where the network looks; None where that cannot be had.
+    """
+
+    def __init__(self, root: Path | None = None, explainer: Explainer | None = None) -> None:
+        self.root = root
+        self.explainer = explainer
+        self._kept: dict[str, str] = {}
+
+    def thumbnail(self, path: str) -> str:
+        """Return an image's data URI, an empty text where there is none to show."""
+        if path not in self._kept:
+            self._kept[path] = self._read(path)
+        return self._kept[path]
+
+    def explained(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return what the network sees and where it looks, as data URIs by path, of the images that can be had."""
+        files = {path: file for path in paths if (file := self.file(path))}
+        if not files or self.explainer is None:
+            return {}
+        shown = self.explainer(list(files.values()))
+        return {path: (as_uri(view), as_uri(heat)) for path, (view, heat) in zip(files, shown, strict=True)}
+
+    def file(self, path: str) -> Path | None:
+        """Return where an image of the run lies; None where that is not known, or it is gone."""
+        # A page that is passed on must hold no image from outside the data set.
+        if self.root is None or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            return None
+        try:
+            # Predictions guard a name that a spreadsheet would take for a formula by an apostrophe.
+            return next((file for name in (path, path.removeprefix("'")) if (file := self.root / name).is_file()), None)
+        except ValueError:  # a null character
+            return None
+
+    def _read(self, path: str) -> str:
+        file = self.file(path)
+        try:
+            return "" if file is None else as_uri(read_reduced(file, THUMBNAIL_SIDE))
+        except DataError:
+            return ""
+
+
+def as_uri(pixels: np.ndarray) -> str:
+    """Return uint8 ``[height, width, 3]`` as the data URI of a JPEG whose sides are ``THUMBNAIL_SIDE`` at most."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
