@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from itertools import pairwise
@@ -12,6 +14,12 @@ from typing import Any, TypeVar, get_type_hints
 from effnet_ft.errors import RecipeError, nearest
 
 Settings = TypeVar("Settings")
+
+_CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
+"""A reference of OmegaConf with a colon, a function's, or with a reference inside; a backslash makes it plain text."""
+
+_MOST_ALIASES = 32
+"""In a recipe: aliases of aliases double it again and again, and a short text would fill the memory."""
 
 
 def option(
@@ -47,24 +55,51 @@ def option(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in the YAML file ``path``: interpolations resolved, numbers such as ``2e-3`` as floats.
+    """Return the mapping in the YAML file ``path``: references resolved, numbers such as ``2e-3`` as floats.
+
+    A reference names another key of the recipe, as in ``${data.root}``. OmegaConf's functions, such as
+    ``${oc.env:HOME}``, are refused: a recipe is data, and a secret of the environment would be written into the run.
 
     Raises:
         RecipeError: where it cannot be read, is no YAML or is no mapping.
     """
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        text = path.read_text(encoding="utf-8")
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MOST_ALIASES:
+            raise RecipeError(f"more than {_MOST_ALIASES} aliases (*name): write the values themselves", str(path))
+        recipe = OmegaConf.load(io.StringIO(text))
+        if faults := calls(OmegaConf.to_container(recipe)):
+            raise RecipeError(faults, str(path))
+        loaded = OmegaConf.to_container(recipe, resolve=True)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read it: {error}", str(path)) from error
-    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", str(path)) from error
     if not isinstance(loaded, dict):
         raise RecipeError(f"expected a mapping of keys, got a {type(loaded).__name__}", str(path))
     return {str(key): value for key, value in loaded.items()}
+
+
+def calls(value: Any, where: str = "") -> list[str]:
+    """Return one sentence for each text in ``value``, of mappings and lists, that calls one of OmegaConf's functions.
+
+    Args:
+        value: plain values, with references unresolved.
+        where: the dotted key of ``value`` itself.
+    """
+    if isinstance(value, dict | list):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        return [fault for key, entry in entries for fault in calls(entry, f"{where}.{key}" if where else str(key))]
+    if isinstance(value, str) and _CALL.search(value):
+        return [
+            f"{where} is '{value}', which asks for more than another key: values are never evaluated; write the value "
+            "itself, or set the key on the command line, where the shell fills in variables"
+        ]
+    return []
 
 
 def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[str]) -> None:

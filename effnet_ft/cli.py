@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from effnet_ft import __version__
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, EXIT_USER_FAULT
-from effnet_ft.errors import UserError
+from effnet_ft.errors import UserError, printable
 from effnet_ft.process import tune_process
 
 COMMANDS = (
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.act(options) or 0
     except UserError as error:
-        print(f"effnet-ft: {error}", file=sys.stderr)
+        print(f"effnet-ft: {printable(str(error))}", file=sys.stderr)
         return EXIT_USER_FAULT
     except KeyboardInterrupt:
         print("effnet-ft: interrupted", file=sys.stderr)

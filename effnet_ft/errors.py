@@ -48,9 +48,17 @@ def nearest(word: str, choices: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with control characters, but for line feeds, as their escapes.
+
+    File names may hold any: what is told of one must not command the terminal, nor stop where it has no such letter.
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 def listing(items: list[str], most: int = 10) -> str:
     """Return ``items`` as an indented list of at most ``most`` lines, with a count of those left out."""
-    lines = [f"  {item}" for item in items[:most]]
+    lines = ["  " + printable(item).replace("\n", "\\n") for item in items[:most]]
     if len(items) > most:
         lines.append(f"  ... and {len(items) - most} more")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ The checks themselves are in :mod:`effnet_ft.checking`; a key, its default, its 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -390,4 +391,5 @@ def _escaped(value: Any) -> Any:
         return {key: _escaped(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_escaped(entry) for entry in value]
-    return value.replace("${", r"\${") if isinstance(value, str) else value
+    # A backslash before the mark must be doubled, or it would escape the escape.
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

@@ -19,6 +19,7 @@ from effnet_ft.cli import main
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import WEIGHTS
 from effnet_ft.recipe import recipe_folder
+from effnet_ft.tabular import unguarded
 
 ROOT = Path(__file__).parent.parent
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
@@ -253,6 +254,43 @@ def test_predict_tells_of_unreadable_files_and_answers_for_the_rest(
     assert main(["predict", str(trained_run), str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 2
     assert "bad.png" in capsys.readouterr().err
     assert "good.png" in (tmp_path / "out.csv").read_text()
+
+
+def test_predict_names_an_image_bomb_and_answers_for_the_rest(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (50, 50), "red").save(tmp_path / "good.png")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 50 kB that decode to 1.2 GB
+    assert main(["predict", str(trained_run), str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "bomb.png: " in (told := capsys.readouterr().err) and "pixels" in told
+    assert [line.split(",")[0] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]] == [
+        str(tmp_path / "good.png")
+    ]
+
+
+def test_file_names_stay_in_their_cells_whatever_they_hold(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    names = ["=cmd|' !A0.png", "+1,2.png", '"@x".png', "two\nlines.png", "old\rmac.png", "latin1-\udce9.png", "-1.png"]
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Image.new("RGB", (50, 50), "red").save(name)
+    assert main(["predict", str(trained_run), ".", "--out", "out.csv"]) == 0
+    with open("out.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert {unguarded(row["path"]) for row in rows} == set(names)
+    assert not [row["path"] for row in rows if row["path"].startswith(("=", "+", "-", "@"))]
+    capfdbinary.readouterr()
+    assert main(["predict", str(trained_run), "."]) == 0
+    assert capfdbinary.readouterr().out == Path("out.csv").read_bytes()
+
+
+def test_a_file_name_cannot_command_the_terminal(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "\x1b]0;owned\x07.png").write_text("no image")
+    assert main(["predict", str(trained_run), str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "\x1b" not in (told := capsys.readouterr().err) and r"\x1b]0;owned\x07.png: not an image" in told
 
 
 def test_predict_mistakes(fails: Fails, trained_run: Path, tmp_path: Path) -> None:

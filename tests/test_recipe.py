@@ -198,6 +198,38 @@ def test_recipe_values_are_never_run(write: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
+CALLS = ("${oc.env:SECRET}", "a/${oc.env:SECRET,none}", "${${name}:SECRET}", r"\\${oc.env:SECRET}", "${oc.create:x}")
+
+
+@pytest.mark.parametrize("value", CALLS)
+def test_a_recipe_cannot_ask_for_more_than_its_own_keys(
+    value: str, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "password")
+    fault = fault_of(write(f"phases: [{{train: head, epochs: 1, lr: 1, augment: '{value}'}}]"))
+    assert "phases.0.augment is" in fault and "never evaluated" in fault and "password" not in fault
+
+
+def test_a_recipe_may_name_another_of_its_keys(write: Any) -> None:
+    assert load_recipe(write("data: {root: photos}\nrun_dir: runs/${data.root}")).run_dir == "runs/photos"
+
+
+@pytest.mark.parametrize("root", ["${oc.env:SECRET}", r"\${oc.env:SECRET}", r"a\\${b}", "${", "\\", r"c:\data\${x}"])
+def test_marks_on_the_command_line_are_plain_letters_and_stay_so_in_the_run(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "password")
+    recipe = load_recipe("folder", [f"data.root={root}"])
+    recipe.save(tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml").data.root == recipe.data.root == root
+    assert "password" not in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory(write: Any) -> None:
+    levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 20)]
+    assert "aliases" in fault_of(write("\n".join(["l0: &l0 [x]", *levels])))
+
+
 def test_every_key_has_a_meaning() -> None:
     for section in [Recipe, *recipes.SECTIONS.values()]:
         for item in fields(section):

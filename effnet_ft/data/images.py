@@ -85,7 +85,6 @@ def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np
     """
 
     def converted(image: Image.Image) -> np.ndarray:
-        _check_size(image)
         shape = reduced_shape(image, short)
         image.draft(None, (min(shape), min(shape)))  # it keeps both sides at least so long
         return _at_shape(to_rgb(image), shape)
@@ -100,7 +99,12 @@ def reduced(pixels: np.ndarray, short: int) -> np.ndarray:
 
 
 def reduced_shape(image: Image.Image, short: int) -> tuple[int, int]:
-    """Return height and width of what :func:`read_reduced` makes of an opened file, from its header."""
+    """Return height and width of what :func:`read_reduced` makes of an opened file, from its header.
+
+    Raises:
+        DataError: for more than ``MAX_PIXELS`` pixels.
+    """
+    _check_size(image)
     try:
         if image.format == "TIFF":
             image.load()  # its size and orientation are told otherwise before

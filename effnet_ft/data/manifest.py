@@ -1,7 +1,8 @@
 """Lists labelled images by a CSV file: their paths, one label or several, and where wanted split and group.
 
 The columns are ``path``, ``label`` or ``labels``, ``split`` and ``group``; others are passed over. With ``labels`` an
-image has any number of them, separated by ``|`` or ``;``.
+image has any number of them, separated by ``|`` or ``;``. An apostrophe that keeps a spreadsheet from taking a cell for
+a formula, as in ``'=1.jpg``, is no part of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from effnet_ft.data.sources import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of, listing_bar
 from effnet_ft.errors import DataError, listing
+from effnet_ft.tabular import unguarded
 
 MANIFEST = "manifest.csv"
 """The file that is read where ``data.root`` is a folder."""
@@ -127,10 +129,10 @@ def _samples(
             if len(row) != columns["all"]:
                 faults.append(f"row {number}: {len(row)} cells, the header has {columns['all']}")
                 continue
-            path, text = row[path_place], row[label_place]
+            path, text = unguarded(row[path_place]), unguarded(row[label_place])
             if text not in names:
                 names[text] = _joined(text) if multilabel else text.strip()
-            group = row[group_place].strip() if group_place is not None else ""
+            group = unguarded(row[group_place]).strip() if group_place is not None else ""
             sample = Sample(path, names[text], names.setdefault(group, group))
             word = row[split_place].strip() if split_place is not None else ""
             split = _SPLITS.get(word.lower(), "") if word else "all"

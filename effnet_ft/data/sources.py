@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def labels_of(sample: Sample, multilabel: bool) -> list[str]:
     if not multilabel:
         return [sample.label]
     return sample.label.split(LABEL_SEPARATOR) if sample.label else []
+
+
+def require_one_line_names(source: Source) -> None:
+    """Refuse classes whose names hold line breaks or other control characters: ``classes.txt`` has a line a class.
+
+    Raises:
+        DataError: naming them.
+    """
+    if broken := [name for name in source.classes if any(unicodedata.category(letter) == "Cc" for letter in name)]:
+        raise DataError(
+            f"{len(broken)} classes of {source.root} have line breaks or other control characters in their names: "
+            f"rename them\n{listing(broken)}"
+        )
 
 
 def listing_bar(title: str, total: int | None = None) -> tqdm:

@@ -17,6 +17,7 @@ from effnet_ft.data.carving import carve_groups, carve_labels
 from effnet_ft.data.images import unreadable
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of
 from effnet_ft.errors import DataError, listing
+from effnet_ft.tabular import unguarded, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -251,11 +252,13 @@ def write_split(split: Split, path: Path) -> None:
     grouped = any(sample.group for sample in split.part("all"))
     # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])])
-        for name in SPLITS:
-            for sample in split.part(name):
-                writer.writerow([sample.path, sample.label, name, *([sample.group] if grouped else [])])
+        head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
+        rows = (
+            [sample.path, sample.label, name, *([sample.group] if grouped else [])]
+            for name in SPLITS
+            for sample in split.part(name)
+        )
+        write_csv(file, [head, *rows])
 
 
 def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
@@ -277,9 +280,9 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
             multilabel = "labels" in (rows.fieldnames or ())
             column = "labels" if multilabel else "label"
             for row in rows:
-                sample = Sample(row["path"], row[column], row.get("group", ""))
                 if None in row.values() or None in row:
                     raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
+                sample = Sample(unguarded(row["path"]), unguarded(row[column]), unguarded(row.get("group", "")))
                 if strange := set(labels_of(sample, multilabel)) - known:
                     raise ValueError(f"{min(strange)!r} is not a class of the model")
                 parts[row["split"]].append(sample)

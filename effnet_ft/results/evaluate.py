@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.results.metrics import best_thresholds, classification_metrics, multilabel_metrics
 from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
 from effnet_ft.results.run import Run
+from effnet_ft.tabular import write_csv
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,15 @@ class Evaluation:
         Of labels, those that hold, those that are predicted and their probabilities are each joined by ``|``.
         """
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label", "prediction", "probability"])
-            for sample, row in zip(self.samples, self.probabilities, strict=True):
-                if self.labels.ndim == 2:
-                    answer = joined(best_labels(row, self.classes, self.thresholds))
-                else:
-                    answer = joined(best_classes(row, self.classes, 1))
-                writer.writerow([sample.path, sample.label, *answer])
+            answers = (
+                best_labels(row, self.classes, self.thresholds)
+                if self.labels.ndim == 2
+                else best_classes(row, self.classes, 1)
+                for row in self.probabilities
+            )
+            rows = zip(self.samples, answers, strict=True)
+            write_csv(file, [["path", "label", "prediction", "probability"]])
+            write_csv(file, ([sample.path, sample.label, *joined(answer)] for sample, answer in rows))
 
 
 def evaluate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import glob
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 from effnet_ft.data.images import SUFFIXES, unreadable
 from effnet_ft.errors import DataError, listing
 from effnet_ft.results.predict import joined, load
+from effnet_ft.tabular import write_csv
 
 
 def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None = None) -> dict[str, str]:
@@ -41,18 +42,18 @@ def predict_files(model: str, paths: Sequence[str], top_k: int, out: str | None 
     count = 1 if predictor.model.multilabel else min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
     with (
         open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
         if out
         else nullcontext(sys.stdout) as file
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for path, best in zip(images, rows, strict=True):
-            if predictor.model.multilabel:
-                writer.writerow([path, *joined(best)])
-            else:
-                writer.writerow([path, *(cell for name, p in best for cell in (name, f"{p:.6f}"))])
+        answers = (
+            joined(best) if predictor.model.multilabel else [cell for name, p in best for cell in (name, f"{p:.6f}")]
+            for best in rows
+        )
+        write_csv(file, [header, *([path, *answer] for path, answer in zip(images, answers, strict=True))])
     if out:
         print(f"{len(images)} images: {out}")
     if bad:

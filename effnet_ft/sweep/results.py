@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.sweep.grid import Setting
 from effnet_ft.sweep.plan import METRICS, Sweep, write_whole
-from effnet_ft.tabular import columns
+from effnet_ft.tabular import columns, write_csv
 
 FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
 
@@ -105,11 +105,11 @@ def results_text(results: Sequence[Result], metric: str) -> str:
 def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
     """Write the row of every setting to ``sweep.csv``; an interrupted write leaves what was there."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["setting", *sweep.settings[0], sweep.metric, "seconds", "state"])
-    for result in results:
-        numbers = _numbers(result, "{:.6f}", "{:.1f}")
-        writer.writerow([result.name, *result.setting.values(), *numbers, result.state])
+    rows = (
+        [result.name, *result.setting.values(), *_numbers(result, "{:.6f}", "{:.1f}"), result.state]
+        for result in results
+    )
+    write_csv(text, [["setting", *sweep.settings[0], sweep.metric, "seconds", "state"], *rows])
     write_whole(sweep.table, text.getvalue())
 
 

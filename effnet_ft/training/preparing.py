@@ -6,6 +6,7 @@ import logging
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
+from effnet_ft.data.sources import require_one_line_names
 from effnet_ft.data.splits import Split, make_split, without_unreadable, write_split
 from effnet_ft.environment import note_start
 from effnet_ft.errors import RecipeError, listing
@@ -59,6 +60,7 @@ def divide(recipe: Recipe) -> Split:
     """
     settings = recipe.data
     source = open_source(settings)
+    require_one_line_names(source)
     if settings.source not in HASHED:
         source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:

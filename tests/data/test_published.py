@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -555,3 +556,55 @@ def test_what_needs_validation_images_is_refused_without() -> None:
     assert len(error.value.faults) == 3
     assert "data.source is 'cifar', expected one of" in faults and "did you mean 'cifar10" in faults
     assert "trainer.patience=off" in faults and "search the head's lr" in faults
+
+
+# Harm
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("file", ["data_batch_2", "test_batch", "batches.meta"])
+def test_a_pickle_of_another_hash_is_not_opened(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, mark = make("cifar10", tmp_path, monkeypatch), tmp_path / "mark"
+    path = made.tree / "cifar-10-batches-py" / file
+    path.write_bytes(pickle.dumps(Trap(mark)))
+    assert f"{path} is cut short, damaged or another file" in refused("cifar10", made.tree)
+    assert not mark.exists()
+    pickle.loads(path.read_bytes())
+    assert mark.exists(), "the trap is none"
+
+
+@pytest.mark.parametrize("member", ["../evil", "{tmp}/evil", "food-101/../../../evil", "food-101/link"])
+def test_an_archive_cannot_write_outside_its_folder(
+    member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make("food101", tmp_path, monkeypatch)
+    archive = made.folder / "food-101.tar.gz"
+    entry = tarfile.TarInfo(member.format(tmp=tmp_path))
+    if member.endswith("link"):
+        entry.type, entry.linkname = tarfile.SYMTYPE, str(tmp_path / "evil")
+    with tarfile.open(archive, "w:gz") as file:
+        file.addfile(entry)
+    monkeypatch.setattr(datasets.Food101, "_MD5", md5(archive))  # as if its own makers meant harm
+    assert f"cannot unpack {archive}" in refused("food101", made.folder)
+    assert left_in(made.folder) == ["food-101.tar.gz"]
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_imagenets_archives_cannot_write_outside_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archives(tmp_path / "root", monkeypatch)
+    archive = tmp_path / "root" / "ILSVRC2012_img_val.tar"
+    with tarfile.open(archive, "a") as file:
+        file.addfile(tarfile.TarInfo("../../evil"))
+    monkeypatch.setitem(datasets.imagenet.ARCHIVE_META, "val", (archive.name, md5(archive)))
+    with pytest.raises(DataError, match=f"cannot unpack .*{archive.name}"):
+        read_imagenet(tmp_path / "root", WNIDS)
+    assert not list(tmp_path.rglob("evil")) and not list((tmp_path / "root").glob(".*.part"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from PIL import Image
 from tiny import TINY
 
 from effnet_ft.cli import main
+from effnet_ft.data.manifest import read_manifest
+from effnet_ft.data.splits import read_split
 from effnet_ft.results.run import Run
+from effnet_ft.tabular import unguarded
 from effnet_ft.training.callbacks import Stopwatch
 
 PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
@@ -49,6 +53,37 @@ def test_every_image_is_trained_on(case: str, store: str, tmp_path: Path, monkey
     images = sum(counts.values())
     assert seen == [images] * 4 + [images * 4], "an epoch left an image out, or showed one twice"
     assert len(run.predictions.read_text().splitlines()) == len(counts) + 1
+
+
+def test_hostile_names_are_trained_on_and_read_back(tmp_path: Path) -> None:
+    classes = ("=HYPERLINK(1)", "'@b", '<b>"c"<b>, d')
+    draw(tmp_path / "images", "train", dict.fromkeys(classes, 2), SIDES["plain"])
+    draw(tmp_path / "images", "val", dict.fromkeys(classes, 1), SIDES["plain"])
+    for folder in (tmp_path / "images" / "val").iterdir():
+        (folder / "0.png").rename(folder / "+two\r\nlines.png")
+    run = Run(tmp_path / "run")
+    command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run.folder}", PHASES]
+    assert main([*command, *TINY]) == 0
+    names = set(classes)
+    split = read_split(run.split, tmp_path / "images", classes)
+    assert {sample.label for sample in split.val} == names
+    assert all(split.image(sample).is_file() for sample in split.part("all"))
+    with run.predictions.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {unguarded(row["label"]) for row in rows} == names
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    assert '<b>"c"' not in (page := run.report.read_text()) and "&lt;b&gt;" in page
+    assert read_manifest(run.split, str(tmp_path / "images")).classes == tuple(sorted(names))
+    assert main(["evaluate", str(run.folder)]) == 0
+
+
+def test_a_class_of_two_lines_is_refused_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "images", "train", {"a": 2, "b\nc": 2}, SIDES["plain"])
+    draw(tmp_path / "images", "val", {"a": 1, "b\nc": 1}, SIDES["plain"])
+    command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={tmp_path / 'run'}", PHASES, *TINY]
+    assert main(command) == 2
+    assert "rename them\n  b\\nc\n" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_image_of_a_hundred_million_pixels(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ class Pictures:
         if self.root is None or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             return None
         try:
-            # Predictions guard a name that a spreadsheet would take for a formula by an apostrophe.
-            return next((file for name in (path, path.removeprefix("'")) if (file := self.root / name).is_file()), None)
+            file = self.root / path
+            return file if file.is_file() else None
         except ValueError:  # a null character
             return None
 

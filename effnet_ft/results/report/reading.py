@@ -15,11 +15,13 @@ import numpy as np
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from effnet_ft.checking import calls
 from effnet_ft.data.manifest import image_folder
 from effnet_ft.errors import DataError
 from effnet_ft.results.report.contents import Contents, Prediction
 from effnet_ft.results.report.pictures import Pictures
 from effnet_ft.results.run import Run
+from effnet_ft.tabular import unguarded
 
 TIMES = ("seconds", "images_per_second", "data_wait_fraction")
 NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
@@ -38,7 +40,7 @@ def read_run(folder: Path, thumbnails: bool = True) -> Contents:
     """
     run = Run(folder)
     recipe_text = _parsed(run.recipe, str)
-    recipe = _parsed(run.recipe, lambda text: OmegaConf.load(io.StringIO(text)))
+    recipe = _parsed(run.recipe, _recipe)
     metrics = _parsed(run.metrics, lambda text: dict(json.loads(text)))
     # Only a line feed ends a class name: splitlines would also cut at rarer separators inside one.
     classes: list[str] = _parsed(run.classes, lambda text: [line for line in text.split("\n") if line])
@@ -91,9 +93,7 @@ def read_run(folder: Path, thumbnails: bool = True) -> Contents:
 
 def _class_finder(classes: list[str], multilabel: bool) -> Callable[[str], list[int]]:
     """Return what turns a cell into the indices of its classes; an unknown name is a KeyError."""
-    # A CSV cell that a spreadsheet would take for a formula is guarded by an apostrophe; classes.txt has none.
-    guarded = {f"'{name}": place for place, name in enumerate(classes) if name[0] in "=+-@"}
-    places = guarded | {name: place for place, name in enumerate(classes)}
+    places = {name: place for place, name in enumerate(classes)}
 
     def known(cell: str) -> list[int]:
         names = [name for name in cell.split("|") if name] if multilabel else [cell]
@@ -130,10 +130,20 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
         raise DataError(f"{path} cannot be understood ({error}): restore it or train again.") from error
 
 
+def _recipe(text: str) -> Any:
+    recipe = OmegaConf.load(io.StringIO(text))
+    if faults := calls(OmegaConf.to_container(recipe)):
+        raise ValueError(faults[0])
+    return recipe
+
+
 def _rows(path: Path, convert: Callable[[dict[str, str]], Any]) -> list[Any]:
     rows = csv.DictReader(io.StringIO(_parsed(path, str), newline=""))
     try:
-        return [convert(row) for row in rows]
+        return [
+            convert({key: unguarded(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+            for row in rows
+        ]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no such column or class: {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path}, line {rows.line_num}: {what}; restore the file or train again.") from error

@@ -46,6 +46,13 @@ def test_names_are_escaped(run: Path) -> None:
     assert "run &lt;i&gt;1" in path.read_text(encoding="utf-8")
 
 
+def test_a_foreign_recipe_cannot_put_the_environment_on_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "password")
+    (run / "recipe.yaml").write_text("model: {variant: '${oc.env:SECRET}'}")
+    with pytest.raises(DataError, match=r"recipe\.yaml cannot be understood .*model\.variant"):
+        report.write_report(run)
+
+
 @pytest.mark.parametrize(
     "name", ["recipe.yaml", "metrics.json", "metrics.csv", "predictions.csv", "classes.txt", "split.csv"]
 )
