@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from effnet_ft.machine import memory_left
+
 FOLDER_VARIABLE = "EFFNET_FT_CACHE"
 """Environment variable that names another folder than ``effnet_ft`` in the user's cache folder."""
 
@@ -159,23 +161,10 @@ class ArrayCache:
 
 def half_the_memory() -> int:
     """Return half of the memory that programs could take now, bytes; half of 2 GB where the system does not tell."""
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
-        return min(available, _left_in_container()) // 2
-    return 10**9
-
-
-def _left_in_container() -> int:
-    """Return what the limits of a container leave, bytes; no limit is a very large number."""
-    group = Path("/sys/fs/cgroup")
-    for most, taken in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with suppress(OSError, ValueError):  # "max" stands for none
-            return max(0, int((group / most).read_text()) - int((group / taken).read_text()))
-    return 1 << 62
+    try:
+        return memory_left() // 2
+    except OSError:
+        return 10**9
 
 
 def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:

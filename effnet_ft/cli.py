@@ -26,6 +26,7 @@ COMMANDS = (
     "cache",
     "models",
     "recipes",
+    "doctor",
     "demo",
 )
 """Modules of :mod:`effnet_ft.commands`, in the order of the help."""
@@ -33,8 +34,10 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
-    parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # One command's module alone is loaded: the others' might be slow to come, or broken where doctor is to tell why.
+    parser = build_parser(words[:1] if set(words[:1]) & set(COMMANDS) else COMMANDS)
+    options, rest = parser.parse_known_args(words)
     # argparse takes what may be repeated in one stretch only; people write "predict RUN a.jpg --top-k 3 b.jpg".
     repeated: list[str] | None = getattr(options, "overrides", getattr(options, "paths", None))
     if rest and (repeated is None or any(text.startswith("-") for text in rest)):
@@ -55,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return what reads the command line of the commands ``names``."""
     parser = argparse.ArgumentParser(prog="effnet-ft", description="Fine-tune pretrained EfficientNets on your images.")
     parser.add_argument("--version", action="version", version=f"effnet_ft {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in names:
         module = importlib.import_module(f"effnet_ft.commands.{name}")
         sub = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.configure(sub)

@@ -305,11 +305,16 @@ def resolve(recipe: Recipe) -> None:
         own = {"image_size": data.image_size, "dropout": model.dropout}
         phase.overrides.update({key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
     if data.workers == "auto":
-        # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
-        data.workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
+        data.workers = default_workers()
     recipe.run_dir = os.path.expanduser(recipe.run_dir)
     if recipe.run_dir == "auto":
         recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
+
+
+def default_workers() -> int:
+    """Return how many processes read images, a device, where the recipe says ``auto``."""
+    # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
+    return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
 
 
 def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:

@@ -1,0 +1,41 @@
+"""Tell what this machine has, and what will not work on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from effnet_ft.commands.shell import check_outputs
+from effnet_ft.errors import UserError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", metavar="FILE", help="write it as JSON as well, e.g. for an issue")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code.
+
+    Raises:
+        UserError: where no training can work here, or the file cannot be written.
+    """
+    check_outputs(options.json)
+
+    from effnet_ft.doctor.advice import advise
+    from effnet_ft.doctor.page import report_json, report_text
+    from effnet_ft.doctor.probing import gather
+
+    facts = gather()
+    findings = advise(facts)
+    print(report_text(facts, findings))
+    if options.json:
+        text = json.dumps(report_json(facts, findings), indent=2)
+        try:
+            Path(options.json).write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write '{options.json}': {error}") from error
+    if broken := [finding.text for finding in findings if finding.broken]:
+        raise UserError("no training works here:\n" + "\n".join(f"  - {text}" for text in broken))
+    return 0
