@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from effnet_ft.doctor.facts import Facts
 from effnet_ft.doctor.finding import Finding
 
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON = (3, 11, 4)
 
 PACKAGES = {
     "PIL.Image": "pillow",
@@ -32,7 +32,7 @@ MISSING = {
 def judge_python(facts: Facts) -> Iterator[Finding]:
     """Python itself."""
     version = facts.versions.get("python", "")
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
     if numbers and numbers < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         yield Finding(f"Python is {version}: nothing works below {oldest}; install a newer one", broken=True)
