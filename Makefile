@@ -13,7 +13,7 @@ setup: $(STAMP)
 # Installed again only where what is installed has changed.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,tensorboard,onnx,dev]'
 	touch $(STAMP)
 
 demo: setup

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -193,9 +194,12 @@ class Predictor:
     def _answer(self, batch: Tensor) -> np.ndarray:
         """Return the probabilities of images by their views, uint8 ``[N, V, size, size, 3]``."""
         views = batch.flatten(0, 1).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
-        probabilities = self.model.probabilities(self._network(views))
-        mean: np.ndarray = probabilities.reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
+        mean: np.ndarray = self._compute(views).reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
         return mean
+
+    def _compute(self, images: Tensor) -> Tensor:
+        """Map prepared images, uint8 ``[N, 3, size, size]``, to probabilities ``[N, K]``."""
+        return self.model.probabilities(self._network(images))
 
 
 def best_classes(probabilities: np.ndarray, classes: Sequence[str], top_k: int) -> list[tuple[str, float]]:
@@ -221,16 +225,18 @@ def joined(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:
-    """Load a trained model: a run folder or a checkpoint.
+    """Load a trained model: a run folder, a checkpoint or an export of any format.
 
     Args:
         path: the folder or the file.
-        device: where it runs; None takes a GPU where there is one.
+        device: where it runs; None takes a GPU where there is one. Exported programs run on the CPU.
 
     Raises:
         WeightsError: where it cannot be read.
     """
-    return Predictor(load_model(path), device)
+    from effnet_ft.results.export.programs import open_program  # its predictor is built on this one
+
+    return open_program(Path(path).expanduser(), device) or Predictor(load_model(path), device)
 
 
 def as_rgb(image: ImageLike) -> np.ndarray:

@@ -11,6 +11,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from drawn_models import CLASSES, VIEW, drawn, noise
 from torch import nn
 
 import effnet_ft
@@ -20,12 +21,10 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import WEIGHTS
-from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.results.export import FORMATS, export
+from effnet_ft.results.export.libraries import LIBRARIES
+from effnet_ft.results.export.writing import export
 from effnet_ft.results.run import load_model
 
-CLASSES = ("daisy", "lavender", "tulip")
-VIEW = Preprocessing(64, 80, "bilinear", "openmmlab", (127.5, 120.0, 110.0), (60.0, 65.0, 70.0))
 SYMMETRIC = {"padding": "symmetric", "norm_eps": 1e-5}
 
 # Each format with every kind of model that it takes.
@@ -42,24 +41,6 @@ CASES = [
     ("safetensors", ".safetensors", "b0", {**SYMMETRIC, "head": "cosine"}),
 ]
 each_case = pytest.mark.parametrize(("form", "suffix", "variant", "settings"), CASES, ids=str)
-
-
-def drawn(variant: str, **settings: object) -> Classifier:
-    """Return a model with random weights, and batch-norm statistics that keep the signal alive."""
-    torch.manual_seed(0)
-    model = Classifier(variant, classes=CLASSES, **{"preprocessing": VIEW, **settings})
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias, std=0.2)
-        norm.momentum = None
-    with torch.no_grad():
-        model.train()(noise(4))
-    return model.eval()
-
-
-def noise(count: int) -> torch.Tensor:
-    return torch.rand(count, 3, 64, 64).mul_(255)
 
 
 def unallocated(variant: str, **settings: object) -> Classifier:
@@ -98,8 +79,8 @@ def test_another_library_computes_the_same(
     tmp_path: Path, form: str, suffix: str, variant: str, settings: dict[str, object]
 ) -> None:
     model = drawn(variant, **settings)
-    usage = export(model, form, tmp_path / f"mine{suffix}")
-    assert_same_logits(run_usage(usage), model)
+    done = export(model, form, tmp_path / f"mine{suffix}")
+    assert_same_logits(run_usage(done.usage), model)
     assert [path.name for path in tmp_path.iterdir()] == [f"mine{suffix}"]
 
 
@@ -133,7 +114,7 @@ def described(variant: str, padding: str = "same", norm_eps: float = 1e-3) -> di
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("padding", "norm_eps"), [("same", 1e-3), ("symmetric", 1e-5)])
 def test_timm_has_every_model(variant: str, padding: str, norm_eps: float) -> None:
-    usage = FORMATS["timm"](described(variant, padding, norm_eps), Path("mine.pth"))
+    usage = LIBRARIES["timm"](described(variant, padding, norm_eps), Path("mine.pth"))
     with torch.device("meta"):
         model = run_usage(usage.replace(', checkpoint_path="mine.pth"', ""))
     assert {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {norm_eps}
@@ -148,15 +129,15 @@ def test_torchvision_takes_only_its_own_epsilon(name: str) -> None:
         model = torchvision.models.get_model(name)
     (own,) = {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
     variant, other = name.removeprefix("efficientnet_"), {1e-3: 1e-5, 1e-5: 1e-3}[own]
-    usage = FORMATS["torchvision"](described(variant, "symmetric", own), Path("a.pth"))
+    usage = LIBRARIES["torchvision"](described(variant, "symmetric", own), Path("a.pth"))
     assert f"torchvision.models.{name}(num_classes=3)" in usage
     with pytest.raises(WeightsError, match=f"batch-norm epsilon {own:g}, this model symmetric and {other:g}"):
-        FORMATS["torchvision"](described(variant, "symmetric", other), Path("a.pth"))
+        LIBRARIES["torchvision"](described(variant, "symmetric", other), Path("a.pth"))
 
 
 @pytest.mark.parametrize("variant", ["b5", "lite0"])
 def test_timm_is_told_another_epsilon(variant: str) -> None:
-    usage = FORMATS["timm"](described(variant, "symmetric", 1e-3), Path("a.pth"))
+    usage = LIBRARIES["timm"](described(variant, "symmetric", 1e-3), Path("a.pth"))
     made = f'timm.create_model("efficientnet_{variant}", num_classes=3, bn_eps=0.001, checkpoint_path="a.pth")'
     assert usage == made
 
@@ -164,7 +145,7 @@ def test_timm_is_told_another_epsilon(variant: str) -> None:
 @pytest.mark.parametrize("variant", [name for name, variant in VARIANTS.items() if not variant.lite])
 def test_openmmlab_knows_the_name(variant: str) -> None:
     known = {record.file.partition("_2022")[0] for record in WEIGHTS.values() if record.layout == "openmmlab"}
-    usage = FORMATS["openmmlab"](described(variant), Path("mine.pth"))
+    usage = LIBRARIES["openmmlab"](described(variant), Path("mine.pth"))
     assert usage.split('"')[1] in known
 
 
@@ -224,8 +205,8 @@ def test_an_export_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_last_ending_decides_the_container(tmp_path: Path) -> None:
-    usage = export(drawn("b0", **SYMMETRIC), "torchvision", tmp_path / "mine.safetensors.pth")
-    assert run_usage(usage)
+    done = export(drawn("b0", **SYMMETRIC), "torchvision", tmp_path / "mine.safetensors.pth")
+    assert run_usage(done.usage)
 
 
 # Refusals
@@ -295,8 +276,9 @@ def test_a_run_is_exported(
 ) -> None:
     out = tmp_path / f"flowers{suffix}"
     assert main(command(trained_run, form, out)) == 0
-    first, usage, *rest = capsys.readouterr().out.splitlines()
+    first, usage, *rest, last = capsys.readouterr().out.splitlines()
     source = effnet_ft.load(trained_run)
+    assert last == "checked on 6 images of the test part: probabilities differ from the run's by at most 0"
     assert first == f"wrote {out}: {source.model.variant.name} of 3 classes; load it by"
     if form == "safetensors":
         assert usage == f'effnet_ft.load("{out}")' and rest == []

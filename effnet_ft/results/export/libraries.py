@@ -1,13 +1,12 @@
-"""Writes a trained model as a file that another library loads, or as safetensors of our own.
+"""Weights for other libraries: timm, torchvision and OpenMMLab.
 
-Every file also holds the model's description, where the other library does not mind it: read back here, classes and
+A file also holds the model's description, where the other library does not mind it: read back here, classes and
 preprocessing are there.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,70 +19,58 @@ from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import WEIGHTS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from effnet_ft.models.classifier import Classifier
 
 
-def export(model: Classifier, form: str, path: Path) -> str:
-    """Write ``model`` to ``path`` and return the code that loads it.
+def usage_of(model: Classifier, library: str, path: Path) -> str:
+    """Return the code that loads the file in the other library.
 
     Args:
-        model: a trained model.
-        form: a name in :data:`FORMATS`.
-        path: ending in ``.safetensors`` for that container, else PyTorch's own is written.
+        model: the trained model.
+        library: a name in :data:`LIBRARIES`.
+        path: the file; it ends in ``.safetensors`` for that container, else PyTorch's own is written.
 
     Raises:
-        WeightsError: where the other library has no such model, or would compute other numbers from it.
+        WeightsError: where the library has no such model, or would compute other numbers from it.
     """
     description = model.describe()
-    usage = FORMATS[form](description, path)
-    safetensors = path.suffix == ".safetensors"
-    if form == "safetensors" and not safetensors:
-        raise WeightsError(f"'{path}' does not end in .safetensors, which tells programs what it is: rename it")
-    if form == "openmmlab" and safetensors:
+    usage = LIBRARIES[library](description, path)
+    if library == "openmmlab" and path.suffix == ".safetensors":
         raise WeightsError(f"'{path}': OpenMMLab reads no safetensors; let the name end in .pth")
-    if form != "safetensors" and description["head"] != "linear":
+    if description["head"] != "linear":
         raise WeightsError(
-            f"the model has the head '{description['head']}', {form} a linear one only: take --format safetensors"
+            f"the model has the head '{description['head']}', {library} a linear one only: take --format safetensors"
         )
-    if form == "openmmlab" and model.multilabel:
+    if library == "openmmlab" and model.multilabel:
         raise WeightsError("the model tells labels, OpenMMLab's head classes: take --format timm or safetensors")
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    if form != "safetensors":
-        state = to_layout(state, model.variant, form)
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        _write(state, description, form, temporary, safetensors)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise WeightsError(f"cannot write '{path}': {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    if model.multilabel and form != "safetensors":
+    if model.multilabel:
         limits = ", ".join(f"{threshold:.4g}" for threshold in model.thresholds)
         usage += f"\n# of the logits the sigmoid, not the softmax; labels hold from these probabilities: {limits}"
     return usage
 
 
-def _write(state: dict[str, Tensor], description: dict[str, Any], form: str, path: Path, safetensors: bool) -> None:
+def write(model: Classifier, library: str, path: Path) -> None:
+    """Write the model's weights under another library's names.
+
+    Raises:
+        OSError, RuntimeError: where the file cannot be written.
+    """
     import torch
 
-    if safetensors:
+    description = model.describe()
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = to_layout(state, model.variant, library)
+    if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
         save_file(state, path, {DESCRIPTION: json.dumps(description), "format": "pt"})
-    elif form == "openmmlab":
+    elif library == "openmmlab":
         names = {"classes": description["classes"]}
         torch.save({"state_dict": state, "meta": {"dataset_meta": names, DESCRIPTION: description}}, path)
     else:
         plain = OrderedDict(state)  # an attribute of it is saved with it, and no reader of state dicts minds it
         setattr(plain, DESCRIPTION, description)
         torch.save(plain, path)
-
-
-def _own(model: dict[str, Any], path: Path) -> str:
-    return f'effnet_ft.load("{path}")'
 
 
 def _torchvision(model: dict[str, Any], path: Path) -> str:
@@ -131,10 +118,9 @@ def _require(library: str, model: dict[str, Any], padding: str, norm_eps: float)
 _IN_TORCHVISION = {**dict.fromkeys(("b0", "b1", "b2", "b3", "b4"), 1e-5), **dict.fromkeys(("b5", "b6", "b7"), 1e-3)}
 """The batch norms' epsilon in each of torchvision's models."""
 
-FORMATS: dict[str, Callable[[dict[str, Any], Path], str]] = {
+LIBRARIES: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "openmmlab": _openmmlab,
-    "safetensors": _own,
 }
-"""For each format, what checks that it can hold the model and returns the code that loads the file."""
+"""For each library, what checks that it can hold the model and returns the code that loads the file."""

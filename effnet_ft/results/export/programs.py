@@ -1,0 +1,112 @@
+"""Serves exported programs as trained models are served: the same predictor, another network inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from effnet_ft.errors import WeightsError
+from effnet_ft.models.checkpoints import DESCRIPTION
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.export.onnx import OnnxProgram
+from effnet_ft.results.export.torch_export import TorchProgram, is_program
+from effnet_ft.results.predict import Predictor
+
+
+class Program(Protocol):
+    """A network that runs without the code of this project."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself."""
+
+    @property
+    def shapes(self) -> tuple[list[Any], list[Any]]:
+        """Shapes of input and output; a length that is not fixed is no number."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images, uint8 ``[N, 3, size, size]``, to probabilities ``[N, K]``."""
+
+
+class ProgramPredictor(Predictor):
+    """A predictor whose network is an exported program, on the CPU.
+
+    Its ``model`` has what the file describes, classes, preprocessing and thresholds, and no weights.
+
+    Args:
+        program: the network.
+        model: what it describes, see :func:`described`.
+    """
+
+    def __init__(self, program: Program, model: Classifier) -> None:
+        self.device = torch.device("cpu")
+        self.model = model
+        self._program = program
+
+    @property
+    def _network(self) -> Classifier:  # type: ignore[override]  # it is not there to be set either
+        raise WeightsError("an exported program has no layers to look into: take the run, or an export as safetensors")
+
+    def _compute(self, images: Tensor) -> Tensor:
+        return self._program(images)
+
+
+def open_program(path: Path, device: str | torch.device | None = None) -> ProgramPredictor | None:
+    """Return the predictor of an exported program, or None where ``path`` is none.
+
+    Raises:
+        WeightsError: where the program is damaged, not one of ours, or asked for on another device than the CPU.
+    """
+    if not path.is_file():
+        return None
+    if path.suffix == ".onnx" or _begins_like_onnx(path):
+        kind: type[OnnxProgram] | type[TorchProgram] = OnnxProgram
+    elif is_program(path):
+        kind = TorchProgram
+    else:
+        return None
+    if device is not None and torch.device(device).type != "cpu":
+        raise WeightsError(f"{path} is a program for the CPU, not for '{device}': load the run, or export safetensors")
+    program = kind(path)
+    try:
+        model = described(program.metadata)
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error}") from error
+    size, classes = model.preprocessing.size, len(model.classes)
+    images, answers = program.shapes
+    if images[1:] != [3, size, size] or answers[1:] != [classes]:
+        raise WeightsError(
+            f"{path} contradicts itself: it describes images of {size} px and {classes} classes, but maps "
+            f"{images} to {answers}: export it again"
+        )
+    return ProgramPredictor(program, model)
+
+
+def described(metadata: Mapping[str, str]) -> Classifier:
+    """Return the model that a program's metadata describe, without weights.
+
+    Raises:
+        WeightsError: where they describe none, or not as we do.
+    """
+    if DESCRIPTION not in metadata:
+        raise WeightsError("was not written by effnet_ft: its classes and preprocessing are not known")
+    try:
+        settings = json.loads(metadata[DESCRIPTION])
+        settings["preprocessing"] = Preprocessing.from_dict(settings["preprocessing"])
+        with torch.device("meta"):
+            return Classifier(settings.pop("variant"), **settings).eval()
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WeightsError(f"is damaged: its description cannot be read ({error!r}); export it again") from error
+
+
+def _begins_like_onnx(path: Path) -> bool:
+    """Return whether the first bytes are those of ONNX's message: its version, a small number."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == 0x08 and start[1] < 0x80
