@@ -59,12 +59,17 @@ class ArrayCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
-    def open(self, key: str) -> np.ndarray | None:
-        """Return the array of ``key``, mapped from its file; None where it is missing. A damaged one is removed."""
+    def open(self, key: str, checked: bool = True) -> np.ndarray | None:
+        """Return the array of ``key``, mapped from its file; None where it is missing. A damaged one is removed.
+
+        Args:
+            key: its name.
+            checked: read the file once and compare its checksum; another process of the run may just have done so.
+        """
         array, note = self._files(key)
         try:
             checksum = json.loads(note.read_text())["crc32"]
-            if checksum != _crc32(array):
+            if checked and checksum != _crc32(array):
                 raise ValueError("its checksum is wrong")
             opened = np.load(array, mmap_mode="r")
             with suppress(OSError):  # a folder that others fill may be read only

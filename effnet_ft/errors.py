@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Base of every error whose cure lies with the user; its text says what is wrong and what to do."""
+    """Base of every error whose cure lies with the user; its text says what is wrong and what to do.
+
+    Attributes:
+        shared: every process of the run has raised it, so that the first one alone needs to tell.
+    """
+
+    shared = False
 
 
 class RecipeError(UserError):

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from effnet_ft.data.images import pillow_silenced
+from effnet_ft.processes import rank
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -59,7 +60,8 @@ def over_images(
     def answered(batch: list[np.ndarray]) -> Answer:
         return compute(torch.from_numpy(np.stack(batch)))
 
-    bar = tqdm(total=len(items), desc=title, unit="", leave=False, disable=None, delay=2)
+    quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
+    bar = tqdm(total=len(items), desc=title, unit="", leave=False, disable=quiet, delay=2)
     with bar, pillow_silenced():
         batches = _on_each_core if device.type == "cpu" else _on_a_device
         done = 0
@@ -69,13 +71,18 @@ def over_images(
             bar.update(count)
 
 
+def images_at_once(device: torch.device, batch_size: int) -> int:
+    """Return how many images are computed at once where ``batch_size`` are asked for, at least one."""
+    return max(1, min(batch_size, _AT_ONCE_ON_THE_CPU) if device.type == "cpu" else batch_size)
+
+
 def _on_each_core(
     items: Sequence[Item],
     prepare: Callable[[Item], np.ndarray],
     answered: Callable[[list[np.ndarray]], Answer],
     batch_size: int,
 ) -> Iterator[tuple[Answer, int]]:
-    size = min(batch_size, _AT_ONCE_ON_THE_CPU)
+    size = images_at_once(torch.device("cpu"), batch_size)
     batches = (items[start : start + size] for start in range(0, len(items), size))
 
     def work(batch: Sequence[Item]) -> tuple[Answer, int]:

@@ -148,6 +148,13 @@ class OptimSettings:
     ema: float = option("off", words=("off",), above=0, below=1, per_phase=True, help="decay of the averaged weights")
     clip_norm: float = option("off", words=("off",), above=0, per_phase=True, help="largest norm of the gradient")
     accumulate: int = option(1, minimum=1, per_phase=True, help="batches a step of the optimiser")
+    lr_scaling: str = option(
+        "off",
+        choices=("off", "linear", "sqrt"),
+        per_phase=True,
+        help="how lr grows with the images a step of all processes; not where lr is auto",
+    )
+    lr_batch: int = option(256, minimum=1, per_phase=True, help="lr_scaling: the images a step that lr is meant for")
 
 
 @dataclass
@@ -156,8 +163,16 @@ class TrainerSettings:
 
     accelerator: str = option("auto", help="cpu, gpu, mps, ...")
     devices: str | int = option("auto", minimum=1, help="how many, or a list such as '0,2'")
-    num_nodes: int = option(1, minimum=1, help="machines")
+    num_nodes: int = option(
+        "auto", words=("auto",), minimum=1, help="machines; auto: as torchrun or SLURM started it, else 1"
+    )
     strategy: str = option("auto", help="ddp, ... : Lightning's strategies")
+    sync_batchnorm: str = option(
+        "off",
+        choices=("on", "off"),
+        per_phase=True,
+        help="batch norms that train take their statistics over the batches of all processes",
+    )
     precision: str = option(
         "auto", help="bf16-mixed, 16-mixed, 32-true; auto is bf16 on a GPU that has it, else float32"
     )

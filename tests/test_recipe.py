@@ -109,6 +109,7 @@ def test_a_phase_may_override_every_key_marked_for_it(key: str) -> None:
     section = recipes.per_phase_keys()[key]
     default = getattr(getattr(Recipe(), section), key)
     own = {"patience": 3, "checkpointing": "on", "class_weights": "balanced", "image_size": 64}
+    own |= {"sync_batchnorm": "on", "lr_scaling": "sqrt"}
     value = own.get(key, default if default not in ("auto", "off") else 0.5)
     recipe = load_recipe("folder", ["data.root=x", f"phases.0.{key}={value}"])
     assert recipe.phases[0].overrides == {key: value}

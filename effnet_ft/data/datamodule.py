@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from effnet_ft import processes
 from effnet_ft.data.decoded import DecodedImages
 from effnet_ft.data.images import ignore_pillow_warnings, read_image, read_reduced
 from effnet_ft.data.sources import Sample
@@ -74,11 +75,9 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
 
 
 class EpochSampler(Sampler[int]):
-    """The order of an epoch, drawn from the seed and the epoch; each process of a distributed run takes its share.
+    """The order of an epoch, drawn from the seed and the epoch, and the same in every process.
 
-    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch. Every
-    process takes as many items, so that none waits for another: with several processes the first items of the order are
-    given out a second time where the length does not divide.
+    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch.
 
     Args:
         length: images in the data set.
@@ -98,8 +97,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        shown = self._of_each() * len(self._classes) or self.length
-        return -(-shown // _process()[1])
+        return self._of_each() * len(self._classes) or self.length
 
     def _of_each(self) -> int:
         """Return how many images of each class an epoch shows; 0 where classes do not matter."""
@@ -119,37 +117,59 @@ class EpochSampler(Sampler[int]):
         return rounds * self.length + order[places]
 
     def __iter__(self) -> Iterator[int]:
-        items = self._items()
-        rank, processes = _process()
-        return iter(np.resize(items, len(self) * processes)[rank::processes].tolist())
+        return iter(self._items().tolist())
 
 
 class WholeBatches(Sampler[list[int]]):
-    """Batches of a sampler's items. A last batch of one image joins the batch before it: one image has no statistics.
+    """This process's part of the batches of a sampler's items.
+
+    The processes take turns in a step's items: together they train on the images that one process would, with batches
+    that are as many times as large. Each item is given out once; in the last step of an epoch a process may have an
+    item more than another. A last step with fewer than two images a process joins the step before it: one image has no
+    statistics.
 
     Args:
         sampler: gives the items.
-        batch_size: of all batches but the last.
+        batch_size: of a process, in all steps but the last.
+        share: rank and number of processes; None takes those of this run.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
+    def __init__(self, sampler: EpochSampler, batch_size: int, share: tuple[int, int] | None = None) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
+        self.rank, self.processes = share or (processes.rank(), processes.count())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0."""
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
-        batches, left = divmod(len(self.sampler), self.batch_size)
-        return max(1, batches + (left > 1))
+        batches, left = divmod(len(self.sampler), self.batch_size * self.processes)
+        return max(1, batches + (left >= 2 * self.processes))
 
     def __iter__(self) -> Iterator[list[int]]:
         items = list(self.sampler)
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        for start in starts:
-            last = start == starts[-1]
-            yield items[start:] if last else items[start : start + self.batch_size]
+        step = self.batch_size * self.processes
+        for number in range(len(self)):
+            end = len(items) if number == len(self) - 1 else (number + 1) * step
+            yield items[number * step + self.rank : end : self.processes]
+
+
+def whole_part(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
+    """Return this process's part of ``length`` images to be evaluated in order, in batches: each image once.
+
+    All processes have as many batches, so that none waits for another; one may have an image more than ``batch_size``.
+
+    Args:
+        length: at least as many as there are processes.
+        batch_size: of a process.
+        share: as of :class:`WholeBatches`.
+    """
+    rank, count = share or (processes.rank(), processes.count())
+    most = -(-length // count)
+    batches = min(-(-most // batch_size), length // count)
+    own = np.array_split(np.arange(length), count)[rank]
+    return [batch.tolist() for batch in np.array_split(own, batches)]
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -208,7 +228,7 @@ class ImageDataModule(pl.LightningDataModule):
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation batches, in order, as the network is evaluated."""
+        """Return this process's validation batches, in order, as the network is evaluated."""
         return evaluation_loader(
             self.split, self.split.val, self.preprocessing, self.batch_size, self.workers, self.decoded[1]
         )
@@ -222,10 +242,13 @@ def evaluation_loader(
     workers: int,
     decoded: DecodedImages | None = None,
 ) -> DataLoader[Batch]:
-    """Return ``samples`` of ``split`` in order, resized and cropped, not augmented; ``decoded`` are so already."""
+    """Return this process's part of ``samples`` of ``split``, in order, resized and cropped, not augmented.
+
+    Of several processes each image is in one; ``decoded`` are resized and cropped already.
+    """
     transform = _as_they_are if decoded else AUGMENTATIONS["none"](preprocessing)
     dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
-    return image_loader(dataset, workers, batch_size=batch_size)
+    return image_loader(dataset, workers, batch_sampler=whole_part(len(dataset), batch_size))
 
 
 def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[Batch]:
@@ -257,11 +280,3 @@ def prepare_worker(_: int) -> None:
 
     ignore_pillow_warnings()
     cv2.setNumThreads(0)  # a worker that starts threads of its own fights the other workers for the cores
-
-
-def _process() -> tuple[int, int]:
-    """Return this process's rank and the number of processes; Lightning sets both before it builds the loaders."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed:
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

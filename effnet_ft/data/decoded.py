@@ -20,6 +20,8 @@ from effnet_ft.data.images import content_digest, pillow_silenced, read_image, r
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.transforms import SHORT_SIDE
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.processes import rank
+from effnet_ft.sharing import Blank, kept_or_filled
 
 VERSION = 3
 """Of the arrays' meaning: another number makes every key new."""
@@ -116,25 +118,25 @@ def _kept(
 ) -> np.ndarray:
     """Return the array of all images; where it is not kept yet, ``place`` puts each image into it."""
 
-    def fill(array: np.ndarray) -> np.ndarray:
+    def fill(array: np.ndarray, share: range) -> None:
+        quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
         with pillow_silenced(), ThreadPoolExecutor() as pool:
-            placed = pool.map(lambda index: place(array, index), range(len(samples)))
-            list(tqdm(placed, total=len(samples), desc="decoding", unit="", leave=False, disable=None, delay=2))
-        return array
+            placed = pool.map(lambda index: place(array, index), share)
+            list(tqdm(placed, total=len(share), desc="decoding", unit="", leave=False, disable=quiet, delay=2))
 
     if cache is None:
-        return fill(np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape))
-    images = content_digest([root / sample.path for sample in samples], cache)
-    key = array_key(version=VERSION, images=images, **how)
-    with cache.lock(key):
-        found = cache.open(key)
-        if found is None:
-            cache.make_room(limit - int(np.prod(shape)), {key})
-            with cache.create(key, shape, np.uint8, about) as array:
-                fill(array)
-            found = cache.open(key)
-    assert found is not None, "an array that was just written is missing"
-    return found
+        own = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
+        fill(own, range(len(samples)))
+        return own
+
+    def blank() -> dict[str, Blank]:
+        images = content_digest([root / sample.path for sample in samples], cache)
+        return {"pixels": Blank(array_key(version=VERSION, images=images, **how), shape, "uint8", about)}
+
+    found, _ = kept_or_filled(
+        cache, blank, lambda arrays, crew: fill(arrays["pixels"], crew.share(len(samples))), limit
+    )
+    return found["pixels"]
 
 
 def _kept_shape(path: Path, short: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from effnet_ft.data.datamodule import EpochSampler, WholeBatches
+from effnet_ft import processes
+from effnet_ft.data.datamodule import EpochSampler, WholeBatches, whole_part
 from effnet_ft.data.views import Views
 
 StoredBatch = tuple[Tensor, Tensor]
@@ -62,6 +64,9 @@ class StoredDataModule(pl.LightningDataModule):
         batch_size: images a device and step.
         balanced: show each class equally often.
         seed: numbers that the order starts from.
+
+    Attributes:
+        share: rank and number of the processes that the batches are divided among.
     """
 
     def __init__(
@@ -81,18 +86,23 @@ class StoredDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.balanced = balanced
         self.seed = tuple(seed)
+        self.share = (processes.rank(), processes.count())
+
+    def alone(self) -> StoredDataModule:
+        """Return the same for a single process, whose batches are those of all processes together."""
+        module = copy.copy(self)
+        module.share, module.batch_size = (0, 1), self.batch_size * self.share[1]
+        return module
 
     def train_dataloader(self) -> DataLoader[StoredBatch]:
-        """Return the shuffled training batches."""
+        """Return the shuffled training batches, this process's part of each."""
         labels = self.train.labels if self.balanced else None
-        return _loader(
-            self.train, WholeBatches(EpochSampler(len(self.train), (*self.seed, 2), labels), self.batch_size)
-        )
+        order = EpochSampler(len(self.train), (*self.seed, 2), labels)
+        return _loader(self.train, WholeBatches(order, self.batch_size, self.share))
 
     def val_dataloader(self) -> DataLoader[StoredBatch]:
-        """Return the validation batches, in order."""
-        starts = range(0, len(self.val), self.batch_size)
-        return _loader(self.val, [list(range(start, min(start + self.batch_size, len(self.val)))) for start in starts])
+        """Return this process's validation batches, in order."""
+        return _loader(self.val, whole_part(len(self.val), self.batch_size, self.share))
 
 
 def _loader(dataset: StoredDataset, batches: WholeBatches | list[list[int]]) -> DataLoader[StoredBatch]:

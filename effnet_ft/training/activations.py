@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +23,12 @@ from effnet_ft.data.images import content_digest, read_image
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
 from effnet_ft.data.views import Views
-from effnet_ft.inference import over_images
+from effnet_ft.inference import images_at_once, over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.models.variants import STAGES
+from effnet_ft.processes import Crew
+from effnet_ft.sharing import Blank, kept_or_filled
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ VERSION = 2
 """Of the arrays' meaning: another number makes every key new."""
 
 _BATCH_VIEWS = 256
+
+_Place = tuple[str, int, int]
+"""A part, a view's number, a cut."""
 
 
 class Overflow(Exception):
@@ -88,7 +92,8 @@ class ActivationStore:
     ) -> dict[int, tuple[list[np.ndarray], np.ndarray]]:
         """Return, for each cut, the arrays of the training images' views and that of the validation images.
 
-        What is not kept yet is computed, and waits for another process that computes it.
+        What is not kept yet is computed, by all processes of the run together, or waited for where another run
+        computes it.
 
         Raises:
             DataError: where an image cannot be read.
@@ -116,31 +121,33 @@ class ActivationStore:
 
     def _kept(
         self, model: Classifier, views: Views, parts: Mapping[str, range], cuts: Sequence[int]
-    ) -> tuple[dict[tuple[str, int, int], np.ndarray], bool]:
+    ) -> tuple[dict[_Place, np.ndarray], bool]:
         """Return the array of every part, view and cut, and whether one had to be computed."""
         model = model.eval().to(self.settings.device)
-        prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
-        keys = {
-            (part, view, cut): self._key(part, views, view, cut, prefixes[cut])
-            for part, numbers in parts.items()
-            for view in numbers
-            for cut in cuts
-        }
-        with self.cache.lock(array_key(keys=list(keys.values()))):
-            found = {place: self.cache.open(key) for place, key in keys.items()}
-            missing = [place for place, array in found.items() if array is None]
-            if missing:
-                if self.settings.max_bytes is not None:
-                    self.cache.make_room(self.settings.max_bytes - self._bytes(model, missing), set(keys.values()))
-                network = folded(model)
-                for part in parts:
-                    wanted = {place: keys[place] for place in missing if place[0] == part}
-                    if wanted:
-                        self._compute(network, part, views, wanted)
-                found.update({place: self.cache.open(keys[place]) for place in missing})
-        complete = {place: array for place, array in found.items() if array is not None}
-        assert len(complete) == len(keys), "an array that was just written is missing"
-        return complete, bool(missing)
+
+        def blanks() -> dict[_Place, Blank]:
+            shapes = self._shapes(model, sorted(cuts))
+            prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
+            return {
+                (part, view, cut): Blank(
+                    self._key(part, views, view, cut, prefixes[cut]),
+                    (len(self.split.part(part)), *shapes[cut]),
+                    self.settings.dtype,
+                    self._about(model, part, view, cut),
+                )
+                for part, numbers in parts.items()
+                for view in numbers
+                for cut in cuts
+            }
+
+        def fill(arrays: Mapping[_Place, np.ndarray], crew: Crew) -> None:
+            network = folded(model)
+            for part in parts:
+                wanted = {(view, cut): array for (of, view, cut), array in arrays.items() if of == part}
+                if wanted:
+                    self._compute(network, part, views, wanted, crew)
+
+        return kept_or_filled(self.cache, blanks, fill, self.settings.max_bytes)
 
     def _bytes(self, model: Classifier, places: Sequence[tuple[str, int, int]]) -> int:
         shapes = self._shapes(model, sorted({cut for _, _, cut in places}))
@@ -151,33 +158,29 @@ class ActivationStore:
     def _type(self) -> np.dtype:
         return np.dtype(self.settings.dtype)
 
-    def _compute(self, model: Classifier, part: str, views: Views, wanted: dict[tuple[str, int, int], str]) -> None:
-        """Compute the arrays ``wanted`` (part, view, cut: key) in one pass over the images of ``part``."""
+    def _compute(
+        self, model: Classifier, part: str, views: Views, arrays: Mapping[tuple[int, int], np.ndarray], crew: Crew
+    ) -> None:
+        """Compute this process's rows of ``arrays`` (view, cut: array) in one pass over its images of ``part``."""
         samples = self.split.part(part)
-        numbers = sorted({view for _, view, _ in wanted})
-        cuts = sorted({cut for _, _, cut in wanted})
-        shapes = self._shapes(model, cuts)
-        with ExitStack() as stack:
-            arrays = {
-                (view, cut): stack.enter_context(
-                    self.cache.create(
-                        key, (len(samples), *shapes[cut]), self._type, self._about(model, part, view, cut)
-                    )
-                )
-                for (_, view, cut), key in wanted.items()
-            }
-            for start, answer in over_images(
-                range(len(samples)),
-                lambda index: self._views_of(samples[index], views, index, numbers),
-                lambda batch: self._through(model, batch, cuts),
-                device=self.settings.device,
-                batch_size=max(1, self.settings.batch_size // len(numbers)),
-                title=f"store, {part}",
-            ):
-                for cut, rows in answer.items():
-                    for place, view in enumerate(numbers):
-                        if (view, cut) in arrays:
-                            arrays[view, cut][start : start + len(rows)] = rows[:, place]
+        numbers = sorted({view for view, _ in arrays})
+        cuts = sorted({cut for _, cut in arrays})
+        batch_size = images_at_once(self.settings.device, self.settings.batch_size // len(numbers))
+        # Whole batches, so that each image is computed beside the same others as by one process: to the same bits.
+        share = crew.share(len(samples), batch_size)
+        for start, answer in over_images(
+            share,
+            lambda index: self._views_of(samples[index], views, index, numbers),
+            lambda batch: self._through(model, batch, cuts),
+            device=self.settings.device,
+            batch_size=batch_size,
+            title=f"store, {part}",
+        ):
+            for cut, rows in answer.items():
+                for place, view in enumerate(numbers):
+                    if (view, cut) in arrays:
+                        first = share.start + start
+                        arrays[view, cut][first : first + len(rows)] = rows[:, place]
 
     def _views_of(self, sample: Sample, views: Views, index: int, numbers: Sequence[int]) -> np.ndarray:
         """Return all of ``numbers`` of an image's views, uint8 ``[V, size, size, 3]``."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from effnet_ft import processes
 from effnet_ft.cache import ArrayCache, half_the_memory
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.decoded import DecodedImages, decoded_for_evaluation, decoded_for_training
@@ -18,6 +19,7 @@ from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.data.views import Views
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
+from effnet_ft.processes import Crew
 from effnet_ft.recipe import Recipe
 from effnet_ft.results.predict import Predictor
 from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
@@ -78,21 +80,32 @@ class Feeder:
             decoded=self._decoded(plan, model),
         )
 
-    def answers(self, predictor: Predictor, plan: PhasePlan, part: str, batch_size: int) -> np.ndarray | None:
+    def answers(self, predictor: Predictor, plan: PhasePlan, part: str, batch_size: int) -> np.ndarray:
         """Return the probabilities of a part's images, ``[N, K]``, of a model of phase ``plan``.
 
-        Its frozen stages are computed once for all runs, exactly as a prediction computes them. None where the phase
-        was not fed from the store, or its maps take too much.
+        All processes call this together: each computes its part. The frozen stages are computed once for all runs,
+        exactly as a prediction computes them, where the phase was fed from the store and their maps do not take too
+        much.
         """
+        share = processes.share_of(len(self.split.part(part)))
+        maps = self._maps(predictor, plan, part)
+        if maps is None:
+            images = [self.split.image(sample) for sample in self.split.part(part)]
+            rows = predictor.probabilities(images[share.start : share.stop], batch_size, f"evaluating {part}")
+        else:
+            rows = predictor.probabilities_from(maps[share.start : share.stop], plan.cut, batch_size)
+        return np.concatenate(processes.gathered(rows))
+
+    def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:
+        """Return what the frozen stages of phase ``plan`` make of a part's images, where they are kept."""
         if self.store is None or plan.cut not in self._kept:
             return None
         settings = replace(self.store.settings, dtype="float32", autocast=None, device=predictor.device)
         store = ActivationStore(self.split, replace(settings, max_bytes=self._limit()), self.cache)
         try:
-            maps = store.evaluated(predictor.model, part, plan.cut)
+            return store.evaluated(predictor.model, part, plan.cut)
         except (OSError, Overflow):
             return None
-        return None if maps is None else predictor.probabilities_from(maps, plan.cut, batch_size)
 
     def _decoded(self, plan: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
         """Return the training and the validation images decoded, where they fit and are read more than once."""
@@ -105,7 +118,7 @@ class Feeder:
             return self._held[1]
         self._held = None  # before others are made room for
         for cache in places:
-            room, where = (half_the_memory, "memory") if cache is None else (self._limit, str(cache.folder))
+            room, where = (self._memory, "memory") if cache is None else (self._limit, str(cache.folder))
             try:
                 if plan.data.augment == "none":
                     train = decoded_for_evaluation(root, self.split.train, view, cache, room())
@@ -124,10 +137,17 @@ class Feeder:
         log.warning("decoded images %s: files are decoded again in every epoch", reason)
         return None, None
 
+    def _memory(self) -> int:
+        """Return what may be kept in memory, bytes; each process of a node keeps its own."""
+        return min(processes.gathered(half_the_memory() // len(Crew.at(self.cache.folder).ranks)))
+
     def _limit(self) -> int:
-        """Return what may be kept in all, bytes: half of the disk's free space where nothing is set."""
+        """Return what may be kept in all, bytes: half of the disk's free space where nothing is set.
+
+        Of several processes, whose disks may differ, the least: they must keep the same arrays.
+        """
         given = self.recipe.store.max_gb
-        return self.cache.half_the_disk() if given is None else int(given * 1e9)
+        return min(processes.gathered(self.cache.half_the_disk() if given is None else int(given * 1e9)))
 
     def _stored(self, plan: PhasePlan, model: Classifier) -> StoredDataModule | None:
         if self.store is None or plan.cut == 0:

@@ -16,12 +16,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
-from pytorch_lightning.utilities import rank_zero_only
 
+from effnet_ft import processes
 from effnet_ft.data.splits import Split, read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
+from effnet_ft.processes import is_main_process
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import write_json
 from effnet_ft.results.run import Run, load_model, read_checkpoint
@@ -29,6 +30,15 @@ from effnet_ft.training.batches import resolve_batches
 from effnet_ft.training.callbacks import EpochTable, SaveBeginning, Stopwatch
 from effnet_ft.training.concluding import write_end
 from effnet_ft.training.console import console, quiet_lightning
+from effnet_ft.training.distributed import (
+    batch_in_words,
+    rate_in_words,
+    require_same_images,
+    require_same_weights,
+    share_statistics,
+    take_batches,
+    with_scaled_rate,
+)
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
@@ -36,6 +46,7 @@ from effnet_ft.training.optim import balanced_weights, decay_rate
 from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.search import choose
+from effnet_ft.training.synced_norms import synchronised_norms
 from effnet_ft.training.trainer import (
     build_trainer,
     keep_best,
@@ -67,7 +78,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         KeyboardInterrupt: where the user stopped it; the run can be resumed.
     """
     run, main = Run(recipe.run_dir), is_main_process()
-    with console(speaks=main) as open_log, quiet_lightning(), _shared_folder(run):
+    with processes.one_voice(), console(speaks=main) as open_log, quiet_lightning(), _shared_folder(run):
         check_folder(run, resume, main)
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
@@ -83,8 +94,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             if split.multilabel:
                 check_for_labels(recipe)
             model = build_model(recipe, split)
-        resolve_batches(recipe, model, devices.root_device)
         if main:
+            resolve_batches(recipe, model, devices.root_device)
             begin(recipe, run, split, resume)
             open_log(run.log)
         log.info(
@@ -98,17 +109,14 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             run.folder,
         )
         tell_of_images(recipe, split)
+        processes.join(devices)  # from here on all processes of the run go the same way
+        take_batches(recipe)
+        require_same_images(split)
         stopwatch = Stopwatch()
         feeder = Feeder(recipe, split, plan_phases(recipe))
         _fit_phases(recipe, run, feeder, model, stopwatch, loggers, resume)
-        if main:
-            write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
+        write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
     return run
-
-
-def is_main_process() -> bool:
-    """Return whether this is the process that writes: the only one, or the first of those launched together."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 @contextmanager
@@ -151,9 +159,12 @@ def _fit_phases(
         trainer = build_trainer(plan, run, callbacks, loggers)
         model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
         begun = time.perf_counter()
+        require_same_weights(model, f"before phase {plan.index + 1}")
         data = feeder.data(plan, model, trainer.strategy.root_device)
         if plan.lr == "auto":
             plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, resume and plan.index == first)
+        else:
+            plan = with_scaled_rate(plan, trainer.world_size)
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
         stored = isinstance(data, StoredDataModule)
         compiled = worth_compiling(plan, len(split.train), stored)
@@ -161,33 +172,26 @@ def _fit_phases(
         _announce(plan, len(plans), model, trainer)
         if compiled:
             log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, len(plans))
-        _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
+        with synchronised_norms(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
+            _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
+        share_statistics(model)
         best = keeper.state_dict()
+    require_same_weights(model, "after the last phase")
 
 
 def _with_rate(
     plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, run: Run, resume: bool
 ) -> PhasePlan:
     """Return ``plan`` with its learning rate chosen, or, resumed, with the one that was chosen."""
-    known: dict[str, Any] = json.loads(run.rates.read_text()) if run.rates.is_file() else {}
+    known: dict[str, Any] = processes.from_main(json.loads(run.rates.read_text()) if run.rates.is_file() else {})
     number = str(plan.index + 1)
     if resume and number in known:
         decay = known[number]["weight_decay"]
         return replace(plan, lr=known[number]["lr"], optim=replace(plan.optim, weight_decay=decay))
-    chosen = _first_ones(choose(plan, model, data, device, run.folder))
+    chosen = choose(plan, model, data, device, run.folder)
     if is_main_process():
         write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)
     return chosen
-
-
-def _first_ones(plan: PhasePlan) -> PhasePlan:
-    """Return the first process's plan: each may have searched on other images, and all must train alike."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return plan
-    chosen = [(plan.lr, plan.optim.weight_decay)]
-    torch.distributed.broadcast_object_list(chosen, src=0)
-    lr, decay = chosen[0]
-    return replace(plan, lr=lr, optim=replace(plan.optim, weight_decay=decay))
 
 
 def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, checkpoint: str | None) -> None:
@@ -238,8 +242,8 @@ def _norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
 def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Trainer) -> None:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in model.parameters())
-    batch = plan.data.batch_size * plan.optim.accumulate * trainer.world_size
+    rate, batch = rate_in_words(plan, trainer.world_size), batch_in_words(plan, trainer.world_size)
     log.info(
-        "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %g, %d images a step",
-        *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, plan.lr, batch),
+        "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
+        *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, rate, batch),
     )

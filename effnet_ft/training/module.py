@@ -14,8 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from effnet_ft import processes
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.results.metrics import MeanAveragePrecision
+from effnet_ft.training.distributed import global_weight
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 
@@ -136,6 +138,8 @@ class FineTuner(pl.LightningModule):
         self.recent["loss"] = loss.detach()
         if not self.model.multilabel:
             self.recent["acc"] = (logits.detach().argmax(1) == labels).float().mean()
+        if processes.count() > 1 and self.trainer.is_last_batch:  # the one that may differ between processes in size
+            loss = loss * global_weight(len(labels), self.device)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -21,10 +21,12 @@ import torch.nn.functional as F
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from effnet_ft import processes
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.results.metrics import mean_average_precision
+from effnet_ft.training.distributed import average_over_processes
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.training.phases import PhasePlan
@@ -122,7 +124,8 @@ def range_test(
     """Raise the learning rate step by step until the loss rises, and return half of the rate at which it had risen.
 
     After Smith 2017 (arXiv:1506.01186); a loss a tenth above its lowest has risen. Where it was lowest tells nothing of
-    a network that is trained already, whose loss only rises. The model is left as it was.
+    a network that is trained already, whose loss only rises. The model is left as it was. Several processes test
+    together, each on its part of a step's images.
 
     Args:
         model: frozen and cut as the phase wants it.
@@ -155,7 +158,9 @@ def range_test(
             )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            average_over_processes([value.grad for value in trial.parameters() if value.grad is not None])
             optimiser.step()
+            average_over_processes([loss.detach()])
             average = 0.8 * average + 0.2 * loss.item()
             smoothed = average / (1 - 0.8 ** (step + 1))
             curve.append((lr, smoothed))
@@ -175,12 +180,15 @@ def choose(
 ) -> PhasePlan:
     """Return ``plan`` with its learning rate chosen, and for a head its weight decay; the search goes into ``folder``.
 
-    A linear head on stored features is searched on the grid; anything else takes a range test.
+    A linear head on stored features is searched on the grid, by the first process for all; anything else takes a range
+    test.
     """
     path = folder / f"lr_search-{plan.index + 1}.csv"
     stored = isinstance(data, StoredDataModule)
     if isinstance(data, StoredDataModule) and plan.cut == STAGES and plan.model.head == "linear":
-        trials = search_head(data, model.variant.features, len(model.classes), plan, device)
+        features, classes = model.variant.features, len(model.classes)
+        main = processes.rank() == 0
+        trials = processes.from_main(search_head(data.alone(), features, classes, plan, device) if main else [])
         rank_zero_only(write_trials)(trials, path, "val/map" if model.multilabel else "val/acc1")
         best = trials[0]
         log.info(
@@ -189,7 +197,7 @@ def choose(
         )
         decay = best.weight_decay * (best.lr if plan.optim.decay_unit == "step" else 1)
         return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=decay))
-    lr, curve = range_test(model, data.train_dataloader(), stored, plan, device)
+    lr, curve = processes.from_main(range_test(model, data.train_dataloader(), stored, plan, device))
     rank_zero_only(write_curve)(curve, path)
     log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))
     return replace(plan, lr=lr)

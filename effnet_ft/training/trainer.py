@@ -16,6 +16,7 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import TrainerSettings
 from effnet_ft.results.run import Run
 from effnet_ft.training.callbacks import MovableCheckpoint, ProgressBar, Stopwatch, weight_averaging
+from effnet_ft.training.distributed import resolve_processes
 from effnet_ft.training.phases import PhasePlan
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -27,8 +28,7 @@ def resolve_devices(trainer: TrainerSettings) -> None:
     gpu = torch.cuda.is_available() and trainer.accelerator in ("auto", "gpu", "cuda")
     if trainer.accelerator == "auto":
         trainer.accelerator = "gpu" if gpu else "mps" if torch.backends.mps.is_available() else "cpu"
-    if trainer.devices == "auto":
-        trainer.devices = torch.cuda.device_count() if gpu else 1
+    resolve_processes(trainer, gpu)
     if trainer.precision == "auto":
         trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
@@ -120,7 +120,7 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # EpochSampler divides the images itself
+            use_distributed_sampler=False,  # WholeBatches divides the images itself
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error

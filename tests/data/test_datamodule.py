@@ -10,8 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from effnet_ft.data import datamodule
-from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, WholeBatches, evaluation_loader
+from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, WholeBatches, evaluation_loader, whole_part
 from effnet_ft.data.images import read_image
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import Split, make_split
@@ -104,7 +103,7 @@ def test_validation_is_in_order_and_not_augmented(split: Split) -> None:
 
 def test_an_evaluation_leaves_no_image_out(split: Split) -> None:
     loader = evaluation_loader(split, split.test, PREPROCESSING, batch_size=len(split.test) - 1, workers=0)
-    assert [len(labels) for _, labels in loader] == [len(split.test) - 1, 1]
+    assert [len(labels) for _, labels in loader] == [len(split.test) // 2] * 2
     assert pixels(list(loader)) == expected(split, "test")
 
 
@@ -144,20 +143,33 @@ def test_no_batch_holds_a_single_image(batch_size: int) -> None:
         assert 1 not in map(len, shown) or batch_size == 1 or length == 1
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("length", [1, 2, 5, 8, 24, 25])
-def test_processes_share_an_epoch_evenly(length: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = []
-    for rank in range(processes):
-        monkeypatch.setattr(datamodule, "_process", lambda rank=rank: (rank, processes))
+@pytest.mark.parametrize("processes", [2, 3, 4, 8])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+def test_processes_share_the_steps_of_one_with_their_batch(batch_size: int, processes: int) -> None:
+    for length in range(2 * processes, 70):
         sampler = EpochSampler(length, (0,))
-        sampler.set_epoch(3)
-        shares.append(list(sampler))
-        assert len(sampler) == len(shares[-1])
-    given = Counter(item for share in shares for item in share)
-    assert {len(share) for share in shares} == {-(-length // processes)}
-    assert set(given) == set(range(3 * length, 4 * length))
-    assert max(given.values()) - min(given.values()) <= 1, "an image comes again only where the length does not divide"
+        shares = [list(WholeBatches(sampler, batch_size, (rank, processes))) for rank in range(processes)]
+        steps = list(zip(*shares, strict=True))
+        assert len(steps) == len(WholeBatches(sampler, batch_size, (0, processes)))
+        ends = [number * batch_size * processes for number in range(len(steps))]
+        order = list(sampler)
+        for start, end, step in zip(ends, [*ends[1:], length], steps, strict=True):
+            assert sorted(item for batch in step for item in batch) == sorted(order[start:end])
+        sizes = [[len(batch) for batch in step] for step in steps]
+        assert all(set(step) == {batch_size} for step in sizes[:-1])
+        assert max(sizes[-1]) - min(sizes[-1]) <= 1, "an image comes twice, or a process has too few"
+        assert min(sizes[-1]) >= min(2, batch_size)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_processes_share_an_evaluation_without_repeating(batch_size: int, processes: int) -> None:
+    for length in range(processes, 70):
+        shares = [whole_part(length, batch_size, (rank, processes)) for rank in range(processes)]
+        assert [index for share in shares for batch in share for index in batch] == list(range(length))
+        assert len({len(share) for share in shares}) == 1, "a process would wait for a batch that never comes"
+        sizes = [len(batch) for share in shares for batch in share]
+        assert min(sizes) >= 1 and max(sizes) <= batch_size + 1
 
 
 def test_orders_differ_between_epochs_and_seeds() -> None:
@@ -168,7 +180,3 @@ def test_orders_differ_between_epochs_and_seeds() -> None:
 
     assert order((1, 0), 0) == order((1, 0), 0)
     assert len({order(seed, epoch) for seed in ((0, 0), (0, 1), (1, 0), (1, 1)) for epoch in range(4)}) == 16
-
-
-def test_one_process_is_the_first_of_one() -> None:
-    assert datamodule._process() == (0, 1)

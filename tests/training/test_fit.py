@@ -280,18 +280,6 @@ def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
     assert "EFFNET_FT_RUN_DIR" not in os.environ
 
 
-def test_two_processes_train_one_run(flowers: Path, tmp_path: Path) -> None:
-    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: stage7, epochs: 1, lr: 1e-3}]"
-    settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY, "trainer.devices=2"]
-    command = [sys.executable, ROOT / "train.py", "folder", *settings]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder:") == 1
-    assert "16 images a step" in done.stdout
-    found = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert found == RUN_FILES
-
-
 def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ import torch
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import EpochSampler
+from effnet_ft.data.datamodule import EpochSampler, WholeBatches
 from effnet_ft.data.splits import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
@@ -35,59 +32,22 @@ def plan_of(*overrides: str, phase: str = "{train: all, epochs: 1, lr: 1e-3}") -
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_balanced_sampling_shows_each_class_equally_often(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_balanced_sampling_shows_each_class_equally_often(processes: int) -> None:
     shown: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for epoch in range(20):
-        items: list[int] = []
-        for rank in range(processes):
-            monkeypatch.setattr("effnet_ft.data.datamodule._process", lambda rank=rank: (rank, processes))
-            sampler = EpochSampler(len(LABELS), (1, 2), LABELS)
-            sampler.set_epoch(epoch)
-            items += list(sampler)
-            assert len(sampler) == 33 * 3 // processes + (33 * 3 % processes > 0)
-        assert len(set(items)) == 33 * 3, "an image was shown again as the same view"
-        indices = [item % len(LABELS) for item in items][: 33 * 3]
-        counts = np.bincount(LABELS[indices], minlength=3)
-        assert np.abs(counts - 33).max() <= processes - 1
+        sampler = EpochSampler(len(LABELS), (1, 2), LABELS)
+        sampler.set_epoch(epoch)
+        shares = [WholeBatches(sampler, 4, (rank, processes)) for rank in range(processes)]
+        items = [item for share in shares for batch in share for item in batch]
+        assert len(set(items)) == len(items) == 33 * 3, "an image was shown again as the same view"
+        indices = [item % len(LABELS) for item in items]
+        assert np.bincount(LABELS[indices], minlength=3).tolist() == [33, 33, 33]
         for index in indices:
             shown[int(LABELS[index])].append(index)
     for label, indices in shown.items():
         members = np.flatnonzero(label == LABELS)
         times = np.bincount(indices, minlength=len(LABELS))[members]
-        assert times.max() - times.min() <= 1 + (processes > 1) * 2, "an image came again before its turn"
-
-
-RANK = """
-import json, sys
-import numpy as np
-import torch.distributed as dist
-from effnet_ft.data.datamodule import EpochSampler
-
-rank, meeting = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
-sampler = EpochSampler(len(labels), (0,), labels)
-print(json.dumps([[item % len(labels) for item in sampler] for sampler.epoch in range(6)]))
-dist.destroy_process_group()
-"""
-
-
-def test_two_processes_share_balanced_epochs(tmp_path: Path) -> None:
-    """Of 100 images an epoch shows 33 of each class, 99 in all: the first of them makes the processes' shares equal."""
-    command = [sys.executable, "-c", RANK]
-    started = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    shares = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in started]
-    labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
-    for first, second in zip(*shares, strict=True):
-        assert len(first) == len(second) == 50
-        shown = np.array([item for pair in zip(first, second, strict=True) for item in pair])
-        assert shown[99] == shown[0]
-        assert np.bincount(labels[shown[:99]]).tolist() == [33, 33, 33]
-        frequent = shown[:99][labels[shown[:99]] == 0]
-        assert len(set(frequent)) == 33, "an image of a frequent class came twice in an epoch"
+        assert times.max() - times.min() <= 1, "an image came again before its turn"
 
 
 def test_a_frequent_class_shows_no_image_twice_in_an_epoch() -> None:

@@ -1,0 +1,177 @@
+"""The processes of one run: who they are and how they agree. A process alone is the first of one.
+
+What is agreed on here travels beside the gradients, through a group of its own over the processors' memory: it waits as
+long as one of the processes works, where a graphics card's group would give up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch.distributed as dist
+
+from effnet_ft.errors import UserError
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+
+Value = TypeVar("Value")
+
+_PATIENCE = timedelta(days=1)
+_groups: dict[str, Any] = {}
+
+
+def join(strategy: Strategy) -> None:
+    """Start the run's other processes where nobody has, and meet them; the trainers that follow find them here.
+
+    Args:
+        strategy: of the first trainer.
+    """
+    if strategy.launcher is None:  # one device: there are no others
+        return
+    strategy.launcher.launch(lambda: None)
+    strategy.setup_environment()
+    if "control" not in _groups:
+        _groups["control"] = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def rank() -> int:
+    """Return this process's number, from 0."""
+    return dist.get_rank() if _several() else 0
+
+
+def count() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if _several() else 1
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that writes and speaks; known before the processes have met, too."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def gathered(value: Value) -> list[Value]:
+    """Return what every process gives, in the order of their numbers."""
+    if count() == 1:
+        return [value]
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value, group=_groups.get("control"))
+    return values
+
+
+def from_main(value: Value) -> Value:
+    """Return what the first process gives."""
+    if count() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_groups.get("control"))
+    return values[0]
+
+
+def raise_together(error: Exception | None) -> None:
+    """Raise in every process what one of them met; each calls this where it could have failed, None if it did not.
+
+    Raises:
+        Exception: the first process's, or that of the next which failed.
+    """
+    errors = gathered(error if error is None or isinstance(error, UserError | OSError) else _told(error))
+    first = next((number for number, found in enumerate(errors) if found is not None), None)
+    if first is None:
+        return
+    found = error if first == rank() else errors[first]
+    assert found is not None
+    if isinstance(found, UserError):
+        found.shared = True
+    raise found
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the first process alone tell of an error that all have raised together."""
+    try:
+        yield
+    except UserError as error:
+        if error.shared and not is_main_process():
+            # A failure's code here would have this process's launcher kill the first one before it has told.
+            raise SystemExit(0) from None
+        raise
+
+
+def _told(error: Exception) -> Exception:
+    """Return ``error`` so that it can travel: a class without arguments of its own, or its words."""
+    simple = type(error).__init__ is Exception.__init__
+    return error if simple else RuntimeError(f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that see the same folder: those of a node.
+
+    Attributes:
+        ranks: their numbers, ascending; the first of them leads.
+        place: of this process among them.
+    """
+
+    ranks: tuple[int, ...] = (0,)
+    place: int = 0
+
+    @classmethod
+    def at(cls, folder: Path) -> Crew:
+        """Return the processes of this machine whose ``folder`` is the same; all processes call this together.
+
+        Those of another machine are not among them, even where it sees the folder: two machines cannot write into one
+        mapped file.
+        """
+        if count() == 1:
+            return cls()
+        folder.mkdir(parents=True, exist_ok=True)
+        state = folder.stat()
+        identities = gathered((socket.gethostname(), state.st_dev, state.st_ino))
+        ranks = tuple(number for number, identity in enumerate(identities) if identity == identities[rank()])
+        return cls(ranks, ranks.index(rank()))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the first of them."""
+        return self.place == 0
+
+    def from_leader(self, value: Value) -> Value:
+        """Return what the first of them gives; all processes call this together."""
+        return gathered(value if self.leads else None)[self.ranks[0]]  # type: ignore[return-value]
+
+    def share(self, length: int, step: int = 1) -> range:
+        """Return this process's part of ``length`` items, in whole steps of ``step`` but for the last of all."""
+        steps = -(-length // step)
+        start, end = (steps * place // len(self.ranks) * step for place in (self.place, self.place + 1))
+        return range(start, min(end, length))
+
+
+def share_of(length: int) -> range:
+    """Return this process's part of ``length`` items among all processes."""
+    return Crew(tuple(range(count())), rank()).share(length)
+
+
+def launched() -> tuple[int, int] | None:
+    """Return processes a node and nodes as torchrun or SLURM started them; None where neither did."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        return local, world // local
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    if SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+    return None
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized()

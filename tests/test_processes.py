@@ -1,0 +1,83 @@
+"""How processes divide work and fail together; real ones are in ``training/test_distributed.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from effnet_ft import processes
+from effnet_ft.errors import DataError
+from effnet_ft.processes import Crew
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("step", [1, 8])
+def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> None:
+    for length in range(70):
+        shares = [Crew(tuple(range(count)), place).share(length, step) for place in range(count)]
+        assert [item for share in shares for item in share] == list(range(length))
+        assert all(share.start % step == 0 for share in shares), "images would be computed beside others"
+
+
+def of(others: list[object], monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> None:
+    """Let this process be one of several, where each other one gives what is listed for it."""
+
+    def gathered(value: object) -> list[object]:
+        return [*others[:rank], value, *others[rank:]]
+
+    monkeypatch.setattr(processes, "gathered", gathered)
+    monkeypatch.setattr(processes, "count", lambda: len(others) + 1)
+    monkeypatch.setattr(processes, "rank", lambda: rank)
+
+
+def test_processes_that_see_the_folder_from_another_machine_are_another_crew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes.socket, "gethostname", lambda: "here")
+    state = tmp_path.stat()
+    place = (state.st_dev, state.st_ino)
+    of([("there", *place), ("here", *place), ("here", place[0], 0)], monkeypatch, rank=2)
+    assert Crew.at(tmp_path) == Crew((1, 2), 1)
+    assert not Crew.at(tmp_path).leads
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(0, "own"), (1, "first"), (2, "first")])
+def test_the_first_error_is_everyones(rank: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[object] = [DataError("other"), None] if rank == 0 else [DataError("first"), None]
+    of(others, monkeypatch, rank)
+    with pytest.raises(DataError, match=expected) as raised:
+        processes.raise_together(DataError("own") if rank != 2 else None)
+    assert raised.value.shared
+
+
+def test_no_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    of([None, None], monkeypatch)
+    processes.raise_together(None)
+
+
+def test_an_error_of_all_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = DataError("of all")
+    shared.shared = True
+    monkeypatch.setattr(processes, "is_main_process", lambda: False)
+    with pytest.raises(SystemExit) as ended, processes.one_voice():
+        raise shared
+    assert ended.value.code == 0
+    with pytest.raises(DataError), processes.one_voice():
+        raise DataError("of this process alone")
+    monkeypatch.setattr(processes, "is_main_process", lambda: True)
+    with pytest.raises(DataError), processes.one_voice():
+        raise shared
+
+
+def test_what_started_the_processes_tells_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert processes.launched() is None
+    with monkeypatch.context() as slurm:
+        for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
+            slurm.setenv(name, value)
+        assert processes.launched() == (4, 2)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+        monkeypatch.setenv(name, value)
+    assert processes.launched() == (2, 3)

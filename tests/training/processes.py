@@ -1,0 +1,31 @@
+"""Trains by the command line, and leaves each process's weights after every phase in a folder.
+
+``python processes.py FOLDER RECIPE key=value ...``; Lightning starts this same script for the other processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from effnet_ft import processes
+from effnet_ft.cli import main
+from effnet_ft.training import fit
+
+folder, *arguments = sys.argv[1:]
+share_statistics = fit.share_statistics
+
+
+def share_and_keep(model: nn.Module) -> None:
+    share_statistics(model)
+    done = len(list(Path(folder).glob(f"*-{processes.rank()}.pt")))
+    torch.save(model.state_dict(), Path(folder) / f"phase{done + 1}-{processes.rank()}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    fit.share_statistics = share_and_keep
+    sys.exit(main(["train", *arguments]))

@@ -1,0 +1,221 @@
+"""Several processes train what one would: the same weights, the same metrics, the same stored arrays."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY
+from torch import Tensor
+
+from effnet_ft.cache import FOLDER_VARIABLE
+from effnet_ft.data.drawn import draw_flowers
+from effnet_ft.data.sources import scan_folder
+from effnet_ft.data.splits import make_split
+from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.recipe import load_recipe
+from effnet_ft.results.run import Run
+from effnet_ft.training import distributed
+from effnet_ft.training.phases import PhasePlan, plan_phases
+from effnet_ft.training.synced_norms import SyncedBatchNorm2d, synchronised_norms
+
+SCRIPT = Path(__file__).parent / "processes.py"
+ROOT = Path(__file__).parent.parent.parent
+
+# Momentum without Adam's division, which makes of a gradient's last bit a step of full length; what each process draws
+# for itself (dropout, stochastic depth) is left out. The phases between them take every way to the images.
+PHASES = """phases=[
+  {train: head, epochs: 2, lr: auto, name: sgd, augment: basic},
+  {train: stage7, epochs: 2, lr: auto, name: sgd, batchnorm: frozen, sampling: balanced, ema: 0.9, accumulate: 2},
+  {train: all, epochs: 2, lr: 1e-3, name: sgd, sync_batchnorm: on, augment: none, clip_norm: 1.0},
+]"""
+SETTINGS = (*TINY, PHASES, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.2")
+IN_A_STEP = 10
+IMAGES = 13
+
+
+class Training:
+    """What a training left: its run, the weights of its processes after each phase, its stored arrays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = Run(folder / "run")
+        (folder / "weights").mkdir(parents=True)
+
+    def arguments(self, data: Path, processes: int) -> list[str]:
+        own = (f"data.root={data}", f"run_dir={self.run.folder}", f"data.batch_size={IN_A_STEP // processes}")
+        return [str(SCRIPT), str(self.folder / "weights"), "folder", *SETTINGS, *own]
+
+    def environment(self, node: int = 0) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(self.folder / f"cache{node}")}
+
+    def weights(self, phase: int, rank: int) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = torch.load(self.folder / "weights" / f"phase{phase}-{rank}.pt")
+        return state
+
+    def arrays(self, node: int = 0) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.folder / f"cache{node}").glob("*.npy")}
+
+    def rows(self) -> list[dict[str, str]]:
+        with self.run.table.open() as file:
+            return list(csv.DictReader(file))
+
+
+def finish(*started: subprocess.Popen[str]) -> str:
+    """Wait for all processes, and return what the first one printed."""
+    told = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0] * len(started), told
+    return told[0][0]
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *command], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An odd number of images in every part: nothing divides."""
+    root = tmp_path_factory.mktemp("data") / "flowers"
+    return draw_flowers(root, per_class=IMAGES, size=64, species=("daisy", "lavender", "tulip"))
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    training = Training(tmp_path_factory.mktemp("alone"))
+    finish(start([*training.arguments(data, 1), "trainer.devices=1"], training.environment()))
+    return training
+
+
+@pytest.fixture(scope="module", params=["lightning", pytest.param("torchrun", marks=pytest.mark.slow)])
+def pair(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Two processes, started by Lightning on one node or by torchrun on two that share no cache."""
+    training = Training(tmp_path_factory.mktemp("pair"))
+    arguments = training.arguments(data, 2)
+    if request.param == "lightning":
+        printed = finish(start([*arguments, "trainer.devices=2"], training.environment()))
+    else:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            meeting = f"127.0.0.1:{free.getsockname()[1]}"
+        launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=static"]
+        printed = finish(
+            *(
+                start([*launch, f"--rdzv-endpoint={meeting}", f"--node-rank={node}", *arguments], environment)
+                for node in range(2)
+                for environment in [training.environment(node)]
+            )
+        )
+    assert printed.count("run folder:") == 1, "the processes speak with more than one voice"
+    assert "5 images x 2 accumulated x 2 processes = 20 a step" in printed
+    return training
+
+
+def test_processes_train_what_one_does(alone: Training, pair: Training) -> None:
+    for phase in (1, 2, 3):
+        first, second, whole = pair.weights(phase, 0), pair.weights(phase, 1), alone.weights(phase, 0)
+        assert [key for key in whole if not torch.equal(first[key], second[key])] == []
+        apart = {key: float((first[key] - whole[key]).abs().max()) for key in whole if whole[key].is_floating_point()}
+        assert max(apart.values()) < 1e-5, phase
+    rates = [json.loads(training.run.rates.read_text()) for training in (alone, pair)]
+    assert rates[0] == rates[1]
+
+
+def test_the_run_folder_is_that_of_one(alone: Training, pair: Training) -> None:
+    files = [{path.relative_to(one.run.folder) for path in one.run.folder.rglob("*")} for one in (alone, pair)]
+    assert files[0] == files[1]
+
+
+def test_metrics_are_those_of_the_whole_set(alone: Training, pair: Training) -> None:
+    for one, two in zip(alone.rows(), pair.rows(), strict=True):
+        for name in ("train/loss", "train/acc1", "val/loss", "val/acc1"):
+            assert float(two[name]) == pytest.approx(float(one[name]), abs=2e-4), name
+    measured = [json.loads(training.run.metrics.read_text()) for training in (alone, pair)]
+    for name in ("val/acc1", "val/macro_f1", "val/ece", "test/acc1", "test/macro_f1", "test/ece"):
+        assert measured[1][name] == pytest.approx(measured[0][name], abs=1e-4), name
+    told = [training.run.predictions.read_text().splitlines() for training in (alone, pair)]
+    assert [line.rpartition(",")[0] for line in told[0]] == [line.rpartition(",")[0] for line in told[1]]
+
+
+def test_arrays_filled_by_shares_are_those_of_one(alone: Training, pair: Training) -> None:
+    expected = alone.arrays()
+    assert len(expected) >= 8
+    nodes = list(pair.folder.glob("cache*"))
+    for node in range(len(nodes)):
+        assert pair.arrays(node) == expected
+        left = {path.suffix for path in (pair.folder / f"cache{node}").iterdir()}
+        assert left <= {".npy", ".json", ".noted", ".lock"}
+
+
+def plan_of(phase: str) -> PhasePlan:
+    return plan_phases(load_recipe("folder", ["data.root=x", f"phases=[{{train: head, epochs: 1, {phase}}}]"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("phase", "processes", "words"),
+    [
+        ("lr: 1", 1, "32 images a step"),
+        ("lr: 1, accumulate: 2", 1, "32 images x 2 accumulated = 64 a step"),
+        ("lr: 1, batch_size: 8", 4, "8 images x 4 processes = 32 a step"),
+        ("lr: 1, accumulate: 2", 4, "32 images x 2 accumulated x 4 processes = 256 a step"),
+    ],
+)
+def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: str) -> None:
+    assert distributed.batch_in_words(plan_of(phase), processes) == words
+
+
+@pytest.mark.parametrize(
+    ("how", "processes", "rate"), [("off", 8, 0.1), ("linear", 4, 0.2), ("linear", 1, 0.05), ("sqrt", 8, 0.2)]
+)
+def test_learning_rates_grow_with_the_images_of_a_step(how: str, processes: int, rate: float) -> None:
+    plan = plan_of(f"lr: 0.1, lr_scaling: {how}, lr_batch: 64")
+    scaled = distributed.with_scaled_rate(plan, processes)
+    assert scaled.lr == pytest.approx(rate)
+    assert ("images a step" in distributed.rate_in_words(scaled, processes)) == (how != "off")
+
+
+def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Linear(2, 2)
+    others: list[dict[str, int]] = []
+    monkeypatch.setattr(distributed.processes, "count", lambda: 2)
+    monkeypatch.setattr(distributed.processes, "gathered", lambda own: [own, *others])
+    others.append({name: distributed._checksum(value) for name, value in model.state_dict().items()})
+    distributed.require_same_weights(model, "before phase 2")
+    with torch.no_grad():
+        model.bias[0] += 1e-6
+    monkeypatch.setattr(distributed.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    with pytest.raises(WeightsError, match=r"before phase 2, process 1 .* 1 tensors differ[^$]*bias"):
+        distributed.require_same_weights(model, "before phase 2")
+
+
+@pytest.mark.parametrize(("count", "message"), [(2, "does not see the same images"), (7, "too few for 7 processes")])
+def test_other_or_too_few_images_in_a_process_are_refused(
+    count: int, message: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = make_split(scan_folder(data), val_fraction=0.2, test_fraction=0.15, seed=0)
+    monkeypatch.setattr(distributed.processes, "count", lambda: count)
+    monkeypatch.setattr(distributed.processes, "gathered", lambda own: [own, (3, 0) if count == 2 else own])
+    monkeypatch.setattr(distributed.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    with pytest.raises(DataError, match=message):
+        distributed.require_same_images(split)
+
+
+def test_only_norms_that_train_are_synchronised_and_all_are_given_back() -> None:
+    model = Classifier("lite0", classes=("a", "b"))
+    model.freeze(6)
+    with synchronised_norms(model, wanted=True):
+        for number, stage in enumerate(model.stages):
+            kinds = {type(module) for module in stage.modules() if isinstance(module, torch.nn.BatchNorm2d)}
+            assert kinds == {SyncedBatchNorm2d if number >= 6 else torch.nn.BatchNorm2d}
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+    model.freeze(0, "frozen")
+    with synchronised_norms(model, wanted=True):
+        assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
