@@ -16,6 +16,7 @@ from effnet_ft.errors import UserError, printable
 from effnet_ft.process import tune_process
 
 COMMANDS = (
+    "check",
     "train",
     "sweep",
     "evaluate",

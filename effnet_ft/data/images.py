@@ -27,7 +27,7 @@ MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 Where Pillow refuses them too, unless its own limit was lifted before.
 """
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 """EXIF's tag for how the camera was held, 1 upright."""
 
 
@@ -108,7 +108,7 @@ def reduced_shape(image: Image.Image, short: int) -> tuple[int, int]:
     try:
         if image.format == "TIFF":
             image.load()  # its size and orientation are told otherwise before
-        turned = 5 <= image.getexif().get(_ORIENTATION, 1) <= 8  # these lie on their side
+        turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8  # these lie on their side
     except Exception:  # struct.error, SyntaxError and others: such EXIF turns nothing
         turned = False
     width, height = image.size
@@ -211,7 +211,7 @@ def _read(path: str | os.PathLike[str] | ArchiveMember, converted: Callable[[Ima
         with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
             return converted(image)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        raise DataError(f"cannot read the image {path}: {_reason(error)}") from error
+        raise DataError(f"cannot read the image {path}: {reason_of(error)}") from error
 
 
 def _fault(path: Path) -> str:
@@ -222,7 +222,7 @@ def _fault(path: Path) -> str:
             image.draft("L", (1, 1))  # a JPEG is then decoded at an eighth: every byte is read, few pixels are made
             to_rgb(image)
     except Exception as error:
-        return _reason(error)
+        return reason_of(error)
     return ""
 
 
@@ -235,7 +235,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Return ``image`` rotated as its EXIF orientation says; as it is stored where its EXIF cannot be read."""
     image.load()  # apart, so that faults of the pixels are not passed over with those of the EXIF
     with suppress(Exception):  # struct.error, SyntaxError and others
-        if image.getexif().get(_ORIENTATION, 1) != 1:  # otherwise Pillow would copy the image
+        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy the image
             return ImageOps.exif_transpose(image)
     return image
 
@@ -251,7 +251,8 @@ def _from_deep_grey(values: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why an image cannot be read, in words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of a kind that is not supported"
     return str(error) or type(error).__name__

@@ -93,7 +93,7 @@ def listing_bar(title: str, total: int | None = None) -> tqdm:
     return tqdm(total=total, desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)
 
 
-def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
+def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: bool = False) -> Source:
     """List a folder of images: ``train/``, ``val/`` and ``test/`` with a folder a class, or class folders alone.
 
     Class folders are searched to any depth. Hidden files and folders are passed over.
@@ -102,6 +102,7 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
         root: the folder.
         for_training: also refuse what only a training cannot use: a single class, and a class that stands in
             ``val/`` or ``test/`` but not in ``train/``.
+        empty_classes: take class folders without an image as classes, instead of refusing them.
 
     Raises:
         DataError: for a missing folder, no images, or an empty class; the message names the folder.
@@ -117,7 +118,7 @@ def scan_folder(root: str | Path, *, for_training: bool = True) -> Source:
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
     with listing_bar("listing images") as bar:
         listed = (folders or {"all": root}).items()
-        splits = {split: _scan_classes(root, folder, ignored, bar) for split, folder in listed}
+        splits = {split: _scan_classes(root, folder, ignored, bar, empty_classes) for split, folder in listed}
     if folders:
         others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
         ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
@@ -149,7 +150,7 @@ def _has_folders(folder: Path) -> bool:
     return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
-def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> dict[str, list[str]]:
+def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty_classes: bool) -> dict[str, list[str]]:
     """Return the image paths of each class folder in ``folder``."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     by_class = {entry.name: _scan_images(root, entry, ignored, bar) for entry in entries if entry.is_dir()}
@@ -161,7 +162,8 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> di
         raise DataError(
             f"no images in {folder}: expected a folder for each class with images in it ({', '.join(SUFFIXES)}){hint}"
         )
-    if empty := [name for name, paths in by_class.items() if not paths]:
+    empty = [name for name, paths in by_class.items() if not paths]
+    if empty and not empty_classes:
         raise DataError(
             f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders\n{listing(empty)}"
         )

@@ -1,0 +1,40 @@
+"""Look at the images before training: unreadable files, copies, odd files, labels that look wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from effnet_ft.commands.arguments import add_overrides
+from effnet_ft.commands.shell import EXIT_USER_FAULT
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("root", metavar="ROOT", help="what data.root names: the folder of images, or the manifest")
+    add_overrides(parser, ", data.source=manifest or model.variant=b2")
+    parser.add_argument("--out", help="folder of the page check.html (default: checks/NAME)")
+    parser.add_argument(
+        "--quick", action="store_true", help="without the network: no judgement of labels, no cropped copies"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code: that of a user's fault where unreadable files or leaking copies were found."""
+    from pathlib import Path
+
+    from effnet_ft.recipe import load_recipe
+
+    needed = ["data.root"] if options.quick else ["data.root", "model.weights"]
+    recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
+
+    from effnet_ft.inspection.inspect import inspect
+    from effnet_ft.inspection.page import write_check
+    from effnet_ft.inspection.table import table
+
+    inspection = inspect(recipe, options.quick)
+    name = Path(options.root).resolve().name.removesuffix(".csv")
+    page = write_check(inspection, Path(options.out) if options.out else Path("checks") / name)
+    print(json.dumps(inspection.to_dict(), indent=1) if options.json else table(inspection, page))
+    return EXIT_USER_FAULT if inspection.serious else 0

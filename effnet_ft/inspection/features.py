@@ -1,0 +1,55 @@
+"""What a frozen pretrained network makes of the images, from the store that a training takes it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data.sources import SPLITS, Sample
+from effnet_ft.data.splits import Split
+from effnet_ft.errors import DataError
+from effnet_ft.models.variants import STAGES
+from effnet_ft.recipe import Recipe
+from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
+from effnet_ft.training.preparing import build_model
+from effnet_ft.training.trainer import AUTOCAST, resolve_devices
+
+
+def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cache: ArrayCache) -> np.ndarray:
+    """Return the pooled features of ``samples``, all of them in ``split``, float ``[N, F]``.
+
+    Computed once, part by part: a training of the same recipe finds them, and so does the next inspection.
+
+    Raises:
+        DataError: where an image cannot be read, or the cache cannot be written.
+        WeightsError: where the weights cannot be had.
+    """
+    device = device_of(recipe)
+    model = build_model(recipe, split)
+    settings = StoreSettings(device=device, autocast=AUTOCAST.get(recipe.trainer.precision))
+    rows: dict[str, np.ndarray] = {}
+    try:
+        for part in (part for part in SPLITS if split.part(part)):
+            try:
+                found = ActivationStore(split, settings, cache).evaluated(model, part, STAGES)
+            except Overflow:
+                settings = replace(settings, dtype="float32")
+                found = ActivationStore(split, settings, cache).evaluated(model, part, STAGES)
+            assert found is not None, "no limit was set"
+            rows.update((sample.path, row) for sample, row in zip(split.part(part), found, strict=True))
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {cache.folder} ({error}): let EFFNET_FT_CACHE name a folder that has room"
+        ) from error
+    return np.stack([rows[sample.path] for sample in samples])
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """Return where the recipe computes; its ``auto`` are resolved in place."""
+    resolve_devices(recipe.trainer)
+    names = {"gpu": "cuda"}
+    return torch.device(names.get(recipe.trainer.accelerator, recipe.trainer.accelerator))

@@ -1,0 +1,153 @@
+"""The story of an inspection: list, look, compare, judge."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from effnet_ft.cache import ArrayCache
+from effnet_ft.data.sources import SPLITS, Source, labels_of, scan_folder
+from effnet_ft.data.splits import Split, encoded, make_split
+from effnet_ft.errors import DataError, RecipeError
+from effnet_ft.inspection.copies import same_images
+from effnet_ft.inspection.features import device_of, pooled_features
+from effnet_ft.inspection.findings import Copies, Image, Inspection, Suspicion
+from effnet_ft.inspection.labels import doubts, doubts_of_several, out_of_sample
+from effnet_ft.inspection.looking import look_at
+from effnet_ft.inspection.oddities import oddities
+from effnet_ft.opening import open_source
+from effnet_ft.recipe import DataSettings, Recipe
+
+
+def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
+    """Inspect the images of a recipe.
+
+    Args:
+        recipe: names the images, the pretrained network that looks at them and, by its seed and its fractions, how a
+            training would divide them.
+        quick: without the network: labels are not judged, and only plain copies are found.
+
+    Raises:
+        DataError: where there are no images to inspect.
+        RecipeError: where there is no pretrained network.
+        WeightsError: where its weights cannot be had.
+    """
+    start = time.perf_counter()
+    if not quick and recipe.model.weights == "none":
+        raise RecipeError("model.weights is 'none': random weights cannot judge labels; name weights, or add --quick")
+    cache = ArrayCache()
+    source = _listed(recipe.data)
+    samples = source.part("all")
+    looks = look_at([source.root / sample.path for sample in samples], cache)
+    reasons = {s.path: reason.decode() for s, reason in zip(samples, looks["reason"], strict=True) if reason}
+    readable = _without(source, set(reasons))
+    split = _divided(readable, recipe)
+    samples, kept = readable.part("all"), looks[looks["reason"] == b""]
+    images = _images(readable, split)
+    features = None if quick or not samples else pooled_features(recipe, split, samples, cache)
+    groups = same_images(kept, features)
+    sides = np.minimum(kept["width"], kept["height"])
+    return Inspection(
+        root=source.root,
+        parts={part: len(listed) for part, listed in source.splits.items()},
+        counts=_counts(readable),
+        sides=(int(sides.min()), int(np.median(sides)), int(sides.max())) if len(sides) else (0, 0, 0),
+        size=recipe.data.image_size,
+        smaller=int((sides < recipe.data.image_size).sum()),
+        formats={name.decode(): count for name, count in Counter(kept["format"].tolist()).most_common()},
+        unreadable=reasons,
+        ignored=source.ignored,
+        odd=oddities([sample.path for sample in samples], kept),
+        copies=_copies(images, groups, kept["digest"]),
+        suspicions=None if features is None else _suspicions(readable, images, features, groups, recipe),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _listed(settings: DataSettings) -> Source:
+    """Return the labelled images, those of classes that a training refuses included."""
+    if settings.source == "folder":
+        return scan_folder(settings.root, for_training=False, empty_classes=True)
+    source = open_source(settings, for_training=False)
+    if source.members:
+        raise DataError(f"{source.root} holds an archive of images: unpack it, files alone can be checked")
+    return source
+
+
+def _without(source: Source, paths: set[str]) -> Source:
+    splits = {part: [s for s in listed if s.path not in paths] for part, listed in source.splits.items()}
+    return replace(source, splits=splits)
+
+
+def _divided(source: Source, recipe: Recipe) -> Split:
+    """Return the parts of a training with ``recipe``; where there can be none, those that the images lie in."""
+    data = recipe.data
+    try:
+        return make_split(source, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=recipe.seed)
+    except (DataError, KeyError):  # no train/, a class of one image, and the like
+        train = source.splits.get("all", source.part("train"))
+        return Split(source.root, source.classes, train, source.part("val"), source.part("test"), source.multilabel)
+
+
+def _images(source: Source, split: Split) -> list[Image]:
+    fates = {sample.path: part for part in SPLITS for sample in split.part(part)}
+    return [
+        Image(sample.path, sample.label, part, fates[sample.path])
+        for part, listed in source.splits.items()
+        for sample in listed
+    ]
+
+
+def _counts(source: Source) -> dict[str, dict[str, int]]:
+    """Return the images of every class by part, those of classes without images too."""
+    found: Counter[tuple[str, str]] = Counter()
+    for part, listed in source.splits.items():
+        found.update((name, part) for sample in listed for name in labels_of(sample, source.multilabel))
+    names = sorted({*source.classes, *(name for name, _ in found)})
+    return {name: {part: found[name, part] for part in source.splits} for name in names}
+
+
+def _copies(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) -> list[Copies]:
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(index)
+    found = [
+        Copies(tuple(images[index] for index in group), len(set(digests[group].tolist())) == 1)
+        for group in members.values()
+        if len(group) > 1
+    ]
+    return sorted(found, key=lambda copies: copies.rank)
+
+
+def _suspicions(
+    source: Source, images: Sequence[Image], features: np.ndarray, groups: np.ndarray, recipe: Recipe
+) -> list[Suspicion]:
+    samples = source.part("all")
+    classes = sorted({name for sample in samples for name in labels_of(sample, source.multilabel)})
+    targets = encoded(samples, classes, source.multilabel, as_matrix=True)
+    if len(classes) < (1 if source.multilabel else 2):
+        return []
+    probabilities = out_of_sample(features, targets, groups, device_of(recipe), recipe.seed)
+    if source.multilabel:
+        return [
+            Suspicion(
+                images[doubt.index],
+                classes[doubt.label],
+                "" if targets[doubt.index, doubt.label] else classes[doubt.label],
+                *(doubt.given, doubt.other, doubt.strong),
+            )
+            for doubt in doubts_of_several(probabilities, targets)
+        ]
+    return [
+        Suspicion(
+            images[doubt.index],
+            classes[doubt.label],
+            classes[doubt.likelier],
+            *(doubt.given, doubt.other, doubt.strong),
+        )
+        for doubt in doubts(probabilities, targets.argmax(1))
+    ]
