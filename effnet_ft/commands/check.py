@@ -30,11 +30,13 @@ def run(options: argparse.Namespace) -> int:
     recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
 
     from effnet_ft.inspection.inspect import inspect
-    from effnet_ft.inspection.page import write_check
+    from effnet_ft.inspection.page import make_folder, write_check
     from effnet_ft.inspection.table import table
 
-    inspection = inspect(recipe, options.quick)
     name = Path(options.root).resolve().name.removesuffix(".csv")
-    page = write_check(inspection, Path(options.out) if options.out else Path("checks") / name)
+    folder = Path(options.out or Path("checks") / name)
+    make_folder(folder)
+    inspection = inspect(recipe, options.quick)
+    page = write_check(inspection, folder)
     print(json.dumps(inspection.to_dict(), indent=1) if options.json else table(inspection, page))
     return EXIT_USER_FAULT if inspection.serious else 0

@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image as Pillow
-
-from effnet_ft.data.images import pillow_silenced, read_reduced
+from effnet_ft.data.images import pillow_silenced
 from effnet_ft.errors import DataError
-from effnet_ft.inspection.findings import Copies, Image, Inspection
+from effnet_ft.inspection.findings import Copies, Inspection
 from effnet_ft.inspection.oddities import MEANINGS
 from effnet_ft.inspection.table import Line, change, findings, heading
 from effnet_ft.results.report import frame, write_page
-from effnet_ft.results.report.formats import table, with_bar
+from effnet_ft.results.report.formats import counted, table, with_bar
+from effnet_ft.results.report.pictures import Pictures
 
 PAGE = "check.html"
 
 GROUPS_SHOWN = 100
+MEMBERS_SHOWN = 8
 DOUBTS_SHOWN = 100
 ODD_SHOWN = 12
 LISTED = 200
-THUMBNAIL = 150
-"""Short side of a thumbnail, pixels."""
 
-_STYLE = """<style>
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 0 0 1.5rem; }
-.pictures figure { width: 9.4rem; }
-.pictures img, .pictures .none { width: 100%; aspect-ratio: 1; object-fit: contain; background: #f5f7f8;
-  border-radius: 6px; display: grid; place-items: center; font-size: .8rem; }
-.pictures figcaption { font-size: .82rem; line-height: 1.35; margin-top: .3rem; overflow-wrap: anywhere;
-  color: #1b1f24; }
-.pictures small { display: block; color: #59636e; font-size: .75rem; }
-.copies { display: flex; flex-wrap: wrap; gap: 1rem; }
-.copies .pictures { border: 1px solid #d9dee3; border-radius: 8px; padding: .7rem; margin: 0; gap: .7rem; }
-.part { display: inline-block; padding: 0 .4em; border-radius: 4px; background: #e8eef4; font-size: .75rem; }
-.part.test { background: #fbe3d3; } .part.val { background: #e6f1df; }
-.serious { color: #a33100; font-weight: 600; }
-@media print { .pictures figure { break-inside: avoid; } }
-</style>"""
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a page, before the work that would be lost.
+
+    Raises:
+        DataError: where it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder} ({error}): name another one with --out") from error
 
 
 def write_check(inspection: Inspection, folder: Path) -> Path:
-    """Write the page into ``folder``, which is made, and return its path.
+    """Write the page into ``folder`` and return its path.
 
     Raises:
         DataError: where it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with pillow_silenced():
             return write_page(render(inspection), folder / PAGE)
     except OSError as error:
@@ -60,31 +51,33 @@ def write_check(inspection: Inspection, folder: Path) -> Path:
 
 def render(inspection: Inspection) -> str:
     """Return the whole page; sections without a case are left out."""
-    root = inspection.root
-    name = root.resolve().name
+    pictures = Pictures(inspection.root)
+    apart = [group for group in inspection.copies if not (group.across or group.contradictory)]
     copies = {
-        "Copies across parts": (inspection.across, "What a network learned by heart is then measured again."),
+        "Copies across parts": (inspection.across, "What was learned by heart is then measured again."),
         "Copies under different labels": (inspection.contradictory, "One of the labels is wrong."),
         "Copies that a training divides": (
-            [group for group in inspection.copies if group.torn and not group.contradictory],
-            "The images lie in one part, but the seed of the recipe puts them on both sides of a split.",
+            [group for group in apart if group.torn],
+            "They lie in one part, but the recipe's seed puts them on both sides of a split.",
         ),
-        "Other copies": (
-            [group for group in inspection.copies if not (group.across or group.torn or group.contradictory)],
-            "They lie in one part under one label: they count more than once.",
-        ),
+        "Other copies": ([group for group in apart if not group.torn], "They count more than once."),
     }
     sections = {
-        "Findings": _STYLE + _summary(findings(inspection)),
+        "Findings": _style() + _summary(findings(inspection)),
         "Files that cannot be read": _list([f"{path}: {reason}" for path, reason in inspection.unreadable.items()]),
-        **{title: _copies(root, groups, intro) for title, (groups, intro) in copies.items()},
-        "Labels": _doubts(inspection),
-        "Odd files": _odd(inspection),
+        **{title: _copies(pictures, groups, intro) for title, (groups, intro) in copies.items()},
+        "Labels": _doubts(pictures, inspection),
+        "Odd files": _odd(pictures, inspection),
         "Classes": _classes(inspection),
         "Files passed over": _list(inspection.ignored),
     }
-    subtitle = heading(inspection).removeprefix(f"{root}: ").replace("\n", " · ")
-    return frame(f"Check of {name}", subtitle, {title: html for title, html in sections.items() if html})
+    subtitle = heading(inspection).removeprefix(f"{inspection.root}: ").replace("\n", " · ")
+    title = f"Check of {inspection.root.resolve().name}"
+    return frame(title, subtitle, {name: html for name, html in sections.items() if html})
+
+
+def _style() -> str:
+    return f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
 
 
 def _summary(lines: Sequence[Line]) -> str:
@@ -92,98 +85,82 @@ def _summary(lines: Sequence[Line]) -> str:
     for line in lines:
         if line.cases or line.serious:
             kind = ' class="serious"' if line.serious and line.cases else ""
-            rows += f"<tr><th scope='row'><span{kind}>{escape(line.what)}</span></th><td>{len(line.cases):,}</td>"
-            rows += (
-                f'<td style="text-align:left;white-space:normal">{escape(line.advice) if line.cases else ""}</td></tr>'
-            )
-    return f'<div class="scroll"><table class="data"><tbody>{rows}</tbody></table></div>'
+            advice = f": {escape(line.advice)}" if line.cases else ""
+            rows += f'<tr><th scope="row"><span{kind}>{escape(line.what)}</span></th>'
+            rows += f"<td><b>{len(line.cases):,}</b>{advice}</td></tr>"
+    return f'<div class="scroll"><table class="data facts"><tbody>{rows}</tbody></table></div>'
 
 
-def _copies(root: Path, groups: Sequence[Copies], intro: str) -> str:
+def _copies(pictures: Pictures, groups: Sequence[Copies], intro: str) -> str:
     if not groups:
         return ""
     html = ""
     for group in groups[:GROUPS_SHOWN]:
         figures = "".join(
-            _figure(root, image, f"<b>{escape(image.label)}</b> {_part(image, group.torn)}")
-            for image in group.images[:8]
+            _figure(
+                pictures, image.path, f"<b>{escape(image.label)}</b> {_tag(image.fate if group.torn else image.part)}"
+            )
+            for image in group.images[:MEMBERS_SHOWN]
         )
-        more = f"<p>and {len(group.images) - 8} more</p>" if len(group.images) > 8 else ""
-        html += f'<div class="pictures">{figures}{more}</div>'
-    count = f"{len(groups):,} groups" if len(groups) > 1 else "One group"
-    return f'<p>{count}{_first(groups, GROUPS_SHOWN)}. {intro}</p><div class="copies">{html}</div>'
+        more = len(group.images) - MEMBERS_SHOWN
+        html += f'<div class="figures">{figures}{f"and {more:,} more" if more > 0 else ""}</div>'
+    count = counted(len(groups), "photograph") + _first(groups, GROUPS_SHOWN)
+    return f'<p>{count}. {intro}</p><div class="groups">{html}</div>'
 
 
-def _doubts(inspection: Inspection) -> str:
+def _doubts(pictures: Pictures, inspection: Inspection) -> str:
     if inspection.suspicions is None:
         return "<p>Not judged: the check was made without the network (--quick).</p>"
     if not inspection.suspicions:
         return "<p>No label is less likely than another.</p>"
-    intro = (
-        "What a classifier that never saw the image, nor a copy of it, makes of the features of a pretrained network. "
-        "The most doubtful come first; those in red are as sure as of images whose labels are right."
-    )
     html = ""
     for doubt in inspection.suspicions[:DOUBTS_SHOWN]:
         text = escape(change(doubt))
         shown = f'<span class="serious">{text}</span>' if doubt.strong else text
-        html += _figure(inspection.root, doubt.image, f"{shown} {_part(doubt.image)}")
-    count = f"{len(inspection.suspicions):,} labels{_first(inspection.suspicions, DOUBTS_SHOWN)}"
-    return f'<p>{count}. {intro}</p><div class="pictures">{html}</div>'
+        html += _figure(pictures, doubt.image.path, f"{shown} {_tag(doubt.image.part)}")
+    count = counted(len(inspection.suspicions), "label") + _first(inspection.suspicions, DOUBTS_SHOWN)
+    intro = (
+        "less likely than another, to a classifier on a pretrained network's features that saw neither the image nor a "
+        "copy of it. The most doubtful come first; of those in colour it is as sure as of images with right labels."
+    )
+    return f'<p>{count} {intro}</p><div class="figures">{html}</div>'
 
 
-def _odd(inspection: Inspection) -> str:
+def _odd(pictures: Pictures, inspection: Inspection) -> str:
     html = ""
     for kind, files in inspection.odd.items():
         html += f"<h3>{escape(kind)}: {len(files):,}</h3><p>{escape(MEANINGS[kind])}</p>"
-        figures = "".join(
-            _figure(inspection.root, Image(path, "", "", ""), escape(detail)) for path, detail in files[:ODD_SHOWN]
-        )
-        html += f'<div class="pictures">{figures}</div>'
-        if files[ODD_SHOWN:]:
-            html += _list([path for path, _ in files[ODD_SHOWN:]])
+        figures = "".join(_figure(pictures, path, escape(detail)) for path, detail in files[:ODD_SHOWN])
+        html += f'<div class="figures">{figures}</div>'
+        html += _list([path for path, _ in files[ODD_SHOWN:]])
     return html
 
 
 def _classes(inspection: Inspection) -> str:
-    parts = [*inspection.parts]
+    parts = list(inspection.parts)
     most = max((count for counts in inspection.counts.values() for count in counts.values()), default=1) or 1
     rows = [
         (name, [(counts[part], with_bar(f"{counts[part]:,}", counts[part] / most)) for part in parts])
         for name, counts in inspection.counts.items()
     ]
-    return table(("Class", *(part.capitalize() for part in parts)), rows)
+    return table(("Class", *("Images" if part == "all" else part.capitalize() for part in parts)), rows)
 
 
 def _list(lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    items = "".join(f"<li>{escape(line)}" for line in lines[:LISTED])
-    return f"<ul>{items}</ul>" + (f"<p>and {len(lines) - LISTED:,} more</p>" if len(lines) > LISTED else "")
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:LISTED])
+    more = f"<p>and {len(lines) - LISTED:,} more</p>" if len(lines) > LISTED else ""
+    return f"<ul>{items}</ul>{more}" if lines else ""
 
 
 def _first(items: Sequence[object], most: int) -> str:
-    return f", the first {most} of them" if len(items) > most else ""
+    return f", the first {most} of them shown" if len(items) > most else ""
 
 
-def _part(image: Image, fate: bool = False) -> str:
-    part = image.fate if fate else image.part
+def _tag(part: str) -> str:
     return f'<span class="part {part}">{part}</span>' if part != "all" else ""
 
 
-def _figure(root: Path, image: Image, caption: str) -> str:
-    data = _thumbnail(root, image.path)
+def _figure(pictures: Pictures, path: str, caption: str) -> str:
+    data = pictures.thumbnail(path)
     picture = f'<img src="{data}" alt="" loading="lazy">' if data else '<div class="none">no image</div>'
-    return f"<figure>{picture}<figcaption>{caption}<small>{escape(image.path)}</small></figcaption></figure>"
-
-
-def _thumbnail(root: Path, path: str) -> str:
-    """Return an image as a data URI, or nothing where it cannot be shown."""
-    try:
-        small = Pillow.fromarray(read_reduced(root / path, THUMBNAIL))
-    except DataError:
-        return ""
-    small.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"<figure>{picture}<figcaption>{caption}<small>{escape(path)}</small></figcaption></figure>"
