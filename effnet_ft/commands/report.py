@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+from effnet_ft.errors import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +16,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
+    from effnet_ft.results.predict import load
     from effnet_ft.results.report import write_report
+    from effnet_ft.results.run import Run
 
-    print(write_report(Path(options.run)))
+    try:
+        predictor = load(Run(options.run).best)
+    except UserError as error:  # the rest of the page needs no checkpoint
+        print(f"effnet-ft: without Grad-CAM and training views: {error}", file=sys.stderr)
+        predictor = None
+    print(write_report(Path(options.run), predictor))
     return 0

@@ -50,4 +50,4 @@ def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch:
             *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
             *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
         )
-    write_report(run.folder)
+    write_report(run.folder, predictor)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
@@ -14,17 +15,22 @@ from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.reading import read_run
 from effnet_ft.results.report.sections import sections_of
 
+if TYPE_CHECKING:
+    from effnet_ft.results.predict import Predictor
 
-def write_report(run: Path, thumbnails: bool = True) -> Path:
-    """Write RUN/report.html from the files in the run folder and return its path.
 
-    The page loads nothing from elsewhere. Without `thumbnails`, or where an image cannot be read, a mistake shows its
-    file name alone.
+def write_report(run: Path, predictor: Predictor | None = None) -> Path:
+    """Write RUN/report.html and return its path. The page loads nothing from elsewhere.
+
+    Args:
+        run: the run folder.
+        predictor: its model, for what the page shows of the network at work; None leaves that out. What images cannot
+            be read are told of by their file names.
 
     Raises:
         DataError: a file of the run folder is missing or cannot be understood.
     """
-    return write_page(render(read_run(Path(run), thumbnails)), Path(run) / "report.html")
+    return write_page(render(read_run(Path(run), predictor)), Path(run) / "report.html")
 
 
 def write_page(page: str, target: Path) -> Path:

@@ -53,12 +53,14 @@ class Axes:
         middle = (LEFT + RIGHT) / 2
         return html + f'<text x="{middle}" y="{BOTTOM + 32}" text-anchor="middle">{escape(title)}</text>'
 
-    def line(self, points: Sequence[tuple[float, float]], kind: str, tips: Sequence[str] = ()) -> str:
+    def line(
+        self, points: Sequence[tuple[float, float]], kind: str, tips: Sequence[str] = (), sizes: Sequence[float] = ()
+    ) -> str:
         """Return a line through ``points`` and, where there are ``tips``, a spot at each that tells its own."""
         spots = " ".join(f"{self.across(x):.1f},{self.down(y):.1f}" for x, y in points)
         html = f'<polyline class="{kind}" points="{spots}"/>'
-        for (x, y), tip in zip(points if tips else (), tips, strict=True):
-            place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="2.5"'
+        for (x, y), tip, size in zip(points if tips else (), tips, sizes or [2.5] * len(tips), strict=True):
+            place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="{size:.1f}"'
             html += f'<circle class="{kind}" {place}><title>{escape(tip)}</title></circle>'
         return html
 

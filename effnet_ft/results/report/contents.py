@@ -52,6 +52,7 @@ class Contents:
         tallies: a row a class: images where it is rightly predicted, where it is true, and where it is predicted.
         split_counts: images by class and split.
         images: how many in all.
+        training: paths of the training images, in their order.
         starts: what was noted at each start of the training, the first one first; empty for an older run.
         pictures: reads the images.
     """
@@ -69,6 +70,7 @@ class Contents:
     tallies: np.ndarray
     split_counts: Counter[tuple[str, str]]
     images: int
+    training: Sequence[str] = ()
     starts: Sequence[Mapping[str, Any]] = ()
     pictures: Pictures = field(default_factory=Pictures)
 
@@ -91,6 +93,11 @@ class Contents:
     def probability(self) -> np.ndarray:
         """Probabilities of the predictions, ``[N]``."""
         return np.array([row.probability for row in self.predictions], dtype=np.float64)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which predictions are right, bool ``[N]``."""
+        return np.array([not row.wrong for row in self.predictions], dtype=bool)
 
     @property
     def mistakes(self) -> list[int]:

@@ -32,6 +32,8 @@ def uncertain(run: Contents) -> str:
 
 
 def _gallery(run: Contents, numbers: Sequence[int]) -> str:
+    if not numbers:
+        return ""
     rows = [run.predictions[number] for number in numbers]
     heat = run.pictures.explained([row.path for row in rows])
     html = ""
@@ -43,9 +45,9 @@ def _gallery(run: Contents, numbers: Sequence[int]) -> str:
         html += "" if run.multilabel else f", {show(row.probability, '.1%')}"
         html += f"<small>{escape(row.path)}</small></figcaption></figure>"
     note = (
-        "<p>Left: what the network sees of the image. Right: where it looks for the class that it names, by Grad-CAM, "
-        "the warmer the more.</p>"
+        "<p>Left: what the network sees of the image. Right: where it looks for its answer, by Grad-CAM, "
+        "the brighter the more.</p>"
         if heat
-        else ""
+        else "<p>Without Grad-CAM: the run's checkpoint or its images could not be read.</p>"
     )
     return f'{note}<div class="mistakes{" wide" if heat else ""}">{html}</div>'

@@ -75,7 +75,7 @@ function confusion(place) {
         if (cell) {
           const part = share(cell), right = truth === guess;
           const button = element("button", cell[2], { type: "button", title: says(cell), "data-cell": `${truth},${guess}` });
-          button.style.setProperty("--a", (0.1 + 0.9 * part).toFixed(2));
+          button.style.setProperty("--a", (0.2 + 0.8 * part).toFixed(2));
           button.className = (right ? "ok" : "err") + (part > 0.55 ? " deep" : "") + (cell === shown ? " shown" : "");
           spot.append(button);
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,11 @@ from PIL import Image
 from effnet_ft.data.images import read_reduced
 from effnet_ft.errors import DataError
 
+if TYPE_CHECKING:
+    from effnet_ft.results.predict import Predictor
+
 THUMBNAIL_SIDE = 144
 """Longest side of a picture in the page, pixels."""
-
-Explainer = Callable[[Sequence[Path]], list[tuple[np.ndarray, np.ndarray]]]
-"""Maps image files to what the network sees of each and where it looks, uint8 ``[size, size, 3]`` both."""
 
 
 class Pictures:
@@ -25,12 +26,12 @@ class Pictures:
 
     Args:
         root: the folder that their paths are relative to; None shows none of them.
-        explainer: shows where the network looks; None where that cannot be had.
+        predictor: the run's model; None where it cannot be had.
     """
 
-    def __init__(self, root: Path | None = None, explainer: Explainer | None = None) -> None:
+    def __init__(self, root: Path | None = None, predictor: Predictor | None = None) -> None:
         self.root = root
-        self.explainer = explainer
+        self.predictor = predictor
         self._kept: dict[str, str] = {}
 
     def thumbnail(self, path: str) -> str:
@@ -40,12 +41,15 @@ class Pictures:
         return self._kept[path]
 
     def explained(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Return what the network sees and where it looks, as data URIs by path, of the images that can be had."""
-        files = {path: file for path in paths if (file := self.file(path))}
-        if not files or self.explainer is None:
+        """Return what the network sees of images and where it looks for the likeliest class, as data URIs by path.
+
+        Images that cannot be read are left out.
+        """
+        files = {path: file for path in paths if self.thumbnail(path) and (file := self.file(path))}
+        if not files or self.predictor is None:
             return {}
-        shown = self.explainer(list(files.values()))
-        return {path: (as_uri(view), as_uri(heat)) for path, (view, heat) in zip(files, shown, strict=True)}
+        shown = self.predictor.explain(list(files.values()))
+        return {path: (as_uri(each.view), as_uri(each.overlay())) for path, each in zip(files, shown, strict=True)}
 
     def file(self, path: str) -> Path | None:
         """Return where an image of the run lies; None where that is not known, or it is gone."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -21,6 +21,9 @@ from effnet_ft.errors import DataError
 from effnet_ft.results.report.contents import Contents, Prediction
 from effnet_ft.results.report.pictures import Pictures
 from effnet_ft.results.run import Run
+
+if TYPE_CHECKING:
+    from effnet_ft.results.predict import Predictor
 from effnet_ft.tabular import unguarded
 
 TIMES = ("seconds", "images_per_second", "data_wait_fraction")
@@ -28,12 +31,12 @@ NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
 """Columns of metrics.csv; `map` stands for `acc1` where images have several labels."""
 
 
-def read_run(folder: Path, thumbnails: bool = True) -> Contents:
+def read_run(folder: Path, predictor: Predictor | None = None) -> Contents:
     """Read the files of a run folder.
 
     Args:
         folder: the run.
-        thumbnails: whether its pictures may show the images.
+        predictor: its model, to explain answers; None explains none.
 
     Raises:
         DataError: a file is missing or cannot be understood; the message names it.
@@ -70,7 +73,13 @@ def read_run(folder: Path, thumbnails: bool = True) -> Contents:
     epochs = _rows(run.table, epoch)
     predictions: list[Prediction] = _rows(run.predictions, prediction)
     column = "labels" if multilabel else "label"
-    members = _rows(run.split, lambda row: [(classes[at], row["split"]) for at in known(row[column])])
+    training: list[str] = []
+
+    def member(row: dict[str, str]) -> list[tuple[str, str]]:
+        training.extend([row["path"]] if row["split"] == "train" else [])
+        return [(classes[at], row["split"]) for at in known(row[column])]
+
+    members: list[list[tuple[str, str]]] = _rows(run.split, member)
     true, guessed = np.array(places, dtype=np.int64).reshape(-1, 2).T
     return Contents(
         name=run.folder.resolve().name,
@@ -86,8 +95,9 @@ def read_run(folder: Path, thumbnails: bool = True) -> Contents:
         tallies=tallies,
         split_counts=Counter(member for listed in members for member in listed),
         images=len(members),
+        training=training,
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
-        pictures=Pictures(_image_root(recipe) if thumbnails else None),
+        pictures=Pictures(_image_root(recipe), predictor),
     )
 
 

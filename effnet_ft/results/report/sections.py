@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from effnet_ft.results.report.card import model_card
 from effnet_ft.results.report.classes import class_balance, classes
+from effnet_ft.results.report.confidence import confidence
 from effnet_ft.results.report.confusion import confused_pairs, confusion_matrix
 from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.curves import learning_curves, times
 from effnet_ft.results.report.gallery import mistakes, uncertain
 from effnet_ft.results.report.headline import results
 from effnet_ft.results.report.surroundings import recipe, surroundings
+from effnet_ft.results.report.views import training_views
 
 SECTIONS: dict[str, Callable[[Contents], str]] = {
     "Results": results,
+    "Model card": model_card,
     "Learning curves": learning_curves,
     "Confusion": confusion_matrix,
     "Most confused pairs": confused_pairs,
     "Classes": classes,
     "Most confident mistakes": mistakes,
     "Least certain right answers": uncertain,
+    "Confidence": confidence,
     "Class balance": class_balance,
+    "Training views": training_views,
     "Recipe": recipe,
     "Times": times,
     "Seed, versions and machine": surroundings,

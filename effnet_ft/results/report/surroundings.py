@@ -12,7 +12,7 @@ from effnet_ft.results.report.formats import facts
 
 def recipe(run: Contents) -> str:
     """The resolved recipe."""
-    return f"<pre>{escape(run.recipe_text)}</pre>"
+    return f'<pre class="recipe">{escape(run.recipe_text)}</pre>'
 
 
 def surroundings(run: Contents) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
-from report_run import Page
 
-from effnet_ft.results import report
-from effnet_ft.results.report.gallery import mistakes
+from effnet_ft.results.report.gallery import mistakes, uncertain
 from effnet_ft.results.report.reading import read_run
 
 
@@ -29,7 +27,19 @@ def test_broken_and_outside_images_show_their_name(run: Path) -> None:
         assert data.pictures.thumbnail(path) == ""
 
 
-def test_without_thumbnails(run: Path) -> None:
-    page = Page(report.write_report(run, thumbnails=False))
-    assert "img" not in [tag for tag, _ in page.tags]
-    assert "seven.png" in page.text
+def test_least_certain_right_answers_come_first(run: Path) -> None:
+    html = uncertain(read_run(run))
+    order = [html.index(f"{share}%<small>") for share in ("50.0", "60.0", "80.0", "90.0")]
+    assert order == sorted(order) and "taken for" not in html and "4 of 7" in html
+
+
+def test_without_a_checkpoint_the_page_says_that_grad_cam_is_missing(run: Path) -> None:
+    assert "Without Grad-CAM" in mistakes(read_run(run))
+
+
+def test_a_training_shows_where_its_network_looks(trained_run: Path) -> None:
+    html = (trained_run / "report.html").read_text()
+    answers = html.split('id="least-certain-right-answers"')[1].split("</section>")[0]
+    assert "by Grad-CAM" in answers and answers.count('<div class="views"><img') == answers.count("<figure>") > 0
+    assert answers.count("<img") == 2 * answers.count("<figure>")
+    assert "take turns" in html.split('id="training-views"')[1]
