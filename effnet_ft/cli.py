@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from effnet_ft import __version__
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, EXIT_USER_FAULT
-from effnet_ft.errors import UserError, printable
+from effnet_ft.errors import Interrupted, UserError, printable
 from effnet_ft.process import tune_process
 
 COMMANDS = (
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"effnet-ft: {printable(str(error))}", file=sys.stderr)
         return EXIT_USER_FAULT
+    except Interrupted as error:
+        print("effnet-ft: interrupted", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print("effnet-ft: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft import __version__
+from effnet_ft.writing import write_whole
 
 PACKAGES = ("torchvision", "pytorch-lightning", "torchmetrics", "albumentations", "numpy", "pillow")
 """Whose versions are noted beside torch's: those that results may depend on."""
@@ -45,7 +46,7 @@ def note_start(path: Path) -> None:
         starts = list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         starts = []
-    path.write_text(json.dumps([*starts, environment()], indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps([*starts, environment()], indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:

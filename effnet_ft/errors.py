@@ -1,4 +1,4 @@
-"""The errors that a user can cause. The command line turns each into one message and exit code 2."""
+"""The errors that a user can cause, which the command line turns into a message and exit code 2; and being stopped."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights cannot be had or do not fit."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to end.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"signal {number}")
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.number
 
 
 def nearest(word: str, choices: list[str] | tuple[str, ...]) -> str:

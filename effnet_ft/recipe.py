@@ -24,6 +24,7 @@ from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights import FAMILIES
 from effnet_ft.preprocessing import CROPS
 from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
+from effnet_ft.writing import write_whole
 
 RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 """Set by the process that starts a run, so that the processes it launches write to the same folder."""
@@ -187,6 +188,9 @@ class TrainerSettings:
     patience: int = option(
         "off", words=("off",), minimum=1, per_phase=True, help="end a phase after so many epochs without a better one"
     )
+    checkpoint_minutes: float = option(
+        10.0, minimum=0, help="write a checkpoint so often within an epoch too; 0: after every step"
+    )
     loggers: list[str] = option([], choices=("tensorboard", "wandb", "mlflow"), help="beside metrics.csv")
 
 
@@ -234,7 +238,7 @@ class Recipe:
 
         # Interpolation marks in a value are the user's own characters by now, not OmegaConf's.
         text = OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict())))
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequence[str] = ()) -> Recipe:

@@ -7,7 +7,7 @@ import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import Interrupted, RecipeError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +37,11 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         run = fit.train(recipe, resume=resumed is not None)
-    except KeyboardInterrupt:
-        if fit.is_main_process() and Run(recipe.run_dir).last.is_file():
+    except KeyboardInterrupt as error:
+        if fit.is_main_process() and is_run(recipe.run_dir):
             command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"
             print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
         from effnet_ft.opening import image_root

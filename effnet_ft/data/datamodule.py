@@ -138,6 +138,12 @@ class WholeBatches(Sampler[list[int]]):
         self.sampler = sampler
         self.batch_size = batch_size
         self.rank, self.processes = share or (processes.rank(), processes.count())
+        self._begin = (0, 0)
+
+    def begin_at(self, epoch: int, batch: int) -> None:
+        """Begin with ``epoch``, and in it with ``batch``: a resumed run asks for no item that it has trained on."""
+        self._begin = (epoch, batch)
+        self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0."""
@@ -150,7 +156,8 @@ class WholeBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         items = list(self.sampler)
         step = self.batch_size * self.processes
-        for number in range(len(self)):
+        begin, done = self._begin
+        for number in range(done if self.sampler.epoch == begin else 0, len(self)):
             end = len(items) if number == len(self) - 1 else (number + 1) * step
             yield items[number * step + self.rank : end : self.processes]
 
@@ -187,6 +194,9 @@ class ImageDataModule(pl.LightningDataModule):
         seed: numbers that order and augmentation start from.
         decoded: the training images (as evaluated, where ``augment`` is ``none``) and the validation images as
             evaluated, where they are kept decoded.
+
+    Attributes:
+        begin: the epoch, and the batch in it, that come first; to be set before training.
     """
 
     def __init__(
@@ -204,6 +214,7 @@ class ImageDataModule(pl.LightningDataModule):
         decoded: tuple[DecodedImages | None, DecodedImages | None] = (None, None),
     ) -> None:
         super().__init__()
+        self.begin = (0, 0)
         self.decoded = decoded
         self.split = split
         self.preprocessing = preprocessing
@@ -225,6 +236,7 @@ class ImageDataModule(pl.LightningDataModule):
         dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
         sampler = EpochSampler(len(dataset), (*self.seed, 2), labels if self.balanced else None)
         batches = WholeBatches(sampler, self.batch_size)
+        batches.begin_at(*self.begin)
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:

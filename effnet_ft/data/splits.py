@@ -18,6 +18,7 @@ from effnet_ft.data.images import unreadable
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of
 from effnet_ft.errors import DataError, listing
 from effnet_ft.tabular import unguarded, write_csv
+from effnet_ft.writing import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,7 @@ def write_split(split: Split, path: Path) -> None:
     """
     grouped = any(sample.group for sample in split.part("all"))
     # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with whole_file(path, newline="", errors="surrogateescape") as file:
         head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
         rows = (
             [sample.path, sample.label, name, *([sample.group] if grouped else [])]

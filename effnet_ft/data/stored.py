@@ -66,6 +66,7 @@ class StoredDataModule(pl.LightningDataModule):
         seed: numbers that the order starts from.
 
     Attributes:
+        begin: as of :class:`effnet_ft.data.datamodule.ImageDataModule`.
         share: rank and number of the processes that the batches are divided among.
     """
 
@@ -81,6 +82,7 @@ class StoredDataModule(pl.LightningDataModule):
         seed: Sequence[int] = (0,),
     ) -> None:
         super().__init__()
+        self.begin = (0, 0)
         self.train = StoredDataset(train, labels[0], views)
         self.val = StoredDataset([val], labels[1])
         self.batch_size = batch_size
@@ -98,7 +100,9 @@ class StoredDataModule(pl.LightningDataModule):
         """Return the shuffled training batches, this process's part of each."""
         labels = self.train.labels if self.balanced else None
         order = EpochSampler(len(self.train), (*self.seed, 2), labels)
-        return _loader(self.train, WholeBatches(order, self.batch_size, self.share))
+        batches = WholeBatches(order, self.batch_size, self.share)
+        batches.begin_at(*self.begin)
+        return _loader(self.train, batches)
 
     def val_dataloader(self) -> DataLoader[StoredBatch]:
         """Return this process's validation batches, in order."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from effnet_ft.results.metrics import best_thresholds, classification_metrics, m
 from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
 from effnet_ft.results.run import Run
 from effnet_ft.tabular import write_csv
+from effnet_ft.writing import whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Evaluation:
 
         Of labels, those that hold, those that are predicted and their probabilities are each joined by ``|``.
         """
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with whole_file(path, newline="", errors="surrogateescape") as file:
             answers = (
                 best_labels(row, self.classes, self.thresholds)
                 if self.labels.ndim == 2
@@ -207,9 +207,7 @@ def measure(
 
 def write_json(values: Mapping[str, object], path: Path) -> None:
     """Write ``values`` as JSON; an interrupted write leaves what was there."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(values, indent=2) + "\n")
 
 
 def _published(recipe: Recipe, prefix: str) -> dict[str, float]:

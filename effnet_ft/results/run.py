@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.writing import whole_file
 
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
@@ -35,6 +36,12 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end; the report is written last."""
+        return self.report.is_file() and self.metrics.is_file()
 
     def require(self, *paths: Path) -> None:
         """Raise a :class:`DataError` for the first of ``paths`` that is missing."""
@@ -70,9 +77,8 @@ def keep_thresholds(path: Path, thresholds: Sequence[float]) -> None:
 
     checkpoint = read_checkpoint(path)
     checkpoint[DESCRIPTION]["model"]["thresholds"] = list(thresholds)
-    temporary = path.with_name(path.name + ".part")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+    with whole_file(path, "wb") as file:
+        torch.save(checkpoint, file)
 
 
 def load_model(path: str | os.PathLike[str]) -> Classifier:

@@ -13,6 +13,7 @@ from effnet_ft.errors import RecipeError, listing, nearest
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.results.run import Run
 from effnet_ft.sweep.grid import Range, Setting, draw_settings, every_setting, read_grid, typed
+from effnet_ft.writing import write_whole
 
 METRICS = {"val/acc1": True, "val/acc5": True, "val/map": True, "val/macro_f1": True, "val/ece": False}
 """What settings can be chosen by, each with whether more is better; ``map`` is of images with several labels."""
@@ -175,13 +176,6 @@ def flat(recipe: Recipe) -> dict[str, Any]:
 
     walk(recipe.to_dict(), "")
     return found
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file; an interrupted write leaves what was there."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _as_if_searched(recipe: Recipe) -> list[str]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.sweep.grid import Setting
-from effnet_ft.sweep.plan import METRICS, Sweep, write_whole
+from effnet_ft.sweep.plan import METRICS, Sweep
 from effnet_ft.tabular import columns, write_csv
+from effnet_ft.writing import write_whole
 
 FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
 

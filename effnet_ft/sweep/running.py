@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import time
 from collections.abc import Sequence
 
 from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError, listing
 from effnet_ft.recipe import Recipe, load_recipe
-from effnet_ft.results.run import Run
+from effnet_ft.results.run import Run, is_run
 from effnet_ft.sweep.grid import typed
 from effnet_ft.sweep.plan import FINAL, Sweep, enter, flat
 from effnet_ft.sweep.results import DIVERGED, FINISHED, WAITING, Result, ranked, read_metrics, read_results, write_table
@@ -97,11 +96,9 @@ def _train(run: Run, recipe: Recipe, test: bool) -> None:
     """Train ``recipe``, or go on with the half run that is in its folder."""
     from effnet_ft.training import fit
 
-    half = run.recipe.is_file() and run.last.is_file()
+    half = is_run(run.folder)
     if half:
         recipe = load_recipe(run.recipe, [f"run_dir={run.folder}"], ["data.root", "phases"])
-    elif run.folder.is_dir() and (run.recipe.is_file() or list(run.folder.iterdir()) == [run.checkpoints]):
-        shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
     fit.train(recipe, resume=half, test=test)
 
 

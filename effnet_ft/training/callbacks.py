@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from torch import Tensor
 
 from effnet_ft.errors import DivergedError
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import averaging_weight
+from effnet_ft.writing import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,11 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self.epoch = dict.fromkeys(("images", "seconds", "waited"), 0.0)
         self.total = dict.fromkeys(("images", "seconds", "waited", "elapsed"), 0.0)
-        self._mark = self._epoch_mark = 0.0
+        self._mark = self._counted = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of whole epochs, validation included."""
-        self._epoch_mark = time.perf_counter()
+        """Start the clocks; Lightning does not tell of an epoch's start where it resumes within one."""
+        self._counted = self._mark = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of steps."""
@@ -61,12 +62,11 @@ class Stopwatch(Callback):
         """Count the batch's images, those of the other processes included."""
         self._add("images", len(batch[1]) * trainer.world_size)
         self._lap()
+        self._count_elapsed()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch, its validation included."""
-        now = time.perf_counter()
-        self.total["elapsed"] += now - self._epoch_mark
-        self._epoch_mark = now
+        self._count_elapsed()
 
     def speed(self, of: dict[str, float]) -> dict[str, float]:
         """Return images a second and the share of waiting, of :attr:`epoch` or :attr:`total`."""
@@ -74,12 +74,18 @@ class Stopwatch(Callback):
         return {"images_per_second": of["images"] / seconds, "data_wait_fraction": of["waited"] / seconds}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the totals for a checkpoint."""
-        return dict(self.total)
+        """Return the counts for a checkpoint."""
+        return {"total": dict(self.total), "epoch": dict(self.epoch)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the totals of a checkpoint."""
-        self.total.update(state_dict)
+        """Take up the counts of a checkpoint."""
+        self.total.update(state_dict["total"])
+        self.epoch.update(state_dict["epoch"])
+
+    def _count_elapsed(self) -> None:
+        now = time.perf_counter()
+        self.total["elapsed"] += now - self._counted
+        self._counted = now
 
     def _lap(self) -> float:
         now = time.perf_counter()
@@ -150,7 +156,7 @@ class EpochTable(Callback):
         self.rows = list(state_dict["rows"])
 
     def _write(self) -> None:
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self.path, newline="") as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(
@@ -169,36 +175,6 @@ class EpochTable(Callback):
         )
 
 
-class MovableCheckpoint(ModelCheckpoint):
-    """Lightning's checkpointing, for run folders that may be moved between an interruption and its resumption."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state with its paths in this run's folder, wherever they were."""
-        here = Path(str(self.dirpath))
-
-        def moved(path: str) -> str:
-            return str(here / Path(path).name) if path else path
-
-        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        kept = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
-
-
-class SaveBeginning(Callback):
-    """Writes a checkpoint when a phase begins, so that an interruption in its first epoch has where to resume.
-
-    Args:
-        path: of the checkpoint.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write it."""
-        trainer.save_checkpoint(self.path)
-
-
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar with the phase, loss, accuracy, images a second and the share of waiting; for a terminal only.
 
@@ -211,6 +187,12 @@ class ProgressBar(TQDMProgressBar):
         super().__init__(refresh_rate=5)
         self.stopwatch = stopwatch
         self.phases = phases
+
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Begin the bar of an epoch that is resumed within, whose start Lightning does not tell of."""
+        super().on_train_start(trainer, *args)
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start(trainer, *args)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         """Name phase and epoch."""

@@ -18,11 +18,11 @@ from effnet_ft.errors import printable
 _NOT_MEANT = (
     "does not have many workers",  # the recipe resolves workers from the cores
     "module\\(s\\) in eval mode at the start of training",  # the frozen stages are meant to be
-    "Checkpoint directory .* exists and is not empty",  # the phases of a run share it
     "The number of training batches .* is smaller than the logging interval",  # rows are written by the epoch
     "You defined a `validation_step` but have no",  # there is always a validation part
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own call of torch
     "It is recommended to use `self.log",  # torchmetrics has added up the processes already
+    "ended before the epoch ended and your dataloader is not resumable",  # WholeBatches.begin_at
     "Trying to infer the `batch_size`",  # nothing is averaged by Lightning: torchmetrics counts the images
 )
 

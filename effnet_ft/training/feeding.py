@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from effnet_ft import processes
@@ -17,6 +17,7 @@ from effnet_ft.data.decoded import DecodedImages, decoded_for_evaluation, decode
 from effnet_ft.data.splits import Split
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.data.views import Views
+from effnet_ft.errors import DataError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.processes import Crew
@@ -43,7 +44,8 @@ class Feeder:
         self.split = split
         self.plans = plans
         self.cache = ArrayCache()
-        self._kept: set[int] = set()
+        self.choices: dict[str, Any] = {"dtype": recipe.store.dtype, "kept": [], "stored": {}}
+        """What was decided on the way, as plain values for checkpoints: a resumed run decides nothing otherwise."""
         self._held: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
         store = recipe.store
         settings = StoreSettings(
@@ -54,7 +56,13 @@ class Feeder:
         )
         self.store = ActivationStore(split, settings, self.cache) if store.mode == "keep" else None
 
-    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> pl.LightningDataModule:
+    def take_up(self, choices: Mapping[str, Any]) -> None:
+        """Keep to what an interrupted run decided."""
+        self.choices.update(choices)
+        if self.store is not None:
+            self.store.settings = replace(self.store.settings, dtype=self.choices["dtype"])
+
+    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> ImageDataModule | StoredDataModule:
         """Return the batches of ``plan``; a :class:`StoredDataModule` holds what the prefix made of the images.
 
         Args:
@@ -63,11 +71,19 @@ class Feeder:
             device: where a prefix is computed.
 
         Raises:
-            DataError: where an image cannot be read.
+            DataError: where an image cannot be read, or a phase that was fed from the store cannot be any more.
         """
         if self.store is not None:
             self.store.settings = replace(self.store.settings, device=device)
-        return self._stored(plan, model) or ImageDataModule(
+        before = self.choices["stored"].get(plan.index)
+        stored = None if before is False else self._stored(plan, model)
+        if before and stored is None:
+            raise DataError(
+                f"phase {plan.index + 1} trained from stored activations before it was interrupted, which do not fit "
+                f"now: make room on the disk of {self.cache.folder}"
+            )
+        self.choices["stored"][plan.index] = stored is not None
+        return stored or ImageDataModule(
             self.split,
             model.preprocessing,
             batch_size=plan.data.batch_size,
@@ -98,7 +114,7 @@ class Feeder:
 
     def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:
         """Return what the frozen stages of phase ``plan`` make of a part's images, where they are kept."""
-        if self.store is None or plan.cut not in self._kept:
+        if self.store is None or plan.cut not in self.choices["kept"]:
             return None
         settings = replace(self.store.settings, dtype="float32", autocast=None, device=predictor.device)
         store = ActivationStore(self.split, replace(settings, max_bytes=self._limit()), self.cache)
@@ -189,9 +205,10 @@ class Feeder:
                 log.warning("store: values are infinite or no numbers: images are read again in every epoch")
                 return None
             log.warning("store: values too large for %s: kept as float32", self.store.settings.dtype)
+            self.choices["dtype"] = "float32"
             self.store.settings = replace(self.store.settings, dtype="float32")
             return self._stored(plan, model)
-        self._kept.update(cuts)
+        self.choices["kept"] = sorted({*self.choices["kept"], *cuts})
         labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
         train, val = arrays[plan.cut]
         seed = (self.recipe.seed, plan.index)

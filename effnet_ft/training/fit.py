@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +19,15 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from effnet_ft import processes
 from effnet_ft.data.splits import Split, read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
+from effnet_ft.errors import Interrupted
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
 from effnet_ft.processes import is_main_process
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import write_json
-from effnet_ft.results.run import Run, load_model, read_checkpoint
+from effnet_ft.results.run import Run, load_model
 from effnet_ft.training.batches import resolve_batches
-from effnet_ft.training.callbacks import EpochTable, SaveBeginning, Stopwatch
+from effnet_ft.training.callbacks import EpochTable, Stopwatch
 from effnet_ft.training.concluding import write_end
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.distributed import (
@@ -40,17 +40,18 @@ from effnet_ft.training.distributed import (
     with_scaled_rate,
 )
 from effnet_ft.training.feeding import Feeder
+from effnet_ft.training.keeping import Keeper
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights, decay_rate
 from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
+from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.search import choose
+from effnet_ft.training.stopping import Stop, stoppable
 from effnet_ft.training.synced_norms import synchronised_norms
 from effnet_ft.training.trainer import (
     build_trainer,
-    keep_best,
-    keep_last,
     optional_callbacks,
     resolve_devices,
     worth_compiling,
@@ -64,7 +65,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
 
     Args:
         recipe: from :func:`effnet_ft.load_recipe`; its ``run_dir`` must not hold anything yet.
-        resume: take up the run in ``run_dir`` after the last epoch that it finished.
+        resume: go on with the run in ``run_dir`` where its newest checkpoint stands, or from its beginning.
         test: measure the test images at the end; without, a choice between runs cannot be made by them.
 
     Returns:
@@ -75,17 +76,24 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         DataError: where the images are at fault.
         WeightsError: where the weights are.
         DivergedError: where the loss is no longer a number.
-        KeyboardInterrupt: where the user stopped it; the run can be resumed.
+        KeyboardInterrupt: where the user stopped it, or :class:`Interrupted` where a signal did; it can be resumed.
     """
     run, main = Run(recipe.run_dir), is_main_process()
-    with processes.one_voice(), console(speaks=main) as open_log, quiet_lightning(), _shared_folder(run):
+    with (
+        processes.one_voice(),
+        console(speaks=main) as open_log,
+        quiet_lightning(),
+        _shared_folder(run),
+        stoppable() as stop,
+    ):
         check_folder(run, resume, main)
+        left = take_up(run, main) if resume else None
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
             devices = build_trainer(plan, run, [], loggers).strategy
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
-        if resume:
+        if left:
             model = load_model(run.last)
             split = read_split(run.split, image_root(recipe.data), model.classes)
             require_images(split)
@@ -96,7 +104,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             model = build_model(recipe, split)
         if main:
             resolve_batches(recipe, model, devices.root_device)
-            begin(recipe, run, split, resume)
+            begin(recipe, run, split, resumed=left is not None)
             open_log(run.log)
         log.info(
             "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
@@ -114,7 +122,9 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         require_same_images(split)
         stopwatch = Stopwatch()
         feeder = Feeder(recipe, split, plan_phases(recipe))
-        _fit_phases(recipe, run, feeder, model, stopwatch, loggers, resume)
+        _fit_phases(recipe, run, feeder, model, stopwatch, loggers, stop, left)
+        if main:
+            run.previous.unlink(missing_ok=True)  # nothing is trained any more that it could stand in for
         write_end(recipe, run, split if test else replace(split, test=[]), feeder, stopwatch)
     return run
 
@@ -140,29 +150,39 @@ def _fit_phases(
     model: Classifier,
     stopwatch: Stopwatch,
     loggers: list[Logger],
-    resume: bool,
+    stop: Stop,
+    left: Left | None,
 ) -> None:
     plans, split = feeder.plans, feeder.split
     table = EpochTable(run.table, stopwatch, len(plans))
-    first = int(read_checkpoint(run.last)["effnet_ft"]["phase"]) if resume else 0
-    best: dict[str, Any] = {}
-    for plan in plans[first:]:
+    if left:
+        for callback in (stopwatch, table):
+            callback.load_state_dict(left.states[callback.state_key])
+        feeder.take_up(left.notes)
+    best = left.best if left else None
+    for plan in plans[left.phase if left else 0 :]:
+        within = left if left and left.within and left.phase == plan.index else None
         model.freeze(plan.cut, plan.model.batchnorm)
         model.set_rates(plan.model.dropout, plan.model.drop_path)
         model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
         model.checkpointing = plan.trainer.checkpointing == "on"
-        keeper = keep_best(run, best, select=recipe.data.fit == "train")
-        callbacks = [
-            *(stopwatch, table, SaveBeginning(run.last), keeper, keep_last(run)),
-            *optional_callbacks(plan, stopwatch, len(plans)),
-        ]
+        keeper = Keeper(
+            run,
+            stop,
+            minutes=plan.trainer.checkpoint_minutes,
+            select=recipe.data.fit == "train",
+            best=best,
+            begun=within is not None,
+            notes=feeder.choices,
+        )
+        callbacks = [stopwatch, table, keeper, *optional_callbacks(plan, stopwatch, len(plans))]
         trainer = build_trainer(plan, run, callbacks, loggers)
         model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
         begun = time.perf_counter()
         require_same_weights(model, f"before phase {plan.index + 1}")
         data = feeder.data(plan, model, trainer.strategy.root_device)
         if plan.lr == "auto":
-            plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, resume and plan.index == first)
+            plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, within is not None)
         else:
             plan = with_scaled_rate(plan, trainer.world_size)
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
@@ -172,10 +192,13 @@ def _fit_phases(
         _announce(plan, len(plans), model, trainer)
         if compiled:
             log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, len(plans))
+        if within:
+            data.begin = (within.epoch, within.batch)
+            log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, within.batch)
         with synchronised_norms(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
-            _fit(trainer, module, data, str(run.last) if resume and plan.index == first else None)
+            _fit(trainer, module, data, stop, str(run.last) if within else None)
         share_statistics(model)
-        best = keeper.state_dict()
+        best = keeper.best
     require_same_weights(model, "after the last phase")
 
 
@@ -194,15 +217,16 @@ def _with_rate(
     return chosen
 
 
-def _fit(trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, checkpoint: str | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+def _fit(
+    trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, stop: Stop, checkpoint: str | None
+) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        # Lightning ends the whole program on Ctrl-C; the program here has a say of its own.
+    except SystemExit as end:
+        # Lightning ends the whole program where it is interrupted; the program here has a say of its own.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
-            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
-            raise KeyboardInterrupt from None
+            stop.listen()  # Lightning leaves Ctrl-C ignored
+            raise (end.__context__ if isinstance(end.__context__, Interrupted) else KeyboardInterrupt()) from None
         raise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from effnet_ft import processes
@@ -194,8 +194,37 @@ class FineTuner(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model without the recipe, and the phase to resume in."""
-        checkpoint["effnet_ft"] = {"model": self.model.describe(), "phase": self.phase}
+        """Add what rebuilds the model without the recipe, the phase, whether it is over, and the sums of its epoch."""
+        epochs = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        checkpoint["effnet_ft"] = {
+            "model": self.model.describe(),
+            "phase": self.phase,
+            "finished": self.trainer.should_stop or epochs >= (self.trainer.max_epochs or 0),
+            "sums": [_sums(metric) for metric in (self.train_loss, self.train_score)],
+            "full_batch": self._full_batch,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the sums of a half epoch; those of all processes are the first one's."""
+        ours = checkpoint["effnet_ft"]
+        self._full_batch = ours["full_batch"]
+        if self.trainer.is_global_zero:
+            for metric, sums in zip((self.train_loss, self.train_score), ours["sums"], strict=True):
+                _take_up(metric, sums)
+
+
+def _sums(metric: Metric) -> dict[str, Any]:
+    """Return what ``metric`` has added up, in all processes."""
+    if not metric.update_called:
+        return {}
+    with metric.sync_context():
+        return dict(metric.metric_state)
+
+
+def _take_up(metric: Metric, sums: Mapping[str, Any]) -> None:
+    for name, value in sums.items():
+        listed = isinstance(getattr(metric, name), list)
+        setattr(metric, name, [value] if listed and isinstance(value, Tensor) else value)
 
 
 def _seed(number: int, device: torch.device) -> None:

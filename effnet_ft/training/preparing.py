@@ -16,6 +16,7 @@ from effnet_ft.opening import HASHED, open_source
 from effnet_ft.recipe import Recipe
 from effnet_ft.results.run import Run
 from effnet_ft.training.phases import plan_phases
+from effnet_ft.writing import PART, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -28,27 +29,27 @@ def check_folder(run: Run, resume: bool, main: bool) -> None:
         DataError: where there is nothing to resume.
     """
     if resume:
-        run.require(run.recipe, run.split, run.last)
+        run.require(run.recipe)
     elif run.folder.exists() and not run.folder.is_dir():
         raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
-    elif main and run.folder.exists() and any(run.folder.iterdir()):
+    elif main and any(path.is_file() and path.suffix != PART for path in run.folder.rglob("*")):
         raise RecipeError(
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
             f"remove it, or go on with it by resume={run.folder}"
         )
 
 
-def begin(recipe: Recipe, run: Run, split: Split, resume: bool) -> None:
-    """Make the run folder and write what is known before training; a folder of another run is never entered."""
+def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
+    """Make the run folder and write what is known before training; the recipe first, from which it can be resumed."""
     try:
-        run.checkpoints.mkdir(parents=True, exist_ok=resume)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
-    if not resume:
+    if not resumed:
         recipe.save(run.recipe)
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
-        run.classes.write_text(text, encoding="utf-8", errors="surrogateescape")
+        write_whole(run.classes, text, errors="surrogateescape")
     note_start(run.environment)
 
 

@@ -30,6 +30,7 @@ from effnet_ft.training.distributed import average_over_processes
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.training.phases import PhasePlan
+from effnet_ft.writing import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +282,7 @@ def _endless(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterable[t
 
 
 def _write(path: Path, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows(rows)

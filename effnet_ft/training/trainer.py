@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import TrainerSettings
 from effnet_ft.results.run import Run
-from effnet_ft.training.callbacks import MovableCheckpoint, ProgressBar, Stopwatch, weight_averaging
+from effnet_ft.training.callbacks import ProgressBar, Stopwatch, weight_averaging
 from effnet_ft.training.distributed import resolve_processes
 from effnet_ft.training.phases import PhasePlan
 
@@ -50,37 +49,6 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
         return False
     compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
-
-
-def keep_best(run: Run, state: dict[str, Any], *, select: bool = True) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of the best epoch of all phases.
-
-    Args:
-        run: the folder.
-        state: what earlier phases left.
-        select: by the validation images; without, the last epoch counts as the best.
-    """
-    keeper = MovableCheckpoint(
-        dirpath=run.checkpoints,
-        filename=run.best.stem,
-        monitor="val/selection" if select else None,
-        mode="max",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    if state:
-        keeper.load_state_dict(state)
-    return keeper
-
-
-def keep_last(run: Run) -> ModelCheckpoint:
-    """Return Lightning's checkpointing of every epoch; after :func:`keep_best`, whose state it writes down."""
-    return MovableCheckpoint(
-        dirpath=run.checkpoints,
-        filename=run.last.stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
 
 
 def optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:

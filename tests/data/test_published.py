@@ -34,7 +34,6 @@ from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, read_checkpoint
-from effnet_ft.training.trainer import keep_best
 
 NAMES = tuple(PUBLISHED)
 PACKED = tuple(name for name, entry in PUBLISHED.items() if entry.packed)
@@ -504,11 +503,6 @@ def test_training_on_cifar100(fit: str, tmp_path: Path, monkeypatch: pytest.Monk
     if fit == "trainval":
         assert (best["effnet_ft"]["phase"], best["epoch"]) == (last["effnet_ft"]["phase"], last["epoch"]) == (1, 1)
     assert main(["evaluate", str(run.folder)]) == 0
-
-
-def test_trained_on_images_select_nothing(tmp_path: Path) -> None:
-    assert keep_best(Run(tmp_path), {}).monitor == "val/selection"
-    assert keep_best(Run(tmp_path), {}, select=False).monitor is None
 
 
 def test_the_median_side_is_read_from_headers(tmp_path: Path) -> None:

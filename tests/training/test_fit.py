@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, read_checkpoint
-from effnet_ft.training.callbacks import COLUMNS, EpochTable
+from effnet_ft.training.callbacks import COLUMNS
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
 
@@ -190,58 +188,6 @@ def test_a_diverging_loss_ends_with_a_message(
     assert main(["train", "folder", *arguments]) == 2
     text = capsys.readouterr().err
     assert "the loss is" in text and "lower phases[0].lr" in text
-
-
-@pytest.mark.parametrize("stop_after", [0, 1, 2, 3])
-def test_an_interrupted_run_resumes_to_the_same_weights(
-    stop_after: int, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    phases = "phases=[{train: head, epochs: 2, lr: 1e-2}, {train: stage7, epochs: 2, lr: 1e-3, ema: 0.9}]"
-    settings = [f"data.root={flowers}", phases, *TINY]
-    assert main(["train", "folder", *settings, f"run_dir={tmp_path / 'whole'}"]) == 0
-    finished, row = 0, EpochTable.on_train_epoch_end
-
-    def interrupt(self: EpochTable, *arguments: object) -> None:
-        nonlocal finished
-        if finished == stop_after:
-            raise KeyboardInterrupt
-        finished += 1
-        row(self, *arguments)  # type: ignore[arg-type]
-
-    broken, moved = tmp_path / "broken", tmp_path / "moved"
-    with monkeypatch.context() as patch:
-        patch.setattr(EpochTable, "on_train_epoch_end", interrupt)
-        assert main(["train", "folder", *settings, f"run_dir={broken}"]) == 130
-    assert f"resume={broken}" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    broken = broken.rename(moved)
-    assert main(["train", "folder", f"resume={broken}"]) == 0
-    whole, resumed = weights_of(Run(tmp_path / "whole")), weights_of(Run(broken))
-    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
-    assert (broken / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
-    with (broken / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
-
-
-def test_control_c_exits_with_130_and_a_checkpoint(flowers: Path, tmp_path: Path) -> None:
-    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: all, epochs: 500, lr: 1e-4}]"
-    settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY]
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", "folder", *settings],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs this in the background has its children ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    table, patience = tmp_path / "run" / "metrics.csv", time.monotonic() + 120
-    while not (table.exists() and "all" in table.read_text()) and time.monotonic() < patience:
-        time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert f"resume={tmp_path / 'run'}" in errors
-    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["effnet_ft"]["phase"] == 1
 
 
 @pytest.mark.parametrize("head", ["mlp", "cosine"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -14,6 +13,7 @@ from omegaconf import OmegaConf
 from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.reading import read_run
 from effnet_ft.results.report.sections import sections_of
+from effnet_ft.writing import write_whole
 
 if TYPE_CHECKING:
     from effnet_ft.results.predict import Predictor
@@ -35,13 +35,8 @@ def write_report(run: Path, predictor: Predictor | None = None) -> Path:
 
 def write_page(page: str, target: Path) -> Path:
     """Write a page and return its path; an older one stays whole until the new one takes its place."""
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
-    try:
-        # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
+    write_whole(target, page, errors="replace")
     return target
 
 

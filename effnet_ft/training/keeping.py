@@ -1,0 +1,149 @@
+"""Checkpoints: the last one every few minutes, with the one before it; the best epoch's; none of them ever half."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from effnet_ft.errors import Interrupted
+from effnet_ft.results.run import Run
+from effnet_ft.training.stopping import SIGNALS, Stop
+from effnet_ft.writing import install, part_of
+
+_VOTE_STEPS = 10
+"""Between two votes of several processes on whether to write: a vote waits for all of them."""
+
+
+class Keeper(Checkpoint):
+    """Writes ``last.ckpt`` when a phase begins, every few minutes and after every epoch, and ``best.ckpt``.
+
+    A signal to stop is answered here, when a checkpoint is written: after a step, or at the end of an epoch. Lightning
+    calls checkpointing callbacks after all others, so that what the others counted is in the file.
+
+    Args:
+        run: the run folder.
+        stop: whether to stop.
+        minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser.
+        select: keep the best epoch by the validation images; without, the last epoch counts as the best.
+        best: the score of ``best.ckpt``, as earlier phases left it; None where there is none.
+        begun: the phase goes on from a checkpoint of its own.
+        notes: plain values that travel in the checkpoints.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        stop: Stop,
+        *,
+        minutes: float = 10.0,
+        select: bool = True,
+        best: float | None = None,
+        begun: bool = False,
+        notes: dict[str, Any] | None = None,
+    ) -> None:
+        self.run = run
+        self.stop = stop
+        self.minutes = minutes
+        self.select = select
+        self.best = best
+        self.begun = begun
+        self.notes = notes
+        self.place = (0, 0)
+        """The epoch of the phase, and the batch of the epoch, that come next."""
+        self._written = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what a phase begins with, so that an interruption in its first minutes has where to resume."""
+        self.stop.listen()  # Lightning has put its own handlers in place
+        if not self.begun:
+            self._write_last(trainer)
+        self._written = time.monotonic()
+        self.stop.deferring = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a checkpoint where it is time, or where a signal came.
+
+        Raises:
+            Interrupted: where one came.
+        """
+        if trainer.is_last_batch:  # the validation follows, and the epoch's own checkpoint
+            return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:  # gradients that are half added up are in no checkpoint
+            return
+        if trainer.world_size > 1 and (batch_idx + 1) % _VOTE_STEPS:
+            return
+        due = time.monotonic() - self._written >= 60 * self.minutes
+        due, *asked = _anyones(trainer, [due, *self._asked()])
+        if due or any(asked):
+            self.place = (trainer.current_epoch, batch_idx + 1)
+            self._write_last(trainer)
+        self._end_where(asked)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's checkpoint, and as the best one where it is.
+
+        Raises:
+            Interrupted: where a signal came.
+        """
+        self.place = (trainer.current_epoch + 1, 0)
+        score = float(trainer.callback_metrics["val/selection"])
+        if self.best is None or score > self.best or not self.select:
+            self.best = score
+            self._write(trainer, self.run.best)
+        self._write_last(trainer)
+        self._end_where(_anyones(trainer, self._asked()))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let signals stop the program at once again."""
+        self.stop.deferring = False
+        self._end_where(self._asked())
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let signals stop the program at once again."""
+        self.stop.deferring = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know before it has a trainer."""
+        return {"best": self.best, "place": list(self.place), "notes": self.notes}
+
+    def _asked(self) -> list[bool]:
+        return [self.stop.received == number for number in SIGNALS]
+
+    def _end_where(self, asked: Sequence[bool]) -> None:
+        if any(asked):
+            self.stop.deferring = False
+            raise Interrupted(next(number for number, yes in zip(SIGNALS, asked, strict=True) if yes))
+
+    def _write_last(self, trainer: pl.Trainer) -> None:
+        self._write(trainer, self.run.last, self.run.previous)
+        self._written = time.monotonic()
+
+    def _write(self, trainer: pl.Trainer, path: Path, previous: Path | None = None) -> None:
+        """Write a checkpoint beside ``path``, then give it that name; what had it before becomes ``previous``."""
+        part = part_of(path)
+        try:
+            trainer.save_checkpoint(part, weights_only=False)
+            if trainer.is_global_zero:
+                if previous is not None and path.is_file():
+                    os.replace(path, previous)
+                install(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _anyones(trainer: pl.Trainer, flags: Sequence[bool]) -> list[bool]:
+    """Return for each flag whether any process has set it: all must do the same."""
+    if trainer.world_size == 1:
+        return list(flags)
+    votes = torch.tensor(flags, dtype=torch.float32, device=trainer.strategy.root_device)
+    return [vote > 0 for vote in trainer.strategy.reduce(votes, reduce_op="sum").tolist()]

@@ -1,0 +1,67 @@
+"""Files written whole: whatever stops the program or the machine, the old file is there or the new one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+PART = ".part"
+"""Ends the name of a file that is being written. Where a process was killed it stays, and is worth nothing."""
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
+    """Give a file to write; it takes the place of ``path`` when the block ends, and is gone where the block fails.
+
+    Args:
+        path: of the file.
+        mode: ``w`` or ``wb``.
+        how: as of :func:`open`; text is UTF-8.
+    """
+    part = part_of(path)
+    encoding = {} if "b" in mode else {"encoding": "utf-8"}
+    try:
+        with part.open(mode, **{**encoding, **how}) as file:
+            yield file
+        install(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, **how: Any) -> None:
+    """Write ``text`` to ``path``, as :func:`whole_file` does."""
+    with whole_file(path, **how) as file:
+        file.write(text)
+
+
+def part_of(path: Path) -> Path:
+    """Return where ``path`` is written before it takes its name."""
+    return path.with_name(path.name + PART)
+
+
+def install(part: Path, path: Path) -> None:
+    """Give the finished file ``part`` its name, once the disk has all of it; what had the name before is gone."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Wait until the disk has the names in ``folder``; systems that cannot tell do not wait."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def remove_parts(*folders: Path) -> None:
+    """Remove what killed processes left unfinished in ``folders``."""
+    for folder in folders:
+        for part in folder.glob(f"*{PART}"):
+            part.unlink(missing_ok=True)
