@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 import uuid
@@ -89,7 +90,8 @@ class ArrayCache:
         """
         array, note = self._files(key)
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = array.with_name(f"{key}.{uuid.uuid4().hex}.npy.part")  # another process may fill the same key
+        self._remove_orphans()
+        part = array.with_name(f"{key}.{_process()}.{uuid.uuid4().hex}.npy.part")  # others may fill the same key
         try:
             size = int(np.prod(shape)) * np.dtype(dtype).itemsize
             filling = np.lib.format.open_memmap(part, "w+", dtype, shape)
@@ -156,6 +158,15 @@ class ArrayCache:
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
+    def _remove_orphans(self) -> None:
+        """Remove what killed processes of this machine left half filled."""
+        if os.name != "posix":  # where no process can be asked for without a signal to it
+            return
+        for part in self.folder.glob(f"*.{_machine()}-*.npy.part"):
+            number = part.name.split(".")[1].rpartition("-")[2]
+            if number.isdigit() and not _lives(int(number)):
+                part.unlink(missing_ok=True)
+
     def _files(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}.npy", self.folder / f"{key}.json"
 
@@ -194,6 +205,25 @@ def age(seconds: float) -> str:
     """Return how long ago a moment was, in words."""
     hours = (time.time() - seconds) / 3600
     return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+
+
+def _machine() -> str:
+    """Return a name of this machine for files that other machines may see."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _process() -> str:
+    return f"{_machine()}-{os.getpid()}"
+
+
+def _lives(number: int) -> bool:
+    """Return whether a process of this machine has ``number``."""
+    with suppress(PermissionError):  # another user's
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def _crc32(path: Path) -> int:

@@ -288,6 +288,22 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
     return recipe
 
 
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe's values by dotted keys."""
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+        if entries is None:
+            found[key] = value
+        else:
+            for name, entry in entries:
+                walk(entry, f"{key}.{name}" if key else str(name))
+
+    walk(recipe.to_dict(), "")
+    return found
+
+
 def recipe_folder() -> Path:
     """Return the folder of the recipes that come with the project: in the installed package, or in the checkout."""
     inside = Path(__file__).parent / "recipes"

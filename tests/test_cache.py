@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_ft.cache import FOLDER_VARIABLE, ArrayCache, cache_folder
+from effnet_ft.cache import FOLDER_VARIABLE, ArrayCache, _process, cache_folder
 
 
 @pytest.fixture
@@ -236,3 +236,16 @@ def test_the_folder_is_named_by_the_environment(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert ArrayCache().folder == cache_folder() == Path(expected)
+
+
+def test_what_a_killed_process_left_half_filled_is_removed(cache: ArrayCache) -> None:
+    script = "import os, sys; sys.path.insert(0, '.'); from effnet_ft.cache import _process; print(_process())"
+    dead, alive = (subprocess.check_output([sys.executable, "-c", script], text=True).strip(), _process())
+    cache.folder.mkdir(parents=True)
+    for owner in (dead, alive, "0123abcd-1"):  # the last one is another machine's
+        (cache.folder / f"other.{owner}.00.npy.part").write_bytes(b"half")
+    keep(cache, "key", np.arange(3))
+    assert {name for name in names(cache) if name.endswith(".part")} == {
+        f"other.{alive}.00.npy.part",
+        "other.0123abcd-1.00.npy.part",
+    }

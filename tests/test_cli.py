@@ -308,7 +308,7 @@ def test_resume_mistakes(tmp_path: Path, trained_run: Path, capsys: pytest.Captu
     assert main(["train", "folder", f"resume={tmp_path}"]) == 2
     assert "no run folder" in capsys.readouterr().err
     assert main(["train", "folder", f"resume={trained_run}", "seed=1"]) == 2
-    assert "leave out seed=1" in capsys.readouterr().err
+    assert "seed: 0 in the run, 1 now" in capsys.readouterr().err
 
 
 def test_resume_and_evaluate_where_the_images_were_moved(
@@ -317,6 +317,7 @@ def test_resume_and_evaluate_where_the_images_were_moved(
     run, images = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(trained_run, run)
     shutil.copytree(flowers, images)
+    (run / "report.html").unlink()  # as if it had been stopped before its end
     text = (run / "recipe.yaml").read_text().replace(str(flowers), str(tmp_path / "gone"))
     (run / "recipe.yaml").write_text(text)
     assert main(["train", "folder", f"resume={run}"]) == 2

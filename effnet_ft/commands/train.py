@@ -7,36 +7,31 @@ import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
-from effnet_ft.errors import Interrupted, RecipeError
+from effnet_ft.errors import Interrupted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_recipe(parser)
-    add_overrides(parser, "; resume=RUN goes on with a run")
+    add_overrides(parser, "; resume=RUN goes on with a run, resume=auto with the newest unfinished one")
 
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.recipe import load_recipe
     from effnet_ft.results.run import Run, is_run
+    from effnet_ft.unfinished import choose_run, tell
 
     overrides = [text for text in options.overrides if not text.startswith("resume=")]
     resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
-    needed = ["data.root", "phases"]
-    if resumed is None:
-        recipe = load_recipe(options.recipe, overrides, [*needed, "model.weights"])
-    elif not is_run(resumed):
-        raise RecipeError(f"resume is '{resumed}', which is no run folder: it holds no recipe.yaml")
-    elif changed := [text for text in overrides if not text.startswith("data.root=")]:
-        raise RecipeError(f"a resumed run keeps its recipe, but for data.root: leave out {' '.join(changed)}")
-    else:
-        recipe = load_recipe(Run(resumed).recipe, [*overrides, f"run_dir={resumed}"], needed)
+    recipe, resume = choose_run(options.recipe, overrides, resumed)
+    if resume and Run(recipe.run_dir).finished:
+        tell(f"{recipe.run_dir} is finished: there is nothing left to do")
+        return 0
 
     from effnet_ft.training import fit
 
     try:
-        run = fit.train(recipe, resume=resumed is not None)
+        run = fit.train(recipe, resume=resume)
     except KeyboardInterrupt as error:
         if fit.is_main_process() and is_run(recipe.run_dir):
             command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"

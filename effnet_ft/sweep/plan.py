@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft.errors import RecipeError, listing, nearest
-from effnet_ft.recipe import Recipe, load_recipe
+from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.results.run import Run
 from effnet_ft.sweep.grid import Range, Setting, draw_settings, every_setting, read_grid, typed
 from effnet_ft.writing import write_whole
@@ -160,22 +160,6 @@ def enter(sweep: Sweep) -> None:
             write_whole(sweep.plan, yaml.safe_dump(sweep.identity, sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise RecipeError(f"--out is '{sweep.folder}', which cannot be made: {error}") from error
-
-
-def flat(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe's values by dotted keys."""
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-        if entries is None:
-            found[key] = value
-        else:
-            for name, entry in entries:
-                walk(entry, f"{key}.{name}" if key else str(name))
-
-    walk(recipe.to_dict(), "")
-    return found
 
 
 def _as_if_searched(recipe: Recipe) -> list[str]:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 
 from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError, listing
-from effnet_ft.recipe import Recipe, load_recipe
+from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.results.run import Run, is_run
 from effnet_ft.sweep.grid import typed
-from effnet_ft.sweep.plan import FINAL, Sweep, enter, flat
+from effnet_ft.sweep.plan import FINAL, Sweep, enter
 from effnet_ft.sweep.results import DIVERGED, FINISHED, WAITING, Result, ranked, read_metrics, read_results, write_table
 
 

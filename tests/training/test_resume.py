@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +18,18 @@ import torch
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.results.run import Run, read_checkpoint
+from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, WholeBatches
+from effnet_ft.data.splits import read_split
+from effnet_ft.errors import DataError
+from effnet_ft.recipe import load_recipe
+from effnet_ft.results.run import Run, load_model, read_checkpoint
+from effnet_ft.training import fit
+from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
+from effnet_ft.training.phases import plan_phases
+from effnet_ft.training.resuming import take_up
+from effnet_ft.training.stopping import SIGNALS
+from effnet_ft.unfinished import choose_run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -83,38 +98,257 @@ def kill() -> None:
     raise Killed
 
 
-PLACES: Sequence[Place] = ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 0), (1, 1, 1), (2, 0, 3), (2, 1, 2), (2, 1, 5))
+def kill_before(phase: int, patch: pytest.MonkeyPatch) -> None:
+    """End a training when ``phase`` is about to begin: the phase before it is over."""
+    feed = Feeder.data
+
+    def ending(self: Feeder, plan: Any, *arguments: Any) -> Any:
+        if plan.index == phase:
+            raise Killed
+        return feed(self, plan, *arguments)
+
+    patch.setattr(Feeder, "data", ending)
+
+
+def killed(ending: Place | int, settings: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Train until a place, or until a phase begins, and end there."""
+    with patch.context() as patched:
+        if isinstance(ending, int):
+            kill_before(ending, patched)
+        else:
+            end_at(ending, kill, patched)
+        with pytest.raises(Killed):
+            main(["train", "folder", *settings])
+
+
+PLACES: Sequence[Place | int] = (
+    *(0, (0, 0, 0), (0, 1, 1), 1, (1, 0, 2), (1, 1, 0), (1, 1, 1), 2),  # phase 2 begins with averaged weights
+    *((2, 0, 3), (2, 1, 2), (2, 1, 5)),
+)
 
 
 def test_a_run_killed_in_every_phase_ends_as_one_that_was_not(
     settings: list[str], whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [*settings, f"run_dir={tmp_path / 'run'}"]
+    command = [*settings, f"run_dir={tmp_path / 'run'}", "resume=auto"]
     for place in PLACES:
-        with monkeypatch.context() as patch:
-            end_at(place, kill, patch)
-            with pytest.raises(Killed):
-                main(["train", "folder", *command])
-        command = [f"resume={tmp_path / 'run'}"]
+        killed(place, command, monkeypatch)
     assert main(["train", "folder", *command]) == 0
     assert_same(Run(tmp_path / "run"), whole)
 
 
-def test_steps_that_are_in_the_checkpoint_are_not_trained_again(
+def test_kill_minus_nine_while_a_checkpoint_is_written(settings: list[str], whole: Run, tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from effnet_ft import writing
+from effnet_ft.cli import main
+from effnet_ft.training import keeping
+
+def install(part, path, real=keeping.install):
+    if path.name == "last.ckpt" and (path.parent / "previous.ckpt").is_file() and keeping.time.written > 9:
+        os.truncate(part, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    keeping.time.written += 1
+    real(part, path)
+
+keeping.time.written = 0
+keeping.install = install
+sys.exit(main(sys.argv[1:]))
+"""
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-c", script, "train", "folder", *settings, f"run_dir={run.folder}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not run.last.exists() and run.previous.exists() and (run.checkpoints / "last.ckpt.part").exists()
+    assert main(["train", "folder", f"resume={run.folder}"]) == 0
+    assert "last.ckpt is missing: falling back" in run.log.read_text()
+    assert_same(run, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_step_end_and_is_the_exit_code(
+    number: signal.Signals, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run, handlers = Run(tmp_path / "run"), [signal.getsignal(each) for each in SIGNALS]
+    command = [*settings, "trainer.checkpoint_minutes=60", f"run_dir={run.folder}"]
+    with monkeypatch.context() as patch:
+        end_at((1, 1, 1), lambda: os.kill(os.getpid(), number), patch)
+        assert main(["train", "folder", *command]) == 128 + number
+    assert "to go on: " in (told := capfd.readouterr().err) and f"resume={run.folder}" in told
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    assert read_checkpoint(run.last)["callbacks"]["Keeper"]["place"] == [1, 2]
+
+
+def test_a_signal_outside_of_training_stops_at_once(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        end_at((2, 1, 5), kill, patch)
-        with pytest.raises(Killed):
-            main(["train", "folder", *settings, f"run_dir={tmp_path / 'run'}"])
+    def ending(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal did not end it")
+
+    monkeypatch.setattr(fit, "build_model", ending)
+    assert main(["train", "folder", *settings, f"run_dir={tmp_path / 'run'}"]) == 143
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def change_a_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.fixture(scope="module")
+def half(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run killed within the second epoch of its second phase. Read only."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        killed((1, 1, 2), [*settings, f"run_dir={folder}"], patch)
+    return folder
+
+
+@pytest.mark.parametrize("harm", [cut_short, change_a_byte])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    harm: Callable[[Path], None], half: Path, whole: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    harm(run.last)
+    assert main(["train", "folder", f"resume={run.folder}"]) == 0
+    assert "falling back to the checkpoint before it" in run.log.read_text()
+    assert_same(run, whole)
+
+
+def test_without_a_whole_checkpoint_nothing_is_guessed(
+    half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    for path in (run.last, run.previous):
+        change_a_byte(path)
+    assert main(["train", "folder", f"resume={run.folder}"]) == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_a_damaged_best_checkpoint_is_replaced(half: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    cut_short(run.best)
+    left = take_up(run)
+    assert left is not None and left.best == float("-inf")
+    assert read_checkpoint(run.best)["epoch"] == read_checkpoint(run.last)["epoch"]
+
+
+def test_steps_that_are_in_the_checkpoint_are_not_trained_again(
+    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
     seen: list[Place] = []
-    step = FineTuner.training_step
 
     def noting(self: FineTuner, batch: Any, batch_idx: int) -> Any:
         seen.append((self.phase, self.current_epoch, batch_idx))
-        return step(self, batch, batch_idx)
+        raise Killed
 
     monkeypatch.setattr(FineTuner, "training_step", noting)
+    with pytest.raises(Killed):
+        main(["train", "folder", f"resume={run.folder}"])
+    assert seen == [(1, 1, 2)]
+
+
+def test_batches_that_are_done_are_not_asked_for() -> None:
+    whole, rest = (WholeBatches(EpochSampler(10, (3,)), 3) for _ in range(2))
+    rest.begin_at(1, 2)
+    for epoch in (1, 2):
+        for batches in (whole, rest):
+            batches.set_epoch(epoch)
+        assert list(rest) == list(whole)[2 if epoch == 1 else 0 :]
+        assert len(rest) == len(whole)
+
+
+def test_a_phase_that_patience_ended_trains_no_more(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = "phases=[{train: head, epochs: 9, lr: 1e-9, patience: 1, batch_size: 30}]"
+    command = [f"data.root={flowers}", phases, *TINY, f"run_dir={tmp_path / 'run'}"]
+
+    def ending(*arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "write_end", ending)
+        with pytest.raises(Killed):
+            main(["train", "folder", *command])
+    table = (tmp_path / "run" / "metrics.csv").read_text()
+    monkeypatch.setattr(FineTuner, "training_step", ending)
     assert main(["train", "folder", f"resume={tmp_path / 'run'}"]) == 0
-    assert seen[0] == (2, 1, 4)  # two batches a step of the optimiser: the checkpoint is from after the second
-    assert len(seen) < 6
+    assert (tmp_path / "run" / "metrics.csv").read_text() == table
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] > 0
+
+
+@pytest.mark.parametrize("resume", ["auto", "RUN"])
+def test_a_finished_run_is_left_alone(
+    resume: str, whole: Run, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")}
+    command = [*settings, f"run_dir={whole.folder}", "resume=auto"]
+    assert main(["train", "folder", *(command if resume == "auto" else [f"resume={whole.folder}"])]) == 0
+    assert "is finished: there is nothing left to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("resume", ["auto", "RUN"])
+@pytest.mark.parametrize(
+    "change", ["seed=1", "phases.1.lr=2e-3", "phases.1.ema=off", "store.views=2", "optim.momentum=0.5"]
+)
+def test_a_key_that_would_change_the_run_is_refused(
+    resume: str, change: str, half: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = [*settings, f"run_dir={half}", "resume=auto"] if resume == "auto" else [f"resume={half}"]
+    assert main(["train", "folder", *known, change]) == 2
+    told, key = capsys.readouterr().err, change.partition("=")[0]
+    assert f"{key}: " in told and " in the run, " in told and "only data.root" in told
+
+
+def test_keys_that_change_no_number_may_change(half: Path, settings: list[str]) -> None:
+    free = ["data.workers=3", "trainer.checkpoint_minutes=5", "trainer.loggers=[]", "data.decoded=off"]
+    recipe, resumed = choose_run("folder", free, str(half))
+    assert resumed and (recipe.data.workers, recipe.trainer.checkpoint_minutes) == (3, 5)
+    recipe, resumed = choose_run("folder", [*settings, *free, f"run_dir={half}"], "auto")
+    assert resumed and (recipe.data.workers, recipe.data.decoded) == (3, "off")
+
+
+def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
+    half: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not choose_run("folder", settings, "auto")[1]
+    assert "a new one is begun" in capsys.readouterr().out
+    for number, name in enumerate(("older", "newer", "finished", "other"), start=1):
+        shutil.copytree(half, tmp_path / "runs" / name)
+        os.utime(tmp_path / "runs" / name / "recipe.yaml", (4e9 + number, 4e9 + number))
+    for name in ("report.html", "metrics.json"):
+        (tmp_path / "runs" / "finished" / name).write_text("")
+    text = (tmp_path / "runs" / "other" / "recipe.yaml").read_text()
+    (tmp_path / "runs" / "other" / "recipe.yaml").write_text(text.replace("seed: 0", "seed: 5"))
+    os.utime(tmp_path / "runs" / "other" / "recipe.yaml", (5e9, 5e9))
+    recipe, resumed = choose_run("folder", settings, "auto")
+    assert resumed and recipe.run_dir == "runs/newer"
+    assert (
+        "runs/other is unfinished, but another run than this one:\n  seed: 5 in the run, 0 now"
+        in capsys.readouterr().out
+    )
+    assert not choose_run("folder", [*settings, "run_dir=runs/new"], "auto")[1]
+
+
+def test_what_the_feeder_decided_is_kept_to(half: Path, flowers: Path) -> None:
+    recipe = load_recipe(half / "recipe.yaml")
+    model = load_model(half / "checkpoints" / "last.ckpt")
+    feeder = Feeder(recipe, read_split(half / "split.csv", flowers, model.classes), plan_phases(recipe))
+    feeder.take_up({"dtype": "float32", "stored": {0: False}})
+    assert feeder.store is not None and feeder.store.settings.dtype == "float32"
+    assert isinstance(feeder.data(feeder.plans[0], model, torch.device("cpu")), ImageDataModule)
+    feeder.take_up({"stored": {2: True}})
+    with pytest.raises(DataError, match="phase 3 trained from stored activations before"):
+        feeder.data(feeder.plans[2], model, torch.device("cpu"))
