@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | slow | bench | bench-gpu | clean: each does all it needs on a fresh clone.
+# make setup | demo | test | lint | slow | soak | bench | bench-gpu | clean: each does all it needs on a fresh clone.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test lint slow bench bench-gpu clean
+.PHONY: setup demo test lint slow soak bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,9 @@ lint: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 2
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
