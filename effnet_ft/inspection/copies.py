@@ -45,6 +45,8 @@ def same_images(looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         looks: what is known of the files, :data:`effnet_ft.inspection.looking.LOOK` ``[N]``.
         features: what a network makes of the images, ``[N, F]``; None goes by the signatures alone.
     """
+    if not len(looks):
+        return np.zeros(0, np.int64)
     _, first, content = np.unique(looks["digest"], return_index=True, return_inverse=True)
     pairs = _alike(looks["picture"][first], None if features is None else features[first])
     graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(first), len(first)))

@@ -63,7 +63,7 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         ignored=source.ignored,
         odd=oddities([sample.path for sample in samples], kept),
         copies=_copies(images, groups, kept["digest"]),
-        suspicions=None if features is None else _suspicions(readable, images, features, groups, recipe),
+        suspicions=None if quick else _suspicions(readable, images, features, groups, recipe),
         seconds=time.perf_counter() - start,
     )
 
@@ -124,12 +124,12 @@ def _copies(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) ->
 
 
 def _suspicions(
-    source: Source, images: Sequence[Image], features: np.ndarray, groups: np.ndarray, recipe: Recipe
+    source: Source, images: Sequence[Image], features: np.ndarray | None, groups: np.ndarray, recipe: Recipe
 ) -> list[Suspicion]:
     samples = source.part("all")
     classes = sorted({name for sample in samples for name in labels_of(sample, source.multilabel)})
     targets = encoded(samples, classes, source.multilabel, as_matrix=True)
-    if len(classes) < (1 if source.multilabel else 2):
+    if features is None or len(classes) < (1 if source.multilabel else 2):
         return []
     probabilities = out_of_sample(features, targets, groups, device_of(recipe), recipe.seed)
     if source.multilabel:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser
 from planting import Planted, plant
 from tiny import TINY
 
@@ -131,8 +132,9 @@ def test_several_labels_an_image_are_judged_each(garden: Path, check: Check, tmp
         ({"a": 3, "b": 0, "c": 1}, {"small": {"a": 3, "b": 0, "c": 1}, "untrained": []}),
         ({"train/a": 6, "train/b": 5, "test/a": 1, "test/c": 6}, {"small": {}, "untrained": ["c"]}),
         ({"a": 1}, {"small": {"a": 1}, "untrained": []}),
+        ({"test/a": 5, "test/b": 6}, {"parts": {"test": 11}, "untrained": []}),
     ],
-    ids=["empty class", "class without training", "one image"],
+    ids=["empty class", "class without training", "one image", "test alone"],
 )
 def test_what_a_training_would_refuse_is_told(
     folders: dict[str, int], expected: dict[str, Any], image_folder: Callable[..., Path], check: Check
@@ -140,6 +142,28 @@ def test_what_a_training_would_refuse_is_told(
     code, found = check(image_folder(**folders))
     assert code == 0
     assert {key: found[key] for key in expected} == expected
+
+
+def test_images_none_of_which_can_be_read_are_listed(check: Check, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "0.jpg").write_text("no image")
+    code, found = check(tmp_path / "data")
+    assert code == 2
+    assert set(found["unreadable"]) == {"a/0.jpg", "b/0.jpg"}
+    assert found["suspicions"] == [] and found["copies"] == []
+
+
+def test_the_page_opens_without_errors_and_fits_a_phone(planted: Planted, check: Check, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as opened:
+        _, found = check(planted.root, "--quick")
+        opened.open(tmp_path / "page" / PAGE, width=390)
+        assert not opened.console
+        assert opened.run("document.documentElement.scrollWidth") <= 390
+        assert opened.run("document.querySelectorAll('#copies-across-parts figure').length") == 2 * len(planted.copies)
+        decoded = "image => { image.loading = 'eager'; return image.decode() }"
+        count = f"Promise.all([...document.images].map({decoded})).then(all => all.length)"
+        assert opened.run(count) == 2 * (len(planted.copies) + len(found["copies"]) - len(together(found, "across")))
 
 
 def test_the_table_names_each_kind(
