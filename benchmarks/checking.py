@@ -2,8 +2,8 @@
 
     python benchmarks/checking.py [--images 20000]
 
-The images are blends of two crops of drawn flowers, 256 px, JPEG, written to a temporary folder; the cache is empty, and
-then what the first run left. Wall time of whole processes, imports included.
+The images are blends of two crops of drawn flowers, 256 px, JPEG, written to a temporary folder; the cache is empty,
+and then what the first run left. Wall time of whole processes, imports included.
 """
 
 from __future__ import annotations
