@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.commands.arguments import add_overrides, add_run
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import DataError
+from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.results.export.formats import FORMATS, PROGRAMS, require_ending
 
 if TYPE_CHECKING:
+    from effnet_ft.data.splits import Split
     from effnet_ft.models.classifier import Classifier
-    from effnet_ft.results.export.checking import Pictures
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a program (onnx, torch-export), our own weights, or weights under another library's names",
     )
+    parser.add_argument("--int8", action="store_true", help="ONNX in 8-bit integers, measured; for Lite variants")
     parser.add_argument("--out", required=True, help="the file to write")
     add_overrides(parser, ": where the run's images lie now, to check the export on")
 
@@ -33,37 +34,66 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     check_outputs(options.out)
     require_ending(options.format, Path(options.out))
+    if options.int8 and options.format != "onnx":
+        raise WeightsError(f"--int8 writes ONNX files, not {options.format}: take --format onnx")
 
-    from effnet_ft.results.export.writing import export
     from effnet_ft.results.run import load_model
 
     model = load_model(options.run)
-    done = export(model, options.format, Path(options.out), _pictures(options, model))
-    view = model.preprocessing
-    print(f"wrote {options.out}: {model.variant.name} of {len(model.classes)} classes; load it by\n{done.usage}")
-    if options.format in PROGRAMS:
-        from effnet_ft.results.export.serving import in_words
-
-        print(f"or in another program: it takes {in_words(view)}")
-    elif options.format != "safetensors":
-        print(
-            f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
-            f"mean {view.mean} and std {view.std}"
-        )
-    print(f"checked on {done.pictures}: probabilities differ from the run's by at most {done.difference:.2g}")
+    told = _quantised(model, options) if options.int8 else _written(model, options)
+    print(f"wrote {options.out}: {model.variant.name} of {len(model.classes)} classes; load it by")
+    print("\n".join(told))
     return 0
 
 
-def _pictures(options: argparse.Namespace, model: Classifier) -> Pictures | None:
-    """Return the run's own images to check the export on; None where they are not there and none were named."""
-    from effnet_ft.results.export.checking import pictures_of, run_split
-    from effnet_ft.results.run import Run, is_run
+def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
+    """Export the model and return what to tell."""
+    from effnet_ft.results.export.checking import pictures_of
+    from effnet_ft.results.export.serving import in_words
+    from effnet_ft.results.export.writing import export
 
-    if not is_run(options.run):
-        return None
     try:
-        return pictures_of(run_split(Run(options.run), model.classes, options.overrides))
+        pictures = pictures_of(_split(model, options))
     except DataError:
         if options.overrides:
             raise
-        return None
+        pictures = None
+    done = export(model, options.format, Path(options.out), pictures)
+    view, lines = model.preprocessing, [done.usage]
+    if options.format in PROGRAMS:
+        lines.append(f"or in another program: it takes {in_words(view)}")
+    elif options.format != "safetensors":
+        lines.append(
+            f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
+            f"mean {view.mean} and std {view.std}"
+        )
+    checked = f"checked on {done.pictures}: probabilities differ from the run's by at most {done.difference:.2g}"
+    return [*lines, checked]
+
+
+def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
+    """Export the model in 8-bit integers and return what to tell."""
+    from effnet_ft.results.export.quantise import export_int8
+
+    done = export_int8(model, Path(options.out), _split(model, options))
+    points = 100 * (done.before - done.after)
+    measure = "mean average precision" if model.multilabel else "accuracy"
+    return [
+        done.usage,
+        f"measured on {done.images} images of the {done.part} part: {measure} {100 * done.after:.1f}%, the run's "
+        f"{100 * done.before:.1f}%: {points:.1f} points lost; {100 * done.agreement:.1f}% of the answers are the same",
+    ]
+
+
+def _split(model: Classifier, options: argparse.Namespace) -> Split:
+    """Return the run's own images.
+
+    Raises:
+        DataError: where they are not there.
+    """
+    from effnet_ft.results.export.checking import run_split
+    from effnet_ft.results.run import Run, is_run
+
+    if not is_run(options.run):
+        raise DataError(f"'{options.run}' is a model without its images: give the run folder")
+    return run_split(Run(options.run), model.classes, options.overrides)

@@ -31,6 +31,9 @@ class Serving(nn.Module):
         # Weights stay as they are stored, whatever the memory format of what they are applied to.
         self.network = folded(model).to(memory_format=torch.contiguous_format)
         self.network.cut = 0
+        for module in self.network.modules():
+            if isinstance(module, nn.ReLU6 | nn.SiLU):
+                module.inplace = False  # a program has no such thing, and the exporter spends long on undoing it
         self.channels_last = channels_last
 
     def forward(self, images: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.errors import WeightsError
 from effnet_ft.results.export import libraries, onnx, torch_export
+from effnet_ft.results.export.aside import aside, writing
 from effnet_ft.results.export.checking import Pictures, drawn_pictures, largest_difference
 from effnet_ft.results.export.formats import require_ending
 
@@ -65,25 +65,6 @@ def export(model: Classifier, form: str, path: Path, pictures: Pictures | None =
         with writing(path):
             os.replace(temporary, path)
     return Exported(usage, difference, pictures.words)
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to; what still bears it in the end is removed."""
-    temporary = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say of a disk that fails which file could not be written."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise WeightsError(f"cannot write '{path}': {error}") from error
 
 
 def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Path], None]]:
