@@ -104,7 +104,7 @@ def _scaled(maps: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return an image with heat over it, in a colour map whose steps look equal; without heat the image shows through.
+    """Return an image with heat over it, in a colour map of even steps; the image's own colours fade to stand back.
 
     Args:
         image: uint8 ``[H, W, 3]``, RGB.
@@ -117,10 +117,11 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     height, width = image.shape[:2]
     stretched = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap((stretched * 255).round().astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-    share = _OPACITY * stretched[..., None]
-    return (image * (1 - share) + colours * share).round().astype(np.uint8)
+    colours = cv2.applyColorMap((stretched * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    faded = _FADING * image.mean(2, keepdims=True) + (1 - _FADING) * image
+    share = _OPACITY * np.sqrt(stretched)[..., None]  # the root, or faint heat would be seen nowhere
+    return (faded * (1 - share) + colours * share).round().astype(np.uint8)
 
 
-_OPACITY = 0.65
-"""Share of the colour where the heat is highest; the image stays to be seen."""
+_FADING, _OPACITY = 0.75, 0.7
+"""Shares of grey in the image, and of the colour map where the heat is highest."""
