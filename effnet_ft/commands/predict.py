@@ -13,6 +13,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
     parser.add_argument("--top-k", type=positive, default=5, help="classes to name for each image (default 5)")
+    parser.add_argument(
+        "--precision",
+        type=float,
+        help="abstain from images that are not sure enough for this share of right answers, e.g. 0.95",
+    )
     parser.add_argument("--out", help="write CSV to this file instead of the terminal")
 
 
@@ -22,4 +27,5 @@ def run(options: argparse.Namespace) -> int:
 
     from effnet_ft.results.predict_files import predict_files
 
-    return EXIT_USER_FAULT if predict_files(options.run, options.paths, options.top_k, options.out) else 0
+    bad = predict_files(options.run, options.paths, options.top_k, options.out, options.precision)
+    return EXIT_USER_FAULT if bad else 0

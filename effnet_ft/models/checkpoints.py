@@ -126,10 +126,11 @@ def _kind(path: Path) -> str:
         raise WeightsError(f"{path} is empty: get it again")
     if start[:2] == b"PK":
         return "zip"
-    if start[:1] == b"\x80":
-        return "pickle"
+    # Asked before pickle: the length that safetensors begins with may begin like one, which never is so short.
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= max(size, 100_000_000):
         return "safetensors"
+    if start[:1] == b"\x80":
+        return "pickle"
     if all(byte in b"\t\n\r" or byte >= 32 for byte in start):
         words = start[:40].decode("utf-8", errors="replace").strip().splitlines()
         raise WeightsError(f"{path} is text, no weights; it begins '{words[0] if words else ''}': get the file itself")

@@ -41,6 +41,9 @@ class Classifier(nn.Module):
         task: ``single``, where the logits are those of a softmax over classes, or ``multi``, where each is that of a
             label which holds or does not.
         thresholds: with ``multi``, the probability from which each label is taken to hold; None takes 0.5.
+        temperature: what logits are divided by to become probabilities; fitted after training.
+        record: how sure and how right the model was on images that it was not trained on, see
+            :data:`effnet_ft.results.abstaining.Record`; None where that is not known.
     """
 
     mean: Tensor
@@ -59,12 +62,16 @@ class Classifier(nn.Module):
         preprocessing: Preprocessing | None = None,
         task: str = "single",
         thresholds: Sequence[float] | None = None,
+        temperature: float = 1.0,
+        record: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.variant = VARIANTS[variant]
         self.classes = tuple(classes)
         self.task = task
         self.thresholds = (0.5,) * len(self.classes) if thresholds is None else tuple(thresholds)
+        self.temperature = temperature
+        self.record = record
         self.preprocessing = preprocessing or scratch_preprocessing(variant)
         self.cut = 0
         self.batchnorm = "train"
@@ -161,9 +168,15 @@ class Classifier(nn.Module):
         """Whether each logit is that of a label which holds or does not."""
         return self.task == "multi"
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return class probabilities ``[N, K]``: those of a row sum to 1, or each label has its own."""
-        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+    def probabilities(self, logits: Tensor, calibrated: bool = True) -> Tensor:
+        """Return class probabilities ``[N, K]``: those of a row sum to 1, or each label has its own.
+
+        Args:
+            logits: ``[N, K]``.
+            calibrated: divide them by the temperature first.
+        """
+        scaled = logits / self.temperature if calibrated else logits
+        return scaled.sigmoid() if self.multilabel else scaled.softmax(1)
 
     def set_norm_momentum(self, momentum: float) -> None:
         """Set the weight of a new batch in the running statistics of all batch norms, PyTorch's sense."""
@@ -180,6 +193,8 @@ class Classifier(nn.Module):
             **self._spec,
             "task": self.task,
             **({"thresholds": list(self.thresholds)} if self.multilabel else {}),
+            "temperature": self.temperature,
+            **({"record": dict(self.record)} if self.record is not None else {}),
         }
 
     @classmethod

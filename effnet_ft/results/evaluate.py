@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of, scan_folder
 from effnet_ft.data.splits import Split, encoded, read_split, require_images
@@ -16,7 +18,8 @@ from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of
 from effnet_ft.opening import image_root, open_source
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
-from effnet_ft.results.metrics import best_thresholds, classification_metrics, multilabel_metrics
+from effnet_ft.results.bootstrap import class_intervals, label_intervals
+from effnet_ft.results.metrics import calibration_error, classification_metrics, multilabel_metrics
 from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
 from effnet_ft.results.run import Run
 from effnet_ft.tabular import write_csv
@@ -35,6 +38,8 @@ class Evaluation:
         classes: the model's classes.
         published: accuracies of the pretrained weights, fractions of 1, by the metrics' names.
         thresholds: of a model of labels, the probability from which each is taken to hold.
+        uncalibrated: what the probabilities would be without the model's temperature; None where it has none, or
+            they are the mean over several views.
     """
 
     name: str
@@ -44,13 +49,26 @@ class Evaluation:
     classes: tuple[str, ...]
     published: Mapping[str, float] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
+    uncalibrated: np.ndarray | None = None
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
-        """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``."""
+        """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``.
+
+        Each of ``acc1``, ``map``, ``macro_f1`` and ``ece`` has its 95% interval beside it, ``test/acc1_low`` and
+        ``test/acc1_high``.
+        """
+        known, prefix = (self.probabilities, self.labels), self.prefix
         if self.labels.ndim == 2:
-            return multilabel_metrics(self.probabilities, self.labels, self.thresholds, self.classes, self.prefix)
-        return classification_metrics(self.probabilities, self.labels, self.prefix)
+            values = multilabel_metrics(*known, self.thresholds, self.classes, prefix)
+            intervals = label_intervals(*known, self.thresholds)
+        else:
+            values, intervals = classification_metrics(*known, prefix), class_intervals(*known)
+        if self.uncalibrated is not None:
+            values[f"{prefix}/ece_uncalibrated"] = calibration_error(self.uncalibrated, self.labels)
+        for name, (low, high) in intervals.items():
+            values |= {f"{prefix}/{name}_low": low, f"{prefix}/{name}_high": high}
+        return values
 
     @property
     def prefix(self) -> str:
@@ -90,7 +108,7 @@ def evaluate(
         name: ``train``, ``val``, ``test`` or ``all``.
         batch_size: images at once.
         views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
-        known: the probabilities, where they are known already.
+        known: the logits, where they are known already.
 
     Raises:
         DataError: where a class is not the model's, or an image cannot be read.
@@ -105,13 +123,18 @@ def evaluate(
             f"{len(strange)} classes of {source.root} are not among the {len(predictor.classes)} that the model "
             f"knows:\n{listing(strange)}"
         )
-    probabilities = known
-    if probabilities is None:
-        images = [source.image(sample) for sample in samples]
-        probabilities = predictor.probabilities(images, batch_size, f"evaluating {name}", views)
+    images, title = [source.image(sample) for sample in samples], f"evaluating {name}"
+    uncalibrated = None
+    if known is None and views != "one":
+        probabilities = predictor.probabilities(images, batch_size, title, views)
+    else:
+        logits = torch.from_numpy(predictor.logits(images, batch_size, title) if known is None else known)
+        probabilities = model.probabilities(logits).numpy()
+        if model.temperature != 1:
+            uncalibrated = model.probabilities(logits, calibrated=False).numpy()
     labels = encoded(samples, predictor.classes, source.multilabel, as_matrix=model.multilabel)
-    thresholds = model.thresholds if model.multilabel else ()
-    return Evaluation(name, samples, probabilities, labels, predictor.classes, thresholds=thresholds)
+    evaluation = Evaluation(name, samples, probabilities, labels, predictor.classes, uncalibrated=uncalibrated)
+    return replace(evaluation, thresholds=model.thresholds) if model.multilabel else evaluation
 
 
 def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
@@ -178,31 +201,6 @@ def evaluate_recipe(
     source = open_source(data, for_training=False)
     evaluation = evaluate(Predictor(model), source, _choose(source, part), _batch(recipe), views)
     return replace(evaluation, published=_published(recipe, evaluation.prefix))
-
-
-def measure(
-    split: Split, predictor: Predictor, batch_size: int, known: Mapping[str, np.ndarray | None]
-) -> tuple[dict[str, float], Evaluation]:
-    """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep.
-
-    The thresholds of labels are those of the best F1 on the validation images; the evaluation holds them.
-
-    Args:
-        split: the images.
-        predictor: the model.
-        batch_size: images at once.
-        known: the probabilities of a part's images, where they are known already.
-    """
-    parts = {
-        name: evaluate(predictor, split, name, batch_size, known=known.get(name))
-        for name in ("val", "test")
-        if split.part(name)
-    }
-    if predictor.model.multilabel:
-        thresholds = best_thresholds(parts["val"].probabilities, parts["val"].labels)
-        parts = {name: replace(part, thresholds=thresholds) for name, part in parts.items()}
-    metrics = {key: value for part in parts.values() for key, value in part.metrics.items()}
-    return metrics, parts[split.held_out]
 
 
 def write_json(values: Mapping[str, object], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from effnet_ft.errors import DataError, listing
 from effnet_ft.results.explain import AT_ONCE
 from effnet_ft.results.predict import load
 from effnet_ft.results.predict_files import find_images
+from effnet_ft.tabular import write_csv
 
 
 def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:
@@ -40,13 +41,14 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
         predictor.class_number(name)  # a misspelt class is told before all files are read
     bad = unreadable(Path(), found)
     images = [path for path in found if path not in bad]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "overlay", "class", "probability"])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
+    write_csv(sys.stdout, [["path", "overlay", "class", "probability"]])
     for start in range(0, len(images), AT_ONCE):
         some = images[start : start + AT_ONCE]
         for path, explanation in zip(some, predictor.explain(some, name), strict=True):
             overlay = _written(Image.fromarray(explanation.overlay()), out, Path(path).stem)
-            writer.writerow([path, overlay, explanation.name, f"{explanation.probability:.6f}"])
+            write_csv(sys.stdout, [[path, str(overlay), explanation.name, f"{explanation.probability:.6f}"]])
     if bad:
         lines = [f"{path}: {reason}" for path, reason in bad.items()]
         print(f"effnet-ft: {len(bad)} files cannot be read and have no overlay\n{listing(lines)}", file=sys.stderr)

@@ -10,10 +10,14 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_average_precision,
+    binary_calibration_error,
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_f1_score,
 )
+
+ECE_BINS = 15
+"""Bins of equal width that the expected calibration error is computed in."""
 
 
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix: str) -> dict[str, float]:
@@ -35,8 +39,10 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix
     if classes > 5:
         values["acc5"] = multiclass_accuracy(p, y, classes, average="micro", top_k=5)
     values["macro_f1"] = multiclass_f1_score(p, y, classes, average="macro")
-    values["ece"] = multiclass_calibration_error(p, y, classes, n_bins=15)
-    return {f"{prefix}/{name}": float(value) for name, value in values.items()}
+    return {
+        **{f"{prefix}/{name}": float(value) for name, value in values.items()},
+        f"{prefix}/ece": calibration_error(probabilities, labels),
+    }
 
 
 def multilabel_metrics(
@@ -53,7 +59,7 @@ def multilabel_metrics(
 
     Returns:
         ``map``, the mean over the labels that occur; ``macro_f1`` and each ``f1/LABEL``, over the labels that occur or
-        are predicted: the F1 of others is not defined.
+        are predicted: the F1 of others is not defined; ``ece``, see :func:`calibration_error`.
     """
     held, guessed = np.asarray(labels) > 0.5, np.asarray(probabilities) >= np.asarray(thresholds, np.float64)
     right, amount = (held & guessed).sum(0), held.sum(0) + guessed.sum(0)
@@ -62,8 +68,44 @@ def multilabel_metrics(
     return {
         f"{prefix}/map": float(precision),
         f"{prefix}/macro_f1": sum(scores.values()) / max(1, len(scores)),
+        f"{prefix}/ece": calibration_error(probabilities, labels),
         **{f"{prefix}/f1/{name}": score for name, score in scores.items()},
     }
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the expected calibration error in fifteen bins: of the likeliest classes, or of all labels of all images.
+
+    Args:
+        probabilities: float ``[N, K]``.
+        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
+    """
+    p, y = torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(np.asarray(labels))
+    if y.ndim == 1:
+        return float(multiclass_calibration_error(p, y, p.shape[1], n_bins=ECE_BINS))
+    return float(binary_calibration_error(p.flatten(), (y > 0.5).long().flatten(), n_bins=ECE_BINS))
+
+
+def precision_coverage(confidences: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what answering only the surest images gives: precision at every share of images that is answered.
+
+    Args:
+        confidences: the probability of each image's answer, ``[N]``.
+        right: whether the answer is right, ``[N]``.
+
+    Returns:
+        Thresholds, falling; precision, the share of right ones among the images whose confidence reaches the
+        threshold; and coverage, the share of those images among all, rising to 1. Images of the same confidence are
+        answered together. A threshold lies midway between two confidences, the last one at 0.
+    """
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    falling = np.asarray(confidences, np.float64)[order]
+    lower = np.append(falling[1:], -np.inf)[: len(order)]
+    ends = np.flatnonzero(falling > lower)
+    thresholds = np.maximum((falling[ends] + lower[ends]) / 2, 0)
+    answered = ends + 1
+    precision = np.asarray(right, bool)[order].cumsum()[ends] / answered
+    return thresholds, precision, answered / max(1, len(order))
 
 
 def mean_average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.abstaining import threshold_for
 from effnet_ft.results.explain import Explanation, enlarged, evidence
 from effnet_ft.results.run import load_model
 
@@ -57,7 +58,12 @@ class Predictor:
         return self.model.preprocessing
 
     def predict(
-        self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5, batch_size: int = 32, views: str = "one"
+        self,
+        images: Iterable[ImageLike] | ImageLike,
+        top_k: int = 5,
+        batch_size: int = 32,
+        views: str = "one",
+        precision: float | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Name the likeliest classes of each image; of a model of labels, those that hold.
 
@@ -67,19 +73,22 @@ class Predictor:
             top_k: how many classes to name, at most all; of labels the most that are named.
             batch_size: images at once.
             views: a name in :data:`VIEWS`; the probabilities are the mean over them.
+            precision: the share of answers that should be right; of images that are not sure enough none is given.
 
         Returns:
             For each image a list of (class name, probability), best first; of labels those whose probability reaches
-            their threshold, maybe none.
+            their threshold, maybe none. With ``precision`` it is empty where the model abstains.
 
         Raises:
-            DataError: where an image cannot be read.
+            DataError: where an image cannot be read, or the model cannot vouch for ``precision``.
             ValueError: for ``top_k`` below 1, or an array that is no image.
         """
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
+        surest = 0.0 if precision is None else threshold_for(self.model.record, precision)
         listed = [images] if isinstance(images, _SINGLE) else list(images)
-        return [self.best(row, top_k) for row in self.probabilities(listed, batch_size, views=views)]
+        rows = self.probabilities(listed, batch_size, views=views)
+        return [self.best(row, top_k) if row.max() >= surest else [] for row in rows]
 
     def best(self, probabilities: np.ndarray, top_k: int) -> list[tuple[str, float]]:
         """Return the ``top_k`` classes of one image's probabilities ``[K]``, best first; of labels those that hold."""
@@ -154,19 +163,19 @@ class Predictor:
         Raises:
             DataError: where an image cannot be read.
         """
-        answers = over_images(
-            images,
-            lambda image: np.stack(VIEWS[views](self.preprocessing, as_rgb(image))),
-            self._answer,
-            device=self.device,
-            batch_size=batch_size,
-            title=title or "predicting",
-        )
-        rows = [row for _, row in answers]
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+        return self._rows(images, views, self._answer, batch_size, title or "predicting")
 
-    def probabilities_from(self, maps: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
-        """Return probabilities, float32 ``[N, K]``, from what the stages before ``cut`` made of the images.
+    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+        """Return logits, float32 ``[N, K]``, of the central crops; arguments and errors are :meth:`probabilities`'."""
+
+        def answered(batch: Tensor) -> np.ndarray:
+            found: np.ndarray = self._network(self._on_device(batch)).cpu().numpy()
+            return found
+
+        return self._rows(images, "one", answered, batch_size, title or "predicting")
+
+    def logits_from(self, maps: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
+        """Return logits, float32 ``[N, K]``, from what the stages before ``cut`` made of the images.
 
         Args:
             maps: float32 ``[N, h, w, C]``, or pooled features ``[N, F]`` for a cut of 9.
@@ -178,7 +187,7 @@ class Predictor:
 
         def answered(batch: Tensor) -> np.ndarray:
             x = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
-            found: np.ndarray = self.model.probabilities(network.suffix(x.to(self.device))).cpu().numpy()
+            found: np.ndarray = network.suffix(x.to(self.device)).cpu().numpy()
             return found
 
         rows = over_images(
@@ -189,12 +198,35 @@ class Predictor:
             batch_size=batch_size,
             title="evaluating",
         )
-        return np.concatenate([row for _, row in rows])
+        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(row for _, row in rows)])
+
+    def _rows(
+        self,
+        images: Sequence[ImageLike],
+        views: str,
+        answered: Callable[[Tensor], np.ndarray],
+        batch_size: int,
+        title: str,
+    ) -> np.ndarray:
+        """Return what ``answered`` makes of the images' views, batches of ``[N, V, size, size, 3]``, as one array."""
+        answers = over_images(
+            images,
+            lambda image: np.stack(VIEWS[views](self.preprocessing, as_rgb(image))),
+            answered,
+            device=self.device,
+            batch_size=batch_size,
+            title=title,
+        )
+        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(row for _, row in answers)])
+
+    def _on_device(self, batch: Tensor) -> Tensor:
+        """Return views, uint8 ``[N, V, size, size, 3]``, as the network takes them, ``[N * V, 3, size, size]``."""
+        return batch.flatten(0, 1).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
     def _answer(self, batch: Tensor) -> np.ndarray:
         """Return the probabilities of images by their views, uint8 ``[N, V, size, size, 3]``."""
-        views = batch.flatten(0, 1).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
-        mean: np.ndarray = self._compute(views).reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
+        probabilities = self._compute(self._on_device(batch))
+        mean: np.ndarray = probabilities.reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
         return mean
 
     def _compute(self, images: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +68,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def keep_thresholds(path: Path, thresholds: Sequence[float]) -> None:
-    """Write the thresholds of a model's labels into its checkpoint; an interrupted write leaves what was there."""
+def keep_description(path: Path, model: Classifier) -> None:
+    """Write what has become of a model since its checkpoint into it; an interrupted write leaves what was there."""
     import torch
 
     from effnet_ft.models.checkpoints import DESCRIPTION
 
     checkpoint = read_checkpoint(path)
-    checkpoint[DESCRIPTION]["model"]["thresholds"] = list(thresholds)
+    checkpoint[DESCRIPTION]["model"] = model.describe()
     with whole_file(path, "wb") as file:
         torch.save(checkpoint, file)
 

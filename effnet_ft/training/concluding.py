@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from effnet_ft.data.splits import Split
 from effnet_ft.processes import from_main, is_main_process
 from effnet_ft.recipe import Recipe
-from effnet_ft.results.evaluate import measure, write_json
+from effnet_ft.results.evaluate import Evaluation, write_json
+from effnet_ft.results.measuring import measure
 from effnet_ft.results.predict import Predictor
 from effnet_ft.results.report import write_report
-from effnet_ft.results.run import Run, keep_thresholds, load_model, read_checkpoint
+from effnet_ft.results.run import Run, keep_description, load_model, read_checkpoint
 from effnet_ft.training.callbacks import Stopwatch
 from effnet_ft.training.feeding import Feeder
 
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> None:
-    """Measure the best model, each process on its part of the images; the first writes metrics, predictions and report.
+    """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
 
     The model comes from the first process: another node need not see the run folder.
     """
@@ -29,25 +31,39 @@ def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch:
     predictor = Predictor(model, "cpu" if recipe.trainer.accelerator == "cpu" else None)
     plan, batch = feeder.plans[phase], recipe.data.batch_size
     parts = [name for name in ("val", "test") if split.part(name)]
-    known = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
+    logits = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
     if not main:
         return
-    metrics, evaluation = measure(split, predictor, batch, known)
+    metrics, evaluation = measure(split, predictor, batch, logits, calibrate=recipe.data.fit == "train")
+    keep_description(run.best, predictor.model)
     evaluation.write_predictions(run.predictions)
-    speed = {"train_seconds": stopwatch.total["elapsed"], **stopwatch.speed(stopwatch.total)}
-    write_json({**metrics, **speed}, run.metrics)
-    part = split.held_out
-    if predictor.model.multilabel:
-        keep_thresholds(run.best, evaluation.thresholds)
-        log.info(
-            "%s mean average precision %.1f%% on %d images (macro F1 %.3f), trained in %.0f s",
-            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/map"], len(evaluation.samples)),
-            *(metrics[f"{part}/macro_f1"], speed["train_seconds"]),
-        )
-    else:
-        log.info(
-            "%s accuracy %.1f%% on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
-            *("test" if part == "test" else "validation", 100 * metrics[f"{part}/acc1"], len(evaluation.samples)),
-            *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], speed["train_seconds"]),
-        )
+    seconds = stopwatch.total["elapsed"]
+    write_json({**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}, run.metrics)
+    _tell_of_calibration(metrics, evaluation, len(split.val))
+    _tell_result(metrics, evaluation, seconds)
     write_report(run.folder, predictor)
+
+
+def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, images: int) -> None:
+    if "temperature" not in metrics:
+        log.info("no temperature is fitted: the validation images were trained on, and are answered too well for it")
+        return
+    part = evaluation.name
+    log.info(
+        "temperature %.3g, of %d validation images: calibration error %.3f before, %.3f after, on the %s images",
+        *(metrics["temperature"], images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], _WORDS[part]),
+    )
+
+
+def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: float) -> None:
+    part, multilabel = evaluation.name, evaluation.labels.ndim == 2
+    score, word = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
+    value, low, high = (100 * metrics[f"{part}/{score}{end}"] for end in ("", "_low", "_high"))
+    log.info(
+        "%s %s %.1f%% (%.1f to %.1f) on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+        *(_WORDS[part], word, value, low, high, len(evaluation.samples)),
+        *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
+    )
+
+
+_WORDS = {"val": "validation", "test": "test"}

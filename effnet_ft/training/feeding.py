@@ -97,7 +97,7 @@ class Feeder:
         )
 
     def answers(self, predictor: Predictor, plan: PhasePlan, part: str, batch_size: int) -> np.ndarray:
-        """Return the probabilities of a part's images, ``[N, K]``, of a model of phase ``plan``.
+        """Return the logits of a part's images, ``[N, K]``, of a model of phase ``plan``.
 
         All processes call this together: each computes its part. The frozen stages are computed once for all runs,
         exactly as a prediction computes them, where the phase was fed from the store and their maps do not take too
@@ -107,9 +107,9 @@ class Feeder:
         maps = self._maps(predictor, plan, part)
         if maps is None:
             images = [self.split.image(sample) for sample in self.split.part(part)]
-            rows = predictor.probabilities(images[share.start : share.stop], batch_size, f"evaluating {part}")
+            rows = predictor.logits(images[share.start : share.stop], batch_size, f"evaluating {part}")
         else:
-            rows = predictor.probabilities_from(maps[share.start : share.stop], plan.cut, batch_size)
+            rows = predictor.logits_from(maps[share.start : share.stop], plan.cut, batch_size)
         return np.concatenate(processes.gathered(rows))
 
     def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:

@@ -197,7 +197,7 @@ def test_a_program_runs_on_the_cpu_alone(exported: Exported, form: str) -> None:
 @pytest.mark.parametrize(
     "look",
     [
-        lambda served: served.probabilities_from(np.zeros((1, 1280), np.float32), 9),
+        lambda served: served.logits_from(np.zeros((1, 1280), np.float32), 9),
         lambda served: list(served.explain(pictures(1))),
     ],
     ids=["at a stage", "explain"],

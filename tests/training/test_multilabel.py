@@ -68,7 +68,9 @@ def test_the_run_folder_tells_of_labels(run: Run) -> None:
     metrics = json.loads(run.metrics.read_text())
     wanted = {f"{part}/{name}" for part in ("val", "test") for name in ("map", "macro_f1")}
     assert wanted | {f"test/f1/{name}" for name in COLOURS} <= metrics.keys()
-    assert not [name for name in metrics if "acc" in name or "ece" in name]
+    assert not [name for name in metrics if "acc" in name]
+    assert metrics["test/ece"] < metrics["test/ece_uncalibrated"] and metrics["temperature"] < 1
+    assert metrics["test/map_low"] <= metrics["test/map"] <= metrics["test/map_high"]
     assert metrics["test/map"] > 0.9
     table = rows_of(run.table)
     assert [*table[0]][4:8] == ["train/loss", "train/map", "val/loss", "val/map"] and len(table) == 7
