@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 RUN_FILES = {
     *("recipe.yaml", "split.csv", "classes.txt", "metrics.json", "metrics.csv", "predictions.csv"),
-    *("report.html", "log.txt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+    *("report.html", "log.txt", "environment.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"),
 }
 ENDS = ("", "_low", "_high")
 METRICS = {
