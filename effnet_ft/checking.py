@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from effnet_ft.errors import RecipeError, nearest
+from effnet_ft.errors import nearest, shortened, shown
+from effnet_ft.plain_yaml import parse_value
 
 Settings = TypeVar("Settings")
-
-_CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
-"""A reference of OmegaConf with a colon, a function's, or with a reference inside; a backslash makes it plain text."""
-
-_MOST_ALIASES = 32
-"""In a recipe: aliases of aliases double it again and again, and a short text would fill the memory."""
 
 
 def option(
@@ -33,6 +26,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     per_phase: bool = False,
+    path: bool = False,
 ) -> Any:
     """Declare a recipe key as a dataclass field.
 
@@ -46,91 +40,53 @@ def option(
         above: all values must be larger.
         below: all values must be smaller.
         per_phase: a phase may set it otherwise.
+        path: the text names a file or a folder.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
-    metadata = {"help": help, "choices": tuple(choices), "words": words, "per_phase": per_phase, **limits}
+    metadata = {"help": help, "choices": tuple(choices), "words": words, "per_phase": per_phase, "path": path, **limits}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in the YAML file ``path``: references resolved, numbers such as ``2e-3`` as floats.
-
-    A reference names another key of the recipe, as in ``${data.root}``. OmegaConf's functions, such as
-    ``${oc.env:HOME}``, are refused: a recipe is data, and a secret of the environment would be written into the run.
-
-    Raises:
-        RecipeError: where it cannot be read, is no YAML or is no mapping.
-    """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MOST_ALIASES:
-            raise RecipeError(f"more than {_MOST_ALIASES} aliases (*name): write the values themselves", str(path))
-        recipe = OmegaConf.load(io.StringIO(text))
-        if faults := calls(OmegaConf.to_container(recipe)):
-            raise RecipeError(faults, str(path))
-        loaded = OmegaConf.to_container(recipe, resolve=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read it: {error}", str(path)) from error
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", str(path)) from error
-    if not isinstance(loaded, dict):
-        raise RecipeError(f"expected a mapping of keys, got a {type(loaded).__name__}", str(path))
-    return {str(key): value for key, value in loaded.items()}
-
-
-def calls(value: Any, where: str = "") -> list[str]:
-    """Return one sentence for each text in ``value``, of mappings and lists, that calls one of OmegaConf's functions.
-
-    Args:
-        value: plain values, with references unresolved.
-        where: the dotted key of ``value`` itself.
-    """
-    if isinstance(value, dict | list):
-        entries = value.items() if isinstance(value, dict) else enumerate(value)
-        return [fault for key, entry in entries for fault in calls(entry, f"{where}.{key}" if where else str(key))]
-    if isinstance(value, str) and _CALL.search(value):
-        return [
-            f"{where} is '{value}', which asks for more than another key: values are never evaluated; write the value "
-            "itself, or set the key on the command line, where the shell fills in variables"
-        ]
-    return []
 
 
 def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[str]) -> None:
     """Apply one ``key=value`` text to ``raw`` in place; a text that does not fit is added to ``faults``."""
     key, equals, value_text = text.partition("=")
     if not equals or not key.strip():
-        faults.append(f"'{text}' is no override: write key=value, e.g. data.batch_size=16")
+        faults.append(f"'{shortened(text)}' is no override: write key=value, e.g. data.batch_size=16")
         return
     parts = key.strip().replace("[", ".").replace("]", "").split(".")
     target: Any = raw
     for part, following in pairwise(parts):
-        if isinstance(target, list):
-            if not part.isdigit() or int(part) >= len(target):
-                faults.append(f"{key}: there is no entry {part}; the recipe has {len(target)}, counted from 0")
-                return
-            target = target[int(part)]
-        elif isinstance(target, dict):
-            if target.get(part) is None:  # absent, or a section left empty
-                target[part] = [] if following.isdigit() else {}
-            target = target[part]
+        place = _place(target, part, key, faults)
+        if place is None:
+            return
+        if isinstance(target, dict) and target.get(place) is None:  # absent, or a section left empty
+            target[place] = [] if _is_count(following) else {}
+        target = target[place]
         if not isinstance(target, dict | list):
-            faults.append(f"unknown key '{key}': '{part}' is a single value")
+            faults.append(f"unknown key '{shortened(key)}': '{shortened(part)}' is a single value")
             return
-    if isinstance(target, list):
-        if not parts[-1].isdigit() or int(parts[-1]) >= len(target):
-            faults.append(f"{key}: there is no entry {parts[-1]}; the recipe has {len(target)}, counted from 0")
-            return
-        target[int(parts[-1])] = _parse(value_text)
-    else:
+    place = _place(target, parts[-1], key, faults)
+    if place is not None:
         # A text stays as it was typed: a folder called 2024 or "a: b" is a name, not a number or a mapping.
-        target[parts[-1]] = value_text if _is_text(schema, parts) else _parse(value_text)
+        target[place] = value_text if _is_text(schema, parts) else parse_value(value_text)
+
+
+def _place(target: Any, part: str, key: str, faults: list[str]) -> str | int | None:
+    """Return where ``part`` of an override's key leads in a mapping or a list; None, and a fault, for nowhere."""
+    if not isinstance(target, list):
+        return part
+    if _is_count(part) and int(part) < len(target):
+        return int(part)
+    faults.append(
+        f"{shortened(key)}: there is no entry {shortened(part)}; the recipe has {len(target)}, counted from 0"
+    )
+    return None
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def build(
@@ -155,7 +111,7 @@ def build(
     hints = get_type_hints(kind)
     result = kind()
     for key, value in raw.items():
-        dotted = f"{where}.{key}" if where else str(key)
+        dotted = f"{where}.{shortened(str(key))}" if where else shortened(str(key))
         if key not in known:
             expected = [*known, *also]
             faults.append(f"unknown key '{dotted}'{nearest(str(key), expected) or '; known: ' + ', '.join(expected)}")
@@ -163,11 +119,11 @@ def build(
             if isinstance(value, dict):
                 setattr(result, key, build(hints[key], value, dotted, faults))
             elif value is not None:
-                faults.append(f"{dotted} is {value!r}, expected a mapping of keys")
+                faults.append(f"{dotted} is {shown(value)}, expected a mapping of keys")
         else:
             checked, fault = check(known[key], hints[key], value)
             if fault:
-                faults.append(f"{dotted} is {value!r}, {fault}")
+                faults.append(f"{dotted} is {shown(value)}, {fault}")
             else:
                 setattr(result, key, checked)
     return result
@@ -195,10 +151,34 @@ def check(item: Field[Any], hint: Any, value: Any) -> tuple[Any, str]:
     if converted is None:
         return value, f"expected {expected(item, hint)}"
     if limits["choices"] and converted not in limits["choices"]:
-        return value, f"expected {expected(item, hint)}{nearest(str(value), list(limits['choices']))}"
+        return value, f"expected {expected(item, hint)}{nearest(str(value), limits['choices'])}"
     if isinstance(converted, int | float) and not _within(converted, limits):
         return value, f"expected {expected(item, hint)}"
+    if isinstance(converted, str) and not _is_unicode(converted):
+        return value, "which holds bytes that are no UTF-8, and a recipe cannot: rename it, or make a link to it"
+    if limits["path"] and (fault := path_fault(converted)):
+        return value, fault
     return converted, ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether ``text`` can be written down: what the shell gave as other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def path_fault(path: str) -> str:
+    """Return what is wrong with a path that no file can have, an empty text where nothing is."""
+    if "\0" in path:
+        return "expected a path, which holds no NUL"
+    if any(len(os.fsencode(name)) > 255 for name in path.split("/")) or len(os.fsencode(path)) > 4096:
+        return "too long for a path"
+    if path.startswith("~") and os.path.expanduser(path).startswith("~"):
+        return "which names the home of a user who is not there; of a file so called write ./~..."
+    return ""
 
 
 def lookup(settings: Any, key: str) -> Any:
@@ -214,18 +194,6 @@ def describe(kind: type, key: str) -> str:
     for section in sections:
         kind = get_type_hints(kind)[section]
     return next((item.metadata.get("help", "") for item in fields(kind) if item.name == name), "")
-
-
-def _parse(text: str) -> Any:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        parsed = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
-        return parsed["value"] if isinstance(parsed, dict) else text
-    except (YAMLError, OmegaConfBaseException, ValueError):
-        return text
 
 
 def _is_text(schema: type, parts: list[str]) -> bool:
@@ -244,9 +212,11 @@ def _convert(value: Any, hint: Any) -> Any:
         return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if hint is int and isinstance(value, int):
+        return value
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if not math.isfinite(number):
         return None

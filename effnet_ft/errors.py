@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Base of every error whose cure lies with the user; its text says what is wrong and what to do.
@@ -63,11 +65,24 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
-def nearest(word: str, choices: list[str] | tuple[str, ...]) -> str:
+def shown(value: object, most: int = 200) -> str:
+    """Return how ``value`` is written in Python, in at most about ``most`` characters."""
+    try:
+        return shortened(repr(value), most)
+    except ValueError:  # Python writes no number of thousands of figures
+        return f"a {type(value).__name__} too large to be written"
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return ``text``, of a long one its begin and its end."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near."""
     import difflib
 
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:200], choices, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

@@ -17,11 +17,12 @@ from effnet_ft import checking
 from effnet_ft.checking import option
 from effnet_ft.data.published import PUBLISHED
 from effnet_ft.data.transforms import AUGMENTATIONS
-from effnet_ft.errors import RecipeError, nearest
+from effnet_ft.errors import RecipeError, nearest, shortened, shown
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.provenance import default_family, record_of, scratch_preprocessing, weights_fault
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights import FAMILIES
+from effnet_ft.plain_yaml import read_yaml
 from effnet_ft.preprocessing import CROPS
 from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
 from effnet_ft.writing import write_whole
@@ -38,7 +39,9 @@ class ModelSettings:
     """Which network."""
 
     variant: str = option("lite0", choices=VARIANTS, help="the architecture")
-    weights: str = option("auto", help="pretrained: a family, a file, a URL, none, or auto (the best published)")
+    weights: str = option(
+        "auto", path=True, help="pretrained: a family, a file, a URL, none, or auto (the best published)"
+    )
     family: str = option("auto", choices=("auto", *FAMILIES), help="how a file was trained, where it does not say")
     head: str = option("linear", choices=HEADS, help="the classifier on the pooled features")
     dropout: float = option("auto", words=("auto",), minimum=0, below=1, per_phase=True, help="rate before the head")
@@ -67,15 +70,21 @@ class DataSettings:
         choices=("folder", "manifest", "imagenet", *PUBLISHED),
         help="how the images are laid out, or a published set",
     )
-    root: str = option(None, help="the folder of images, e.g. data.root=path/to/images; a published set is put there")
-    images: str = option(None, help="source manifest: the folder its paths are relative to; not set: its own")
+    root: str = option(
+        None, path=True, help="the folder of images, e.g. data.root=path/to/images; a published set is put there"
+    )
+    images: str = option(
+        None, path=True, help="source manifest: the folder its paths are relative to; not set: its own"
+    )
     download: str = option(
         "on", choices=("on", "off"), help="get the files of a published set that are not in its root"
     )
     fit: str = option(
         "train", choices=("train", "trainval"), help="images to train on; trainval: those for validation too, at last"
     )
-    ground_truth: str = option(None, help="source imagenet: the list of flat images' classes; looked for if not set")
+    ground_truth: str = option(
+        None, path=True, help="source imagenet: the list of flat images' classes; looked for if not set"
+    )
     image_size: int = option(
         "auto", words=("auto",), minimum=32, per_phase=True, help="side of the network's input, pixels"
     )
@@ -226,7 +235,7 @@ class Recipe:
     phases: list[Phase] = field(default_factory=list)
     optim: OptimSettings = field(default_factory=OptimSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    run_dir: str = option("auto", help="where the run is written; auto is runs/DATA-VARIANT, numbered")
+    run_dir: str = option("auto", path=True, help="where the run is written; auto is runs/DATA-VARIANT, numbered")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain dicts and lists that :func:`load_recipe` reads back to an equal recipe."""
@@ -255,10 +264,11 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
 
     Raises:
         RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
+        WeightsError: where the weights decide a value and cannot be had.
     """
     path = find_recipe(name)
     faults: list[str] = []
-    raw = checking.read_yaml(path)
+    raw = read_yaml(path)
     _spell_out_store(raw)
     for text in overrides:
         checking.apply_override(raw, text, Recipe, faults)
@@ -316,14 +326,15 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: where there is none, with the nearest name.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
+    if os.path.isfile(name):
+        return Path(name)
     known = {file.stem: file for file in sorted(recipe_folder().glob("*.yaml"))}
     stem = str(name).removesuffix(".yaml")
     if stem in known:
         return known[stem]
-    raise RecipeError(f"no recipe '{name}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}")
+    raise RecipeError(
+        f"no recipe '{shortened(str(name))}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}"
+    )
 
 
 def resolve(recipe: Recipe) -> None:
@@ -365,7 +376,8 @@ def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
 
 
 def _free_run_dir(root: str | None, variant: str) -> str:
-    stem = f"{Path(root).resolve().name.removesuffix('.csv') if root else 'run'}-{variant}"
+    name = os.path.basename(os.path.realpath(root)).removesuffix(".csv") if root else ""
+    stem = f"{name[:50] or 'run'}-{variant}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 1_000_000))
     return next(str(Path("runs") / name) for name in names if not (Path("runs") / name).exists())
 
@@ -393,7 +405,7 @@ def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
     if listed is None:
         return recipe
     if not isinstance(listed, list):
-        faults.append(f"phases is {listed!r}, expected a list of {{train, epochs, lr}}")
+        faults.append(f"phases is {shown(listed)}, expected a list of {{train, epochs, lr}}")
         return recipe
     recipe.phases = [_build_phase(entry, f"phases[{number}]", faults) for number, entry in enumerate(listed)]
     return recipe
@@ -401,7 +413,7 @@ def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
 
 def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
     if not isinstance(entry, dict):
-        faults.append(f"{where} is {entry!r}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
+        faults.append(f"{where} is {shown(entry)}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
         return Phase()
     sections = per_phase_keys()
     own = {key: value for key, value in entry.items() if key not in sections}

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from effnet_ft.errors import WeightsError, nearest
+from effnet_ft.errors import WeightsError, nearest, shortened
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import FAMILIES, WEIGHTS, WeightsRecord, record_of_family
 from effnet_ft.preprocessing import Preprocessing
@@ -68,13 +68,16 @@ def record_of(variant: str, weights: str, family: str = "auto") -> WeightsRecord
         if family not in ("auto", record.family if record else "auto"):
             raise WeightsError(f"model.family is '{family}', but model.weights is '{weights}': leave model.family out")
         return record
-    if is_url(weights) or Path(weights).expanduser().is_file():
-        return _record_of_file(variant, os.path.expanduser(weights), family)
-    if Path(weights).expanduser().is_dir():
+    path = os.path.expanduser(weights)
+    if is_url(weights) or os.path.isfile(path):
+        return _record_of_file(variant, path, family)
+    if os.path.isdir(path):
         raise WeightsError(f"model.weights is '{weights}', which is a folder: name a file in it")
     known = ["auto", "none", *FAMILIES]
     choices = f"{', '.join(known)}{nearest(weights, known)}"
-    raise WeightsError(f"model.weights is '{weights}', which is neither a file nor a URL nor one of {choices}")
+    raise WeightsError(
+        f"model.weights is '{shortened(weights)}', which is neither a file nor a URL nor one of {choices}"
+    )
 
 
 def record_named(name: str) -> WeightsRecord:

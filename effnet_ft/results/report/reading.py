@@ -15,9 +15,9 @@ import numpy as np
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from effnet_ft.checking import calls
 from effnet_ft.data.manifest import image_folder
 from effnet_ft.errors import DataError
+from effnet_ft.plain_yaml import calls
 from effnet_ft.results.report.contents import Contents, Prediction
 from effnet_ft.results.report.pictures import Pictures
 from effnet_ft.results.run import Run
