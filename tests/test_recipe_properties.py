@@ -109,9 +109,9 @@ def test_a_misspelt_key_is_named(data: st.DataObject) -> None:
 def test_a_value_that_does_not_fit_is_named(data: st.DataObject) -> None:
     section = data.draw(st.sampled_from(sorted(SECTIONS)))
     item = data.draw(st.sampled_from(fields(SECTIONS[section])))
-    value = data.draw(ANYTHING)
+    value = data.draw(ANYTHING)  # but for what comes as another value: references, and dates, which come as texts
     assume(
-        not any(text in repr(value) for text in ("${", "ud800"))
+        not any(text in repr(value) for text in ("${", "ud800", "datetime"))
         and check(item, get_type_hints(SECTIONS[section])[item.name], value)[1]
     )
     recipe = copy.deepcopy(PLAIN)
