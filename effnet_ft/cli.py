@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.act(options) or 0
     except UserError as error:
-        print(f"effnet-ft: {printable(str(error))}", file=sys.stderr)
+        told = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"effnet-ft: {printable(told)}", file=sys.stderr)
         return EXIT_USER_FAULT
     except Interrupted as error:
         print("effnet-ft: interrupted", file=sys.stderr)

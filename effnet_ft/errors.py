@@ -44,6 +44,10 @@ class DataError(UserError):
     """The images, their folders or their lists are at fault."""
 
 
+class MachineError(UserError):
+    """The machine is at fault: its disk, its memory, a process that it killed."""
+
+
 class WeightsError(UserError):
     """Pretrained weights cannot be had or do not fit."""
 

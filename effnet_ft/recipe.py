@@ -194,6 +194,12 @@ class TrainerSettings:
     checkpointing: str = option(
         "off", choices=("on", "off"), per_phase=True, help="compute activations again in the backward pass: less memory"
     )
+    on_oom: str = option(
+        "halve",
+        choices=("halve", "stop"),
+        per_phase=True,
+        help="a batch that the GPU does not hold: begin the phase again with half of it, accumulated; or stop",
+    )
     patience: int = option(
         "off", words=("off",), minimum=1, per_phase=True, help="end a phase after so many epochs without a better one"
     )

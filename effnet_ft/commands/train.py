@@ -7,7 +7,7 @@ import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
-from effnet_ft.errors import Interrupted
+from effnet_ft.errors import DataError, Interrupted, MachineError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +30,15 @@ def run(options: argparse.Namespace) -> int:
 
     from effnet_ft.training import fit
 
+    command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"
     try:
         run = fit.train(recipe, resume=resume)
+    except (MachineError, DataError) as error:
+        if is_run(recipe.run_dir):
+            error.add_note(f"Then go on by: {command}")
+        raise
     except KeyboardInterrupt as error:
         if fit.is_main_process() and is_run(recipe.run_dir):
-            command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"
             print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
             return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise

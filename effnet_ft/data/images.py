@@ -255,4 +255,6 @@ def reason_of(error: Exception) -> str:
     """Return why an image cannot be read, in words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of a kind that is not supported"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels: make it smaller first"
     return str(error) or type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from torch import Tensor
 
-from effnet_ft.errors import DivergedError
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import averaging_weight
 from effnet_ft.writing import whole_file
@@ -117,11 +115,7 @@ class EpochTable(Callback):
         self._columns: tuple[str, ...] = COLUMNS
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the row of the epoch that ended, after its validation.
-
-        Raises:
-            DivergedError: where the loss is no longer a number: going on would only ruin the run.
-        """
+        """Write the row of the epoch that ended, after its validation."""
         assert isinstance(pl_module, FineTuner)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._columns = tuple(name.replace("acc1", pl_module.score) for name in COLUMNS)
@@ -134,11 +128,6 @@ class EpochTable(Callback):
             "seconds": self.stopwatch.epoch["seconds"],
             **self.stopwatch.speed(self.stopwatch.epoch),
         }
-        if not math.isfinite(row["train/loss"]):
-            raise DivergedError(
-                f"the loss is {row['train/loss']} in phase {row['phase']} ({row['train']}), epoch {row['epoch']}, "
-                f"at a learning rate of {row['lr']}: lower phases[{pl_module.phase}].lr, or set optim.clip_norm=1"
-            )
         self.rows.append(row)
         if trainer.is_global_zero:
             self._write()

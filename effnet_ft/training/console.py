@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -35,6 +35,19 @@ class _Terminal(logging.Handler):
         sys.stdout.flush()
 
 
+class _LogFile(logging.FileHandler):
+    """Ends the training where its lines cannot be written: a full disk is told once, by the one who trains."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what happened."""
+        raise
+
+    def close(self) -> None:
+        """Close the file; what could not be written is lost, and was told."""
+        with suppress(OSError):
+            super().close()
+
+
 class _Held(logging.Handler):
     """Keeps what is logged before the run folder exists."""
 
@@ -58,12 +71,12 @@ def console(speaks: bool) -> Iterator[Callable[[Path], None]]:
     held = _Held()
 
     def open_file(path: Path) -> None:
-        file = logging.FileHandler(path, encoding="utf-8", errors="surrogateescape")
+        file = _LogFile(path, encoding="utf-8", errors="surrogateescape")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        for record in held.records:
-            file.handle(record)
         logger.removeHandler(held)
         logger.addHandler(file)
+        for record in held.records:
+            file.handle(record)
 
     logger.setLevel(logging.INFO if speaks else logging.CRITICAL)
     logger.propagate = False

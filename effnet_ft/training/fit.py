@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +23,7 @@ from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import Interrupted
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
+from effnet_ft.process import end_with_parent
 from effnet_ft.processes import is_main_process
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import write_json
@@ -39,9 +41,12 @@ from effnet_ft.training.distributed import (
     take_batches,
     with_scaled_rate,
 )
+from effnet_ft.training.diverging import FiniteGuard
+from effnet_ft.training.faults import machine_faults_told
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.keeping import Keeper
 from effnet_ft.training.loggers import build_loggers
+from effnet_ft.training.memory import with_room
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights, decay_rate
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -50,6 +55,7 @@ from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.search import choose
 from effnet_ft.training.stopping import Stop, stoppable
 from effnet_ft.training.synced_norms import synchronised_norms
+from effnet_ft.training.together import ended_together
 from effnet_ft.training.trainer import (
     build_trainer,
     optional_callbacks,
@@ -76,6 +82,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         DataError: where the images are at fault.
         WeightsError: where the weights are.
         DivergedError: where the loss is no longer a number.
+        MachineError: where disk, memory or a process of the machine fails; it can be resumed.
         KeyboardInterrupt: where the user stopped it, or :class:`Interrupted` where a signal did; it can be resumed.
     """
     run, main = Run(recipe.run_dir), is_main_process()
@@ -85,6 +92,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         quiet_lightning(),
         _shared_folder(run),
         stoppable() as stop,
+        machine_faults_told(),
+        ended_together() as watch,
     ):
         check_folder(run, resume, main)
         left = take_up(run, main) if resume else None
@@ -118,6 +127,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         )
         tell_of_images(recipe, split)
         processes.join(devices)  # from here on all processes of the run go the same way
+        watch(devices)
         take_batches(recipe)
         require_same_images(split)
         stopwatch = Stopwatch()
@@ -133,6 +143,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
 def _shared_folder(run: Run) -> Iterator[None]:
     """Tell the processes that Lightning launches meanwhile to write where this one does."""
     before = os.environ.get(RUN_DIR_VARIABLE)
+    if before is not None:  # another process of this training launched this one
+        end_with_parent()
     os.environ[RUN_DIR_VARIABLE] = str(run.folder)
     try:
         yield
@@ -153,7 +165,7 @@ def _fit_phases(
     stop: Stop,
     left: Left | None,
 ) -> None:
-    plans, split = feeder.plans, feeder.split
+    plans = feeder.plans
     table = EpochTable(run.table, stopwatch, len(plans))
     if left:
         for callback in (stopwatch, table):
@@ -162,44 +174,83 @@ def _fit_phases(
     best = left.best if left else None
     for plan in plans[left.phase if left else 0 :]:
         within = left if left and left.within and left.phase == plan.index else None
-        model.freeze(plan.cut, plan.model.batchnorm)
-        model.set_rates(plan.model.dropout, plan.model.drop_path)
-        model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
-        model.checkpointing = plan.trainer.checkpointing == "on"
-        keeper = Keeper(
-            run,
-            stop,
-            minutes=plan.trainer.checkpoint_minutes,
-            select=recipe.data.fit == "train",
-            best=best,
-            begun=within is not None,
-            notes=feeder.choices,
+        best = with_room(
+            plan,
+            model,
+            partial(_fit_phase, within, best, recipe, run, feeder, model, stopwatch, table, loggers, stop),
+            begun=partial(_has_trained, table, -1 if within else len(table.rows)),
+            settle=partial(_settle, recipe, run, feeder),
         )
-        callbacks = [stopwatch, table, keeper, *optional_callbacks(plan, stopwatch, len(plans))]
-        trainer = build_trainer(plan, run, callbacks, loggers)
-        model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
-        begun = time.perf_counter()
-        require_same_weights(model, f"before phase {plan.index + 1}")
-        data = feeder.data(plan, model, trainer.strategy.root_device)
-        if plan.lr == "auto":
-            plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, within is not None)
-        else:
-            plan = with_scaled_rate(plan, trainer.world_size)
-        stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
-        stored = isinstance(data, StoredDataModule)
-        compiled = worth_compiling(plan, len(split.train), stored)
-        module = _build_module(plan, model, split, (recipe.seed, plan.index), stored, compiled)
-        _announce(plan, len(plans), model, trainer)
-        if compiled:
-            log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, len(plans))
-        if within:
-            data.begin = (within.epoch, within.batch)
-            log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, within.batch)
-        with synchronised_norms(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
-            _fit(trainer, module, data, stop, str(run.last) if within else None)
-        share_statistics(model)
-        best = keeper.best
     require_same_weights(model, "after the last phase")
+
+
+def _fit_phase(
+    within: Left | None,
+    best: float | None,
+    recipe: Recipe,
+    run: Run,
+    feeder: Feeder,
+    model: Classifier,
+    stopwatch: Stopwatch,
+    table: EpochTable,
+    loggers: list[Logger],
+    stop: Stop,
+    plan: PhasePlan,
+) -> float | None:
+    """Train a phase, or the rest of it, and return the score of the best epoch so far."""
+    split, phases = feeder.split, len(feeder.plans)
+    model.freeze(plan.cut, plan.model.batchnorm)
+    model.set_rates(plan.model.dropout, plan.model.drop_path)
+    model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
+    model.checkpointing = plan.trainer.checkpointing == "on"
+    keeper = Keeper(
+        run,
+        stop,
+        minutes=plan.trainer.checkpoint_minutes,
+        select=recipe.data.fit == "train",
+        best=best,
+        begun=within is not None,
+        notes=feeder.choices,
+    )
+    guard = FiniteGuard(run, [sample.path for sample in split.train])
+    callbacks = [stopwatch, guard, table, keeper, *optional_callbacks(plan, stopwatch, phases)]
+    trainer = build_trainer(plan, run, callbacks, loggers)
+    model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
+    begun = time.perf_counter()
+    require_same_weights(model, f"before phase {plan.index + 1}")
+    with machine_faults_told():  # a smaller batch of the phase would not help where its images are prepared
+        data = feeder.data(plan, model, trainer.strategy.root_device)
+    if plan.lr == "auto":
+        plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, within is not None)
+    else:
+        plan = with_scaled_rate(plan, trainer.world_size)
+    stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
+    stored = isinstance(data, StoredDataModule)
+    compiled = worth_compiling(plan, len(split.train), stored)
+    module = _build_module(plan, model, split, (recipe.seed, plan.index), stored, compiled)
+    _announce(plan, phases, model, trainer)
+    if compiled:
+        log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
+    if within:
+        data.begin = (within.epoch, within.batch)
+        log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, within.batch)
+    with synchronised_norms(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
+        _fit(trainer, module, data, stop, str(run.last) if within else None)
+    share_statistics(model)
+    return keeper.best
+
+
+def _has_trained(table: EpochTable, rows: int) -> bool:
+    """Return whether ``table`` has more than ``rows`` by now."""
+    return len(table.rows) > rows
+
+
+def _settle(recipe: Recipe, run: Run, feeder: Feeder, plan: PhasePlan) -> None:
+    """Enter the batches of ``plan`` in the recipe, and in that of the run, which is resumed with them."""
+    recipe.phases[plan.index].overrides.update(batch_size=plan.data.batch_size, accumulate=plan.optim.accumulate)
+    feeder.plans = plan_phases(recipe)
+    if is_main_process():
+        recipe.save(run.recipe)
 
 
 def _with_rate(

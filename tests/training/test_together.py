@@ -1,0 +1,98 @@
+"""Of two processes that train together one dies: the other ends with it, and what is told says why."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+SCRIPT = """
+import os, signal, sys
+from effnet_ft.cli import main
+from effnet_ft.errors import DataError
+from effnet_ft.training.module import FineTuner
+
+step, rank = FineTuner.training_step, int(os.environ.get("LOCAL_RANK", 0))
+
+def training_step(self, batch, index):
+    if rank == {rank} and index == 1:
+        {fate}
+    return step(self, batch, index)
+
+FineTuner.training_step = training_step
+sys.exit(main(sys.argv[1:]))
+"""
+FATES = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "its data": "raise DataError('cannot read the image a/1.jpg: it is gone')",
+    "a fault of ours": "raise ZeroDivisionError('rank and file')",
+}
+
+
+def end(script: Path, flowers: Path, run: Path, *launcher: str, devices: str = "2") -> tuple[int, str, float]:
+    """Train by two processes; return the exit code, what was told, and how many seconds the end took."""
+    phases = "phases=[{train: head, epochs: 2, lr: 1e-2}]"
+    settings = [
+        "train",
+        "folder",
+        f"data.root={flowers}",
+        f"run_dir={run}",
+        phases,
+        *TINY,
+        f"trainer.devices={devices}",
+    ]
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), *settings], capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stderr, time.monotonic() - begun
+
+
+def living(script: Path) -> list[str]:
+    """Return the processes that still run ``script``."""
+    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if str(script) in line]
+
+
+TOLD = {
+    "killed": "effnet-ft: process 1 of this training was killed by signal 9, and the others end with it",
+    "its data": "effnet-ft: cannot read the image a/1.jpg: it is gone",
+    "a fault of ours": "ZeroDivisionError: rank and file",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("fate", FATES)
+def test_one_that_dies_takes_the_other_with_it(fate: str, rank: int, flowers: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(rank=rank, fate=FATES[fate]))
+    code, told, seconds = end(script, flowers, tmp_path / "run")
+    assert seconds < 60
+    if (fate, rank) == ("killed", 0):
+        assert code == -signal.SIGKILL
+    else:
+        assert code == (1 if (fate, rank) == ("a fault of ours", 0) else 2), told
+        lost = told.find("another process of this training has ended")
+        assert told.find(TOLD[fate]) > -1 and (lost == -1 or told.find(TOLD[fate]) < lost), told
+    patience = time.monotonic() + 10
+    while living(script) and time.monotonic() < patience:
+        time.sleep(0.2)
+    assert living(script) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate", ["killed", "its data"])
+def test_under_torchrun_too(fate: str, flowers: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(rank=1, fate=FATES[fate]))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    code, told, seconds = end(script, flowers, tmp_path / "run", *launcher)
+    assert code != 0 and seconds < 60
+    assert (TOLD[fate] if fate == "its data" else "Signal 9 (SIGKILL) received") in told
+    assert living(script) == []
