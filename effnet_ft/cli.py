@@ -23,6 +23,7 @@ COMMANDS = (
     "predict",
     "explain",
     "report",
+    "compare",
     "export",
     "cache",
     "models",

@@ -48,7 +48,7 @@ def write_predictions(run: Path, predictions: list[tuple[str, str, float, str]])
 def write_run(folder: Path) -> Path:
     """Write images and a run below ``folder`` and return the run."""
     root, run = folder / "images", folder / "run <i>1"
-    root.mkdir()
+    root.mkdir(parents=True)
     run.mkdir()
     for place, (_, _, _, name) in enumerate(PREDICTIONS):
         if name != "gone.png":

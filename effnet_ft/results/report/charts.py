@@ -37,9 +37,11 @@ class Axes:
         return BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (BOTTOM - self.top)
 
     def grid(self, kind: str) -> str:
-        """Return horizontal lines at round numbers, which are written in a format."""
+        """Return horizontal lines at round numbers, written in a format; ``%`` takes the digits that it needs."""
         html = ""
         step = tick_step(*self.y)
+        if kind == "%":
+            kind = ".0%" if math.isclose(100 * step, round(100 * step)) else ".1%"
         for tick in np.arange(self.y[0], self.y[1] + step / 100, step):
             html += f'<path class="grid" d="M{LEFT} {self.down(tick):.1f}H{RIGHT}"/>'
             html += f'<text x="{LEFT - 6}" y="{self.down(tick) + 4:.1f}" text-anchor="end">{tick:{kind}}</text>'

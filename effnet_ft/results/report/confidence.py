@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from effnet_ft.results.report.charts import Axes, figure, tick_step
+from effnet_ft.results.report.charts import Axes, figure
 from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.formats import show, table
 
@@ -58,7 +58,7 @@ def bins(probability: np.ndarray, right: np.ndarray) -> list[Bin]:
 
 def _reliability(run: Contents) -> str:
     axes = Axes((0, 1), (0, 1))
-    drawing = axes.grid(".0%") + axes.labels((0, 0.2, 0.4, 0.6, 0.8, 1), ".0%", "probability")
+    drawing = axes.grid("%") + axes.labels((0, 0.2, 0.4, 0.6, 0.8, 1), ".0%", "probability")
     drawing += axes.line([(0, 0), (1, 1)], "ideal")
     calibrated = bool(len(run.raw))
     keys = [("train", "calibrated" if calibrated else "answers")]
@@ -82,7 +82,7 @@ def _coverage(run: Contents) -> str:
     some = np.unique(np.linspace(0, len(coverage) - 1, min(_POINTS, len(coverage))).round().astype(int))
     low = min(0.95, math.floor(float(precision[some].min()) * 19.99) / 20)
     axes = Axes((0, 1), (low, 1))
-    drawing = axes.grid(".0%" if tick_step(low, 1) >= 0.01 else ".1%")
+    drawing = axes.grid("%")
     drawing += axes.labels((0, 0.2, 0.4, 0.6, 0.8, 1), ".0%", "images that are answered, the surest first")
     drawing += axes.line(list(zip(coverage[some].tolist(), precision[some].tolist(), strict=True)), "train")
     return figure("Precision", drawing, [("train", "of the answers that are given")], "precision against coverage")

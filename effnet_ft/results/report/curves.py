@@ -19,7 +19,7 @@ def learning_curves(run: Contents) -> str:
     if not run.phases:
         return "<p>No epoch was recorded.</p>"
     title, key = ("Mean average precision", "map") if run.multilabel else ("Accuracy", "acc1")
-    return f'<div class="charts">{_chart(run, "Loss", "loss", ".3g")}{_chart(run, title, key, ".0%")}</div>'
+    return f'<div class="charts">{_chart(run, "Loss", "loss", ".3g")}{_chart(run, title, key, "%")}</div>'
 
 
 def _chart(run: Contents, title: str, key: str, kind: str) -> str:

@@ -21,10 +21,10 @@ from effnet_ft.plain_yaml import calls
 from effnet_ft.results.report.contents import Contents, Prediction
 from effnet_ft.results.report.pictures import Pictures
 from effnet_ft.results.run import Run
+from effnet_ft.tabular import unguarded
 
 if TYPE_CHECKING:
     from effnet_ft.results.predict import Predictor
-from effnet_ft.tabular import unguarded
 
 TIMES = ("seconds", "images_per_second", "data_wait_fraction")
 NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)

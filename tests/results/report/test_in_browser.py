@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser, browser
-from report_run import CLASSES, HOSTILE, write_csv, write_predictions, write_run
+from report_run import CLASSES, HOSTILE, PREDICTIONS, write_csv, write_predictions, write_run
 
-from effnet_ft.results.report import write_report
+from effnet_ft.results.report import frame, write_page, write_report
+from effnet_ft.results.report.compare_page import compare_sections
+from effnet_ft.results.report.comparison import compare
 
 ROWS = "[...document.querySelectorAll('.matrix tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
 PANEL = "document.querySelector('.cell').innerText"
@@ -80,6 +82,17 @@ def test_nothing_overflows(chromium: Browser, small: Path, width: int) -> None:
     chromium.open(small, width)
     chromium.click('.matrix [data-cell="0,0"]')
     assert chromium.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_runs_side_by_side(chromium: Browser, tmp_path: Path, width: int) -> None:
+    runs = [write_run(tmp_path / name) for name in ("a", "b")]
+    write_predictions(runs[1], [(row[0], "cat", *row[2:]) for row in PREDICTIONS])
+    page = write_page(frame("Two", "runs", compare_sections(compare(runs))), tmp_path / "page.html")
+    chromium.open(page, width)
+    assert chromium.run("document.documentElement.scrollWidth") <= width
+    assert chromium.run("document.querySelectorAll('.answers figure').length") == 3
+    assert chromium.console == []
 
 
 def test_dark_where_the_reader_prefers_it(chromium: Browser, small: Path) -> None:

@@ -1,0 +1,64 @@
+"""Put runs side by side: their figures, recipes and curves, and the images that they answer differently."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effnet_ft.commands.shell import check_outputs
+from effnet_ft.errors import printable
+from effnet_ft.tabular import columns
+
+if TYPE_CHECKING:
+    from effnet_ft.results.report.comparison import Comparison
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, two or more")
+    parser.add_argument("--out", default="compare.html", help="write the page to this file; default: compare.html")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code."""
+    from effnet_ft.results.report import frame, write_page
+    from effnet_ft.results.report.compare_page import compare_sections
+    from effnet_ft.results.report.comparison import compare
+
+    check_outputs(options.out)
+    comparison = compare([Path(name) for name in options.runs])
+    print(printable(table(comparison)))
+    if comparison.fault:
+        print(f"effnet-ft: {printable(comparison.fault)}", file=sys.stderr)
+    page = frame(
+        " and ".join(comparison.names), f"{len(comparison.runs)} runs side by side", compare_sections(comparison)
+    )
+    print(f"\npage: {write_page(page, Path(options.out))}")
+    return 0
+
+
+def table(comparison: Comparison) -> str:
+    """Return what the terminal shows."""
+    shown = comparison.columns
+    head = ["run", *(column.title for column in shown)]
+    rows = [
+        [name, *(column.shown(column.value(run)) for column in shown)]
+        for name, run in zip(comparison.names, comparison.runs, strict=True)
+    ]
+    parts = [columns([head, *rows], right=range(1, len(head)))]
+    if comparison.differences:
+        parts.append(
+            columns([["recipe", *comparison.names], *([key, *values] for key, values in comparison.differences)])
+        )
+    if not comparison.fault:
+        lines = [f"answered differently: {len(comparison.disagreements)} of {len(comparison.answers)} images"]
+        for pair in comparison.pairs:
+            first, second = comparison.names[pair.first], comparison.names[pair.second]
+            lines.append(
+                f"right: {first} alone {pair.only_first}, {second} alone {pair.only_second}; "
+                f"McNemar's test: p = {pair.chance:.3g}"
+            )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
