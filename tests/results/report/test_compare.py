@@ -90,6 +90,8 @@ def test_one_run_has_nothing_to_be_compared_with(run: Path, which: list[int]) ->
 
 def test_labels_and_classes_are_not_compared(run: Path, other: Path) -> None:
     (other / "metrics.json").write_text(json.dumps({"val/map": 0.5}))
+    for name, single, several in (("split.csv", "label", "labels"), ("metrics.csv", "acc1", "map")):
+        (other / name).write_text((other / name).read_text().replace(single, several))
     with pytest.raises(DataError, match="like with like"):
         compare([run, other])
 
