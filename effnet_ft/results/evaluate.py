@@ -78,7 +78,8 @@ class Evaluation:
     def write_predictions(self, path: Path) -> None:
         """Write CSV with the columns path, label, prediction, probability.
 
-        Of labels, those that hold, those that are predicted and their probabilities are each joined by ``|``.
+        Of classes whose temperature was fitted there is a column uncalibrated too: the prediction's probability
+        without it. Of labels, those that hold, those predicted and their probabilities are each joined by ``|``.
         """
         with whole_file(path, newline="", errors="surrogateescape") as file:
             answers = (
@@ -87,9 +88,14 @@ class Evaluation:
                 else best_classes(row, self.classes, 1)
                 for row in self.probabilities
             )
-            rows = zip(self.samples, answers, strict=True)
-            write_csv(file, [["path", "label", "prediction", "probability"]])
-            write_csv(file, ([sample.path, sample.label, *joined(answer)] for sample, answer in rows))
+            head = ["path", "label", "prediction", "probability"]
+            more: list[list[str]] = [[]] * len(self.samples)
+            if self.uncalibrated is not None and self.labels.ndim == 1:
+                head.append("uncalibrated")
+                more = [[f"{value:.6f}"] for value in self.uncalibrated.max(1)]
+            rows = zip(self.samples, answers, more, strict=True)
+            write_csv(file, [head])
+            write_csv(file, ([sample.path, sample.label, *joined(answer), *last] for sample, answer, last in rows))
 
 
 def evaluate(

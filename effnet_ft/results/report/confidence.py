@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from effnet_ft.errors import DataError
 from effnet_ft.results.report.charts import Axes, figure
 from effnet_ft.results.report.contents import Contents
-from effnet_ft.results.report.formats import show, table
+from effnet_ft.results.report.formats import DASH, show, table
 
 BINS = 15  # as the calibration error has them
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)
@@ -78,6 +79,8 @@ def _reliability(run: Contents) -> str:
 
 
 def _coverage(run: Contents) -> str:
+    from effnet_ft.results.metrics import precision_coverage  # it brings torch
+
     _, precision, coverage = precision_coverage(run.probability, run.right)
     some = np.unique(np.linspace(0, len(coverage) - 1, min(_POINTS, len(coverage))).round().astype(int))
     low = min(0.95, math.floor(float(precision[some].min()) * 19.99) / 20)
@@ -89,23 +92,26 @@ def _coverage(run: Contents) -> str:
 
 
 def _targets(run: Contents) -> str:
-    """For each of ``TARGETS`` the most images that can be answered with that precision."""
-    thresholds, precision, coverage = precision_coverage(run.probability, run.right)
+    """What asking for a precision of each of ``TARGETS`` gives: thresholds chosen on validation images, kept here."""
+    predictor = run.pictures.predictor
+    record = None if predictor is None else predictor.model.record
+    if record is None:
+        return ""
+    from effnet_ft.results.abstaining import threshold_for
+
     rows = []
     for target in TARGETS:
-        reached = np.flatnonzero(precision >= target)
-        best = int(reached[-1]) if len(reached) else None
-        values = (math.nan,) * 3 if best is None else (thresholds[best], coverage[best], precision[best])
+        try:
+            threshold = threshold_for(record, target)
+        except DataError:  # the validation images bear no such precision out
+            rows.append((f"{target:.1%}", [(math.nan, DASH)] * 3))
+            continue
+        answered = run.probability >= threshold
+        right = float(run.right[answered].mean()) if answered.any() else math.nan
+        values = (threshold, float(answered.mean()), right)
         rows.append((f"{target:.1%}", [(value, show(value, ".1%")) for value in values]))
-    return table(("Precision wanted", "Answered from a probability of", "Images answered", "Right among them"), rows)
-
-
-def precision_coverage(probability: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return thresholds of the probability, the share of right answers from each on, and the share of images answered.
-
-    Coverage rises; images of the same probability are answered together.
-    """
-    order = np.argsort(-probability, kind="stable")
-    ranked, count = probability[order], np.arange(1, len(order) + 1)
-    last = np.append(ranked[:-1] != ranked[1:], True)
-    return ranked[last], (np.cumsum(right[order]) / count)[last], (count / len(order))[last]
+    head = ("Precision asked for", "Answered from a probability of", "Images answered", "Right among them")
+    return (
+        f"<p>A model that may abstain: thresholds chosen on the validation images, where they bear the precision out, "
+        f"and what they give on the {run.split_word} images.</p>{table(head, rows)}"
+    )

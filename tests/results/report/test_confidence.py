@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from report_run import HOSTILE, write_predictions
 from torchmetrics.functional.classification import binary_calibration_error
 
 from effnet_ft.results.report.confidence import bins, confidence
 from effnet_ft.results.report.formats import DASH
+from effnet_ft.results.report.pictures import Pictures
 from effnet_ft.results.report.reading import read_run
 
 
@@ -27,16 +30,28 @@ def test_bins_are_those_of_the_calibration_error() -> None:
     assert bins(np.array([1.0]), np.array([True]))[0].high == 1.0
 
 
-def test_targets_that_are_never_reached_have_no_threshold(run: Path) -> None:
-    html = confidence(read_run(run))  # the surest answer is wrong, and of all at most two thirds are right
-    assert html.count(f">{DASH}</td>") == 3 * 5
-    assert "no temperature was fitted" in html and html.count("<svg") == 2 and "before calibration" not in html
+def test_thresholds_of_the_validation_images_are_kept_on_the_others(run: Path) -> None:
+    # From 0.75 on 200 validation images were all right, which bears 98% out (0.05 ** (1 / 200) = 0.985), not 99%.
+    record = {"thresholds": [0.75, 0.0], "answered": [200, 400], "right": [200, 200]}
+    model = SimpleNamespace(model=SimpleNamespace(record=record))
+    contents = replace(read_run(run), pictures=Pictures(None, model))  # type: ignore[arg-type]
+    rows = re.findall(r"<tr><th.*?</tr>", confidence(contents).split("<tbody>")[1])
+    texts = [re.findall(r">([^<>]+)</t[hd]>", row) for row in rows]
+    # Of the seven answers three have so much, and two of them are right.
+    assert texts[2] == ["98.0%", "75.0%", "42.9%", "66.7%"]
+    assert texts[3] == ["99.0%", DASH, DASH, DASH]
 
 
-def test_targets_are_reached_by_the_surest(run: Path) -> None:
-    write_predictions(run, [("cat", "cat", 0.9, "1"), ("cat", "cat", 0.8, "2"), ("cat", HOSTILE, 0.7, "3")])
+def test_without_a_record_there_is_no_table(run: Path) -> None:
     html = confidence(read_run(run))
-    assert html.count('>80.0%</td><td data-value="0.666667">66.7%</td>') == 5
+    assert "no temperature was fitted" in html and html.count("<svg") == 2 and "before calibration" not in html
+    assert "<table" not in html
+
+
+def test_a_training_writes_what_calibration_changed(trained_run: Path) -> None:
+    contents = read_run(trained_run)
+    assert len(contents.raw) == len(contents.predictions) and np.isfinite(contents.metric("temperature"))
+    assert "before calibration" in confidence(contents)
 
 
 def test_before_and_after(run: Path) -> None:
