@@ -166,7 +166,7 @@ def distinct(paths: Sequence[str]) -> list[str]:
     """Return short names of paths: as many of their last parts as tell them apart."""
     parts = [Path(path).resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
+        names = [str(Path(*each[-length:])) for each in parts]
         if len(set(names)) == len(names):
             break
     return names
