@@ -28,4 +28,6 @@ def test_the_demo_learns_its_flowers(
 def test_the_folder_recipe_learns_flowers17(seed: int, real_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert main(["train", "folder", f"data.root={real_data / 'flowers17'}", f"run_dir={run}", f"seed={seed}"]) == 0
-    assert json.loads((run / "metrics.json").read_text())["test/acc1"] >= 0.95
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test/acc1"] >= 0.95
+    assert metrics["test/ece"] < max(0.02, metrics["test/ece_uncalibrated"] / 2)
