@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from effnet_ft import processes
 from effnet_ft.data.decoded import DecodedImages
@@ -283,7 +283,11 @@ def _as_they_are(image: np.ndarray, seed: int) -> np.ndarray:
 def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     """Stack ``[size, size, 3]`` images; the channel axis is moved in name only, so the memory is channels-last."""
     images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
-    return images, torch.from_numpy(np.stack([label for _, label in items]))
+    labels = torch.from_numpy(np.stack([label for _, label in items]))
+    if get_worker_info() is not None:
+        for tensor in (images, labels):
+            tensor.share_memory_()  # here a lack of room is an error; the queue's thread would lose it, and all wait
+    return images, labels
 
 
 def prepare_worker(_: int) -> None:

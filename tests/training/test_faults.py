@@ -175,6 +175,23 @@ def test_an_image_that_is_lost_while_training(
     goes_on(run, told)
 
 
+def test_shared_memory_that_is_full_does_not_hang(run: Run, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    share, times = torch.UntypedStorage._share_fd_cpu_, []
+
+    def full(self: torch.UntypedStorage) -> Any:
+        if get_worker_info() and not self.is_shared():
+            times.append(self.nbytes())
+        if len(times) > 7:  # in the second epoch
+            raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2>: No space left (28)")
+        return share(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+        told = fails(*READ, "data.workers=1")
+    assert "/dev/shm, is full: set data.workers=0" in told
+    goes_on(run, told, "data.workers=0")
+
+
 def test_a_reading_process_that_is_killed(run: Run, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     get = ImageDataset.__getitem__
 
