@@ -21,6 +21,7 @@ CPU = {
     "lightning_loop": [],
     "stored_epochs": [],
     "flowers": [],
+    "two_processes": [],
 }
 GPU = {
     "training_step": ["--gpu", "--compile"],

@@ -34,9 +34,12 @@ def join(strategy: Strategy) -> None:
     Args:
         strategy: of the first trainer.
     """
-    if strategy.launcher is None:  # one device: there are no others
+    from pytorch_lightning.strategies import ParallelStrategy
+
+    if not isinstance(strategy, ParallelStrategy):  # one device: there are no others
         return
-    strategy.launcher.launch(lambda: None)
+    if strategy.launcher is not None:
+        strategy.launcher.launch(lambda: None)
     strategy.setup_environment()
     if "control" not in _groups:
         _groups["control"] = dist.new_group(backend="gloo", timeout=_PATIENCE)
@@ -130,12 +133,21 @@ class Crew:
 
         Those of another machine are not among them, even where it sees the folder: two machines cannot write into one
         mapped file.
+
+        Raises:
+            OSError: in all processes, where one cannot make the folder.
         """
         if count() == 1:
             return cls()
-        folder.mkdir(parents=True, exist_ok=True)
-        state = folder.stat()
-        identities = gathered((socket.gethostname(), state.st_dev, state.st_ino))
+        failure: OSError | None = None
+        identity = (socket.gethostname(), 0, 0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            identity = (identity[0], folder.stat().st_dev, folder.stat().st_ino)
+        except OSError as error:
+            failure = error
+        raise_together(failure)
+        identities = gathered(identity)
         ranks = tuple(number for number, identity in enumerate(identities) if identity == identities[rank()])
         return cls(ranks, ranks.index(rank()))
 

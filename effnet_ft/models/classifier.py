@@ -128,10 +128,13 @@ class Classifier(nn.Module):
 
     def _recomputed(self, stage: nn.Module, x: Tensor) -> Tensor:
         """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
-        blocks = [block for block in stage.children() if isinstance(block, MBConv)]
-        for block in blocks or [stage]:
+        for block in _blocks(stage):
             x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))
         return x
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks of all stages, in order; a stage without any counts as one."""
+        return [block for stage in self.stages for block in _blocks(stage)]
 
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
         """Train stages ``cut`` to 8 and the head; freeze the stages before, parameters and statistics alike.
@@ -260,6 +263,10 @@ class Classifier(nn.Module):
         if self.batchnorm == "frozen":
             for norm in self._norms():
                 norm.eval()
+
+
+def _blocks(stage: nn.Module) -> list[nn.Module]:
+    return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
 
 
 def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -53,6 +53,7 @@ from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.search import choose
+from effnet_ft.training.sharding import is_sharded, take_weights, to_be_sharded
 from effnet_ft.training.stopping import Stop, stoppable
 from effnet_ft.training.synced_norms import synchronised_norms
 from effnet_ft.training.together import ended_together
@@ -227,15 +228,18 @@ def _fit_phase(
     stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
     stored = isinstance(data, StoredDataModule)
     compiled = worth_compiling(plan, len(split.train), stored)
-    module = _build_module(plan, model, split, (recipe.seed, plan.index), stored, compiled)
+    trained = to_be_sharded(model) if is_sharded(trainer) else model
+    module = _build_module(plan, trained, split, (recipe.seed, plan.index), stored, compiled)
     _announce(plan, phases, model, trainer)
     if compiled:
         log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
     if within:
         data.begin = (within.epoch, within.batch)
         log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, within.batch)
-    with synchronised_norms(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
+    with synchronised_norms(trained, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
         _fit(trainer, module, data, stop, str(run.last) if within else None)
+    if trained is not model:
+        take_weights(model, trained)
     share_statistics(model)
     return keeper.best
 

@@ -17,9 +17,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from effnet_ft import processes
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.results.metrics import MeanAveragePrecision
-from effnet_ft.training.distributed import global_weight
+from effnet_ft.training.distributed import global_weight, share_statistics
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
+from effnet_ft.training.sharding import shard
 
 
 class FineTuner(pl.LightningModule):
@@ -109,6 +110,18 @@ class FineTuner(pl.LightningModule):
         A mean average precision is that of the latest validation: a batch has none worth telling.
         """
 
+    def configure_model(self) -> None:
+        """Divide the weights over the processes where the strategy is to."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"], self.stored)
+            # Called as a module is, which gathers the weights.
+            self._network = self._compiled = self.model.suffix if self.stored else self.model.__call__
+
+    def on_validation_start(self) -> None:
+        """Evaluate with the first process's statistics; the other strategies see to it themselves."""
+        if self.device_mesh is not None:
+            share_statistics(self.model)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, or what the prefix made of them, to logits ``[N, K]``."""
         return self._network(images)
@@ -173,8 +186,8 @@ class FineTuner(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
-        # A gradient scaler unscales outside the optimiser, which a fused one does not allow.
-        fused = self.trainer.precision != "16-mixed"
+        # A gradient scaler unscales outside the optimiser, which a fused one does not allow; divided weights know some.
+        fused = self.trainer.precision != "16-mixed" and self.device_mesh is None
         groups = parameter_groups(self.model, self.weight_decay, self.lr, self.layer_decay)
         optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
         total = int(self.trainer.estimated_stepping_batches)

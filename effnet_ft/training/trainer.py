@@ -17,6 +17,7 @@ from effnet_ft.results.run import Run
 from effnet_ft.training.callbacks import ProgressBar, Stopwatch, weight_averaging
 from effnet_ft.training.distributed import resolve_processes
 from effnet_ft.training.phases import PhasePlan
+from effnet_ft.training.sharding import NAME, ShardedStrategy, check_sharding
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The type that matrix products are computed in, by ``trainer.precision``; others compute in the weights' own."""
@@ -45,7 +46,7 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     """
     if plan.trainer.compile != "auto":
         return plan.trainer.compile == "on"
-    if stored or plan.cut > 0 or plan.trainer.accelerator != "gpu":
+    if stored or plan.cut > 0 or plan.trainer.accelerator != "gpu" or plan.trainer.strategy == NAME:
         return False
     compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
@@ -72,12 +73,14 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
     settings, optim = plan.trainer, plan.optim
     if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
         raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
+    if sharded := settings.strategy == NAME:
+        check_sharding(plan)
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
+            strategy=ShardedStrategy() if sharded else settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]
             max_epochs=plan.epochs,
             accumulate_grad_batches=optim.accumulate,

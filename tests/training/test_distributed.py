@@ -19,12 +19,13 @@ from effnet_ft.cache import FOLDER_VARIABLE
 from effnet_ft.data.drawn import draw_flowers
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import make_split
-from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.errors import DataError, RecipeError, WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.run import Run
+from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training import distributed
 from effnet_ft.training.phases import PhasePlan, plan_phases
+from effnet_ft.training.sharding import check_sharding
 from effnet_ft.training.synced_norms import SyncedBatchNorm2d, synchronised_norms
 
 SCRIPT = Path(__file__).parent / "processes.py"
@@ -37,7 +38,11 @@ PHASES = """phases=[
   {train: stage7, epochs: 2, lr: auto, name: sgd, batchnorm: frozen, sampling: balanced, ema: 0.9, accumulate: 2},
   {train: all, epochs: 2, lr: 1e-3, name: sgd, sync_batchnorm: on, augment: none, clip_norm: 1.0},
 ]"""
-SETTINGS = (*TINY, PHASES, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.2")
+SHARDED = """phases=[
+  {train: head, epochs: 2, lr: 1e-2, name: sgd},
+  {train: all, epochs: 1, lr: 1e-3, sync_batchnorm: on, checkpointing: on, augment: none, clip_norm: 1.0, name: sgd},
+]"""
+SETTINGS = (*TINY, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.2")
 IN_A_STEP = 10
 IMAGES = 13
 
@@ -45,14 +50,15 @@ IMAGES = 13
 class Training:
     """What a training left: its run, the weights of its processes after each phase, its stored arrays."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, phases: str = PHASES) -> None:
         self.folder = folder
+        self.phases = phases
         self.run = Run(folder / "run")
         (folder / "weights").mkdir(parents=True)
 
     def arguments(self, data: Path, processes: int) -> list[str]:
         own = (f"data.root={data}", f"run_dir={self.run.folder}", f"data.batch_size={IN_A_STEP // processes}")
-        return [str(SCRIPT), str(self.folder / "weights"), "folder", *SETTINGS, *own]
+        return [str(SCRIPT), str(self.folder / "weights"), "folder", self.phases, *SETTINGS, *own]
 
     def environment(self, node: int = 0) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(self.folder / f"cache{node}")}
@@ -95,25 +101,45 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     return training
 
 
-@pytest.fixture(scope="module", params=["lightning", pytest.param("torchrun", marks=pytest.mark.slow)])
+def by_lightning(training: Training, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    return [start([*arguments, "trainer.devices=2"], training.environment())]
+
+
+def by_torchrun(training: Training, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """Two nodes that share no cache."""
+    launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=static"]
+    meeting = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
+    return [
+        start([*launch, meeting, f"--node-rank={node}", *arguments], training.environment(node)) for node in range(2)
+    ]
+
+
+def by_slurm(training: Training, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """Two tasks on one node, with the variables that srun sets."""
+    common = {"SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
+    common |= {"SLURM_NODELIST": "localhost", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "2"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    return [start(arguments, {**training.environment(), **common, **task}) for task in own]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+LAUNCHERS = {"lightning": by_lightning, "torchrun": by_torchrun, "slurm": by_slurm}
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("torchrun", "slurm")]
+
+
+@pytest.fixture(scope="module", params=["lightning", *SLOW])
 def pair(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Two processes, started by Lightning on one node or by torchrun on two that share no cache."""
+    """What two processes left."""
     training = Training(tmp_path_factory.mktemp("pair"))
-    arguments = training.arguments(data, 2)
-    if request.param == "lightning":
-        printed = finish(start([*arguments, "trainer.devices=2"], training.environment()))
-    else:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            meeting = f"127.0.0.1:{free.getsockname()[1]}"
-        launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=static"]
-        printed = finish(
-            *(
-                start([*launch, f"--rdzv-endpoint={meeting}", f"--node-rank={node}", *arguments], environment)
-                for node in range(2)
-                for environment in [training.environment(node)]
-            )
-        )
+    printed = finish(*LAUNCHERS[request.param](training, training.arguments(data, 2)))
     assert printed.count("run folder:") == 1, "the processes speak with more than one voice"
     assert "5 images x 2 accumulated x 2 processes = 20 a step" in printed
     return training
@@ -153,6 +179,29 @@ def test_arrays_filled_by_shares_are_those_of_one(alone: Training, pair: Trainin
         assert pair.arrays(node) == expected
         left = {path.suffix for path in (pair.folder / f"cache{node}").iterdir()}
         assert left <= {".npy", ".json", ".noted", ".lock"}
+
+
+@pytest.mark.slow
+def test_sharded_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
+    one, two = (Training(tmp_path / name, SHARDED) for name in ("one", "two"))
+    finish(start([*one.arguments(data, 1), "trainer.devices=1"], one.environment()))
+    finish(start([*two.arguments(data, 2), "trainer.devices=2", "trainer.strategy=fsdp"], two.environment()))
+    for phase in (1, 2):
+        whole = one.weights(phase, 0)
+        for rank in range(2):
+            found = two.weights(phase, rank)
+            apart = [float((found[key] - value).abs().max()) for key, value in whole.items() if value.numel()]
+            assert max(apart) < 1e-5, phase
+    states = [read_checkpoint(training.run.last)["state_dict"] for training in (one, two)]
+    assert {key: value.shape for key, value in states[0].items()} == {key: v.shape for key, v in states[1].items()}
+
+
+@pytest.mark.parametrize("key", ["optim.ema=0.9", "trainer.compile=on", "trainer.precision=16-mixed"])
+def test_settings_that_cannot_be_sharded_are_refused(key: str) -> None:
+    overrides = ["data.root=x", "phases=[{train: all, epochs: 1, lr: 1}]", "trainer.strategy=fsdp", key]
+    (plan,) = plan_phases(load_recipe("folder", overrides))
+    with pytest.raises(RecipeError, match=key.partition("=")[0]):
+        check_sharding(plan)
 
 
 def plan_of(phase: str) -> PhasePlan:
