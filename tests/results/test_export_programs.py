@@ -187,6 +187,12 @@ def test_a_damaged_torch_program_is_told(exported: Exported, tmp_path: Path) -> 
         effnet_ft.load(tmp_path / "bad.pt2")
 
 
+def test_no_program_is_run_that_its_name_does_not_announce(exported: Exported, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(exported("b0", "torch-export").read_bytes())
+    with pytest.raises(errors.WeightsError, match=r"weights.pth is a zip archive, but not of weights"):
+        effnet_ft.load(tmp_path / "weights.pth")
+
+
 @each_program
 def test_a_program_runs_on_the_cpu_alone(exported: Exported, form: str) -> None:
     assert effnet_ft.load(exported("b0", form), device="cpu").device.type == "cpu"

@@ -14,8 +14,9 @@ from effnet_ft.errors import WeightsError
 from effnet_ft.models.checkpoints import DESCRIPTION
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.export.formats import PROGRAMS
 from effnet_ft.results.export.onnx import OnnxProgram
-from effnet_ft.results.export.torch_export import TorchProgram, is_program
+from effnet_ft.results.export.torch_export import TorchProgram
 from effnet_ft.results.predict import Predictor
 
 
@@ -58,18 +59,16 @@ class ProgramPredictor(Predictor):
 
 
 def open_program(path: Path, device: str | torch.device | None = None) -> ProgramPredictor | None:
-    """Return the predictor of an exported program, or None where ``path`` is none.
+    """Return the predictor of an exported program, or None where ``path`` is none by its ending.
+
+    PyTorch runs what is in a ``.pt2`` file: only one that says so by its name is taken for a program.
 
     Raises:
         WeightsError: where the program is damaged, not one of ours, or asked for on another device than the CPU.
     """
-    if not path.is_file():
-        return None
-    if path.suffix == ".onnx" or _begins_like_onnx(path):
-        kind: type[OnnxProgram] | type[TorchProgram] = OnnxProgram
-    elif is_program(path):
-        kind = TorchProgram
-    else:
+    kinds: dict[str, type[OnnxProgram] | type[TorchProgram]] = {"onnx": OnnxProgram, "torch-export": TorchProgram}
+    kind = next((kinds[form] for form, ending in PROGRAMS.items() if path.suffix == ending), None)
+    if kind is None or not path.is_file():
         return None
     if device is not None and torch.device(device).type != "cpu":
         raise WeightsError(f"{path} is a program for the CPU, not for '{device}': load the run, or export safetensors")
@@ -103,10 +102,3 @@ def described(metadata: Mapping[str, str]) -> Classifier:
             return Classifier(settings.pop("variant"), **settings).eval()
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise WeightsError(f"is damaged: its description cannot be read ({error!r}); export it again") from error
-
-
-def _begins_like_onnx(path: Path) -> bool:
-    """Return whether the first bytes are those of ONNX's message: its version, a small number."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return len(start) == 2 and start[0] == 0x08 and start[1] < 0x80

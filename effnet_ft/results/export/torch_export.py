@@ -63,14 +63,6 @@ class TorchProgram:
         return answer
 
 
-def is_program(path: Path) -> bool:
-    """Return whether ``path`` is an archive of ``torch.export``, not one of weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/archive_format") for name in archive.namelist())
-
-
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the extra files of an archive of ``torch.export``, by name."""
     with zipfile.ZipFile(path) as archive:
