@@ -67,6 +67,8 @@ def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
             f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
             f"mean {view.mean} and std {view.std}"
         )
+        if model.temperature != 1:
+            lines.append(f"its logits, divided by {model.temperature:.4g}, have the calibrated probabilities")
     checked = f"checked on {done.pictures}: probabilities differ from the run's by at most {done.difference:.2g}"
     return [*lines, checked]
 

@@ -287,7 +287,8 @@ def test_a_run_is_exported(
         view = source.preprocessing
         assert rest == [
             f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
-            f"mean {view.mean} and std {view.std}"
+            f"mean {view.mean} and std {view.std}",
+            f"its logits, divided by {source.model.temperature:.4g}, have the calibrated probabilities",
         ]
     again = effnet_ft.load(out)
     assert (again.classes, again.preprocessing) == (source.classes, source.preprocessing)

@@ -24,10 +24,12 @@ from effnet_ft.results.export.formats import PROGRAMS
 from effnet_ft.results.export.writing import export
 from effnet_ft.results.predict import Predictor
 
+RECORD = {"thresholds": [0.5, 0.25], "answered": [50, 100], "right": [50, 80]}
+
 # Swish, squeeze-and-excitation and "same" padding; ReLU6 and symmetric padding; labels with thresholds.
 MODELS: dict[str, Callable[[], Classifier]] = {
-    "b0": lambda: drawn("b0", head="cosine"),
-    "lite0": lambda: drawn("lite0", padding="symmetric", task="multi", thresholds=(0.25, 0.5, 0.625)),
+    "b0": lambda: drawn("b0", head="cosine", temperature=2.5, record=RECORD),
+    "lite0": lambda: drawn("lite0", padding="symmetric", task="multi", thresholds=(0.25, 0.5, 0.625), temperature=0.75),
 }
 each_program = pytest.mark.parametrize("form", PROGRAMS)
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -72,6 +74,8 @@ def test_it_answers_as_the_original(exported: Exported, name: str, form: str, co
     expected = original.probabilities(pictures(count))
     assert np.ptp(expected, axis=1).min() > 0.01, "all classes look alike to it: nothing would be seen"
     np.testing.assert_allclose(served.probabilities(pictures(count)), expected, atol=1e-5)
+    again = original.model.probabilities(torch.from_numpy(served.logits(pictures(count)))).numpy()
+    np.testing.assert_allclose(again, expected, atol=1e-5)
     assert [[label for label, _ in row] for row in served.predict(pictures(count))] == [
         [label for label, _ in row] for row in original.predict(pictures(count))
     ]

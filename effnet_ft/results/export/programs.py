@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.export.formats import PROGRAMS
 from effnet_ft.results.export.onnx import OnnxProgram
 from effnet_ft.results.export.torch_export import TorchProgram
-from effnet_ft.results.predict import Predictor
+from effnet_ft.results.predict import ImageLike, Predictor
 
 
 class Program(Protocol):
@@ -49,6 +50,12 @@ class ProgramPredictor(Predictor):
         self.device = torch.device("cpu")
         self.model = model
         self._program = program
+
+    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+        """Return logits that have the program's probabilities, ``[N, K]``; those of classes are any but for a sum."""
+        p = np.clip(self.probabilities(images, batch_size, title).astype(np.float64), 1e-30, None)
+        odds = np.log(p) - (np.log1p(-np.minimum(p, 1 - 1e-7)) if self.model.multilabel else 0)
+        return (self.model.temperature * odds).astype(np.float32)
 
     @property
     def _network(self) -> Classifier:  # type: ignore[override]  # it is not there to be set either
