@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from report_run import HOSTILE, Page
 
+from effnet_ft.cli import main
 from effnet_ft.errors import DataError
 from effnet_ft.results import report
 from effnet_ft.results.report import formats, sections
@@ -100,3 +102,14 @@ def test_duration(seconds: float, words: str) -> None:
 def test_import_needs_no_torch() -> None:
     code = "import sys, effnet_ft.results.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_command_without_a_checkpoint_leaves_out_what_needs_it(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("checkpoints", "environment.json", "report.html"))
+    assert main(["report", str(run)]) == 0
+    assert "without Grad-CAM and training views" in capsys.readouterr().err
+    text = (run / "report.html").read_text()
+    assert "Without Grad-CAM: " in text and "Left out: " in text and "were not noted" in text
