@@ -7,25 +7,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import HOME, PAGES, commands
 
 from effnet_ft.cli import build_parser
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import load_recipe
 
-HOME = Path(__file__).parent.parent
-PAGES = [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))]
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\.\.\.")
 """A word such as RUN or RECIPE, for the reader to fill in."""
 
 MISTAKES = {"python train.py folder data.rot=photos model.variant=b9"}
 """What the pages show to be refused."""
-
-
-def commands(page: Path) -> list[str]:
-    """Return the commands of a page's console blocks, each whole on one line, without its comment."""
-    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.join(shlex.split(line[2:], comments=True)) for line in lines if line.startswith("$ ")]
 
 
 EVERY = [pytest.param(page, text, id=f"{page.stem}: {text}") for page in PAGES for text in commands(page)]
