@@ -25,7 +25,8 @@ def test_the_tutorial_goes_from_photographs_to_an_exported_model(real_data: Path
             [sys.executable, "-m", "effnet_ft", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         print(f"$ {text}\n{done.stdout}{done.stderr}")
-        assert done.returncode == 0, text
+        # Flowers-17 has photographs that are in training and test, which the check finds serious.
+        assert done.returncode == (2 if words[0] == "check" else 0), text
     assert json.loads((tmp_path / "runs/photos/metrics.json").read_text())["test/acc1"] > 0.9
     for file in ("runs/photos/report.html", "predictions.csv", "sure.csv", "photos.onnx", "photos-int8.onnx"):
         assert (tmp_path / file).stat().st_size > 0
