@@ -21,6 +21,7 @@ CPU = {
     "lightning_loop": [],
     "stored_epochs": [],
     "flowers": [],
+    "serving": [],
     "two_processes": [],
 }
 GPU = {
