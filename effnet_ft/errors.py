@@ -65,7 +65,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1."""
         return 128 + self.number
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed as dist
 
-from effnet_ft.errors import UserError
+from effnet_ft.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
@@ -105,6 +105,10 @@ def one_voice() -> Iterator[None]:
     except UserError as error:
         if error.shared and not is_main_process():
             # A failure's code here would have this process's launcher kill the first one before it has told.
+            raise SystemExit(0) from None
+        raise
+    except Interrupted:
+        if not is_main_process():  # likewise: the first one tells how to go on
             raise SystemExit(0) from None
         raise
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a training finishes its step and writes a checkpoint first; anything else stops at once."""
+"""Signals to end: a training finishes its step and writes a checkpoint first; anything else stops at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import FrameType
 
 from effnet_ft.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What a terminal, and what SLURM, spot machines and ``kill`` send to end a program."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""What a terminal, what SLURM, spot machines and ``kill``, and what SLURM on ``--signal=USR1@90`` send to end a job."""
 
 
 class Stop:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.errors import RecipeError
@@ -91,7 +92,14 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=_cluster(),
             use_distributed_sampler=False,  # WholeBatches divides the images itself
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
+
+
+def _cluster() -> SLURMEnvironment | None:
+    """Return what keeps Lightning from requeueing a SLURM job itself, from a checkpoint that knows of no phases."""
+    launched = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return SLURMEnvironment(auto_requeue=False) if launched else None

@@ -23,7 +23,7 @@ from effnet_ft.data.splits import read_split
 from effnet_ft.errors import DataError
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, load_model, read_checkpoint
-from effnet_ft.training import fit
+from effnet_ft.training import fit, trainer
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import plan_phases
@@ -133,7 +133,7 @@ def test_a_run_killed_in_every_phase_ends_as_one_that_was_not(
     command = [*settings, f"run_dir={tmp_path / 'run'}", "resume=auto"]
     for place in PLACES:
         killed(place, command, monkeypatch)
-    assert main(["train", "folder", *command]) == 0
+    assert main(["train", "folder", *command, "data.workers=2"]) == 0
     assert_same(Run(tmp_path / "run"), whole)
 
 
@@ -165,7 +165,7 @@ sys.exit(main(sys.argv[1:]))
     assert_same(run, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_lets_the_step_end_and_is_the_exit_code(
     number: signal.Signals, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -189,6 +189,39 @@ def test_a_signal_outside_of_training_stops_at_once(
 
     monkeypatch.setattr(fit, "build_model", ending)
     assert main(["train", "folder", *settings, f"run_dir={tmp_path / 'run'}"]) == 143
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_to_the_same(flowers: Path, tmp_path: Path) -> None:
+    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: all, epochs: 8, lr: 1e-3, batchnorm: frozen}]"
+    settings = [f"data.root={flowers}", phases, *TINY, "trainer.devices=2", "trainer.checkpoint_minutes=60"]
+    runs = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    command = [sys.executable, ROOT / "train.py", "folder", *settings]
+    assert subprocess.run([*command, f"run_dir={runs[0].folder}"], timeout=300).returncode == 0
+    command += [f"run_dir={runs[1].folder}", "resume=auto"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "phase 2/2 all    epoch 2/8" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.count("to go on: ") == 1
+    assert subprocess.run(command, timeout=300).returncode == 0
+    assert "resumed in phase 2" in runs[1].log.read_text()
+    assert_same(runs[1], runs[0])
+
+
+def test_slurm_does_not_requeue_by_itself(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("folder", [*settings, f"run_dir={tmp_path}"])
+    trainer.resolve_devices(recipe.trainer)
+    monkeypatch.setattr(trainer.SLURMEnvironment, "detect", lambda: True)
+    for name, value in {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "NNODES": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    built = trainer.build_trainer(plan_phases(recipe)[0], Run(tmp_path), [], [])
+    environment = built._accelerator_connector.cluster_environment
+    assert isinstance(environment, trainer.SLURMEnvironment) and not environment.auto_requeue
 
 
 def cut_short(path: Path) -> None:
