@@ -57,10 +57,19 @@ def differences(there: Recipe, here: Recipe) -> list[str]:
         before, now = _value(old, key), _value(new, key)
         if key in (*FREE, "run_dir") or now in (before, AUTO):
             continue
-        if key.endswith(".accumulate") and _value(new, key.replace("accumulate", "batch_size")) == AUTO:
-            continue  # the run's is what keeps the batch that was asked for
+        if key.startswith("phases.") and key.endswith((".batch_size", ".accumulate")) and _fitted(old, new, key):
+            continue
         found.append(f"{key}: {before} in the run, {now} now")
     return found
+
+
+def _fitted(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
+    """Return whether the run's batch at ``key`` is what fits the memory, of the optimiser's batch asked for now."""
+    phase = key.rpartition(".")[0]
+    (had, of_had), (asked, of_asked) = (
+        (_value(values, f"{phase}.batch_size"), _value(values, f"{phase}.accumulate")) for values in (old, new)
+    )
+    return asked == AUTO or (had < asked and had * of_had == asked * of_asked)
 
 
 def tell(text: str) -> None:

@@ -29,7 +29,7 @@ from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import plan_phases
 from effnet_ft.training.resuming import take_up
 from effnet_ft.training.stopping import SIGNALS
-from effnet_ft.unfinished import choose_run
+from effnet_ft.unfinished import choose_run, differences
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -350,6 +350,15 @@ def test_keys_that_change_no_number_may_change(half: Path, settings: list[str]) 
     assert resumed and (recipe.data.workers, recipe.trainer.checkpoint_minutes) == (3, 5)
     recipe, resumed = choose_run("folder", [*settings, *free, f"run_dir={half}"], "auto")
     assert resumed and (recipe.data.workers, recipe.data.decoded) == (3, "off")
+
+
+def test_a_batch_that_was_made_to_fit_is_no_change(half: Path, settings: list[str]) -> None:
+    there = load_recipe(half / "recipe.yaml")
+    there.phases[0].overrides.update(batch_size=2, accumulate=4)  # as after running out of memory
+    assert differences(there, load_recipe("folder", settings)) == []
+    assert differences(there, load_recipe("folder", [*settings, "data.batch_size=auto"])) == []
+    larger = differences(there, load_recipe("folder", [*settings, "data.batch_size=16"]))
+    assert "phases.0.batch_size: 2 in the run, 16 now" in larger
 
 
 def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
