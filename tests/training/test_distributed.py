@@ -42,7 +42,7 @@ SHARDED = """phases=[
   {train: head, epochs: 2, lr: 1e-2, name: sgd},
   {train: all, epochs: 1, lr: 1e-3, sync_batchnorm: on, checkpointing: on, augment: none, clip_norm: 1.0, name: sgd},
 ]"""
-SETTINGS = (*TINY, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.2")
+SETTINGS = (*TINY, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.25", "data.test_fraction=0.25")
 IN_A_STEP = 10
 IMAGES = 13
 
@@ -70,9 +70,10 @@ class Training:
     def arrays(self, node: int = 0) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.folder / f"cache{node}").glob("*.npy")}
 
-    def rows(self) -> list[dict[str, str]]:
-        with self.run.table.open() as file:
-            return list(csv.DictReader(file))
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def finish(*started: subprocess.Popen[str]) -> str:
@@ -140,6 +141,7 @@ def pair(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.Te
     """What two processes left."""
     training = Training(tmp_path_factory.mktemp("pair"))
     printed = finish(*LAUNCHERS[request.param](training, training.arguments(data, 2)))
+    assert "21 training, 9 validation, 9 test images" in printed, "numbers that divide show nothing"
     assert printed.count("run folder:") == 1, "the processes speak with more than one voice"
     assert "5 images x 2 accumulated x 2 processes = 20 a step" in printed
     return training
@@ -161,14 +163,17 @@ def test_the_run_folder_is_that_of_one(alone: Training, pair: Training) -> None:
 
 
 def test_metrics_are_those_of_the_whole_set(alone: Training, pair: Training) -> None:
-    for one, two in zip(alone.rows(), pair.rows(), strict=True):
+    for one, two in zip(rows_of(alone.run.table), rows_of(pair.run.table), strict=True):
         for name in ("train/loss", "train/acc1", "val/loss", "val/acc1"):
             assert float(two[name]) == pytest.approx(float(one[name]), abs=2e-4), name
     measured = [json.loads(training.run.metrics.read_text()) for training in (alone, pair)]
     for name in ("val/acc1", "val/macro_f1", "val/ece", "test/acc1", "test/macro_f1", "test/ece"):
         assert measured[1][name] == pytest.approx(measured[0][name], abs=1e-4), name
-    told = [training.run.predictions.read_text().splitlines() for training in (alone, pair)]
-    assert [line.rpartition(",")[0] for line in told[0]] == [line.rpartition(",")[0] for line in told[1]]
+    for one, two in zip(*(rows_of(training.run.predictions) for training in (alone, pair)), strict=True):
+        assert [one[name] for name in ("path", "label", "prediction")] == [
+            two[name] for name in ("path", "label", "prediction")
+        ]
+        assert float(one["probability"]) == pytest.approx(float(two["probability"]), abs=1e-5)
 
 
 def test_arrays_filled_by_shares_are_those_of_one(alone: Training, pair: Training) -> None:
