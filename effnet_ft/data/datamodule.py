@@ -286,7 +286,8 @@ def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     labels = torch.from_numpy(np.stack([label for _, label in items]))
     if get_worker_info() is not None:
         for tensor in (images, labels):
-            tensor.share_memory_()  # here a lack of room is an error; the queue's thread would lose it, and all wait
+            # Here a lack of room is an error; the queue's thread would lose it, and all wait.
+            tensor.untyped_storage().share_memory_()
     return images, labels
 
 

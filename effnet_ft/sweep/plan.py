@@ -180,7 +180,7 @@ def _metric_faults(metric: str) -> list[str]:
 def _one_device(recipe: Recipe) -> bool:
     # "2" counts devices, "2," and "[2]" name one.
     one = re.fullmatch(r"auto|1|\d+,|\[\d+\]", str(recipe.trainer.devices).replace(" ", "")) is not None
-    return one and recipe.trainer.num_nodes == 1
+    return one and recipe.trainer.num_nodes in ("auto", 1)
 
 
 def _check_same(sweep: Sweep) -> None:

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from effnet_ft import processes
-from effnet_ft.data.splits import Split, read_split, require_images
+from effnet_ft.data.splits import read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import Interrupted
 from effnet_ft.models.classifier import Classifier
@@ -29,12 +29,11 @@ from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
 from effnet_ft.results.evaluate import write_json
 from effnet_ft.results.run import Run, load_model
 from effnet_ft.training.batches import resolve_batches
+from effnet_ft.training.building import announce, build_module, norm_momentum
 from effnet_ft.training.callbacks import EpochTable, Stopwatch
 from effnet_ft.training.concluding import write_end
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.distributed import (
-    batch_in_words,
-    rate_in_words,
     require_same_images,
     require_same_weights,
     share_statistics,
@@ -48,7 +47,6 @@ from effnet_ft.training.keeping import Keeper
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.memory import with_room
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.optim import balanced_weights, decay_rate
 from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.resuming import Left, take_up
@@ -216,7 +214,7 @@ def _fit_phase(
     guard = FiniteGuard(run, [sample.path for sample in split.train])
     callbacks = [stopwatch, guard, table, keeper, *optional_callbacks(plan, stopwatch, phases)]
     trainer = build_trainer(plan, run, callbacks, loggers)
-    model.set_norm_momentum(_norm_momentum(plan, len(split.train), trainer.world_size))
+    model.set_norm_momentum(norm_momentum(plan, len(split.train), trainer.world_size))
     begun = time.perf_counter()
     require_same_weights(model, f"before phase {plan.index + 1}")
     with machine_faults_told():  # a smaller batch of the phase would not help where its images are prepared
@@ -229,8 +227,11 @@ def _fit_phase(
     stored = isinstance(data, StoredDataModule)
     compiled = worth_compiling(plan, len(split.train), stored)
     trained = to_be_sharded(model) if is_sharded(trainer) else model
-    module = _build_module(plan, trained, split, (recipe.seed, plan.index), stored, compiled)
-    _announce(plan, phases, model, trainer)
+    sharded = is_sharded(trainer)
+    module = build_module(
+        plan, trained, split, (recipe.seed, plan.index), stored=stored, compiled=compiled, sharded=sharded
+    )
+    announce(plan, phases, model, trainer.world_size)
     if compiled:
         log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
     if within:
@@ -283,46 +284,3 @@ def _fit(
             stop.listen()  # Lightning leaves Ctrl-C ignored
             raise (end.__context__ if isinstance(end.__context__, Interrupted) else KeyboardInterrupt()) from None
         raise
-
-
-def _build_module(
-    plan: PhasePlan, model: Classifier, split: Split, seed: tuple[int, int], stored: bool, compiled: bool
-) -> FineTuner:
-    optim = plan.optim
-    weights = balanced_weights(split.labels(split.train)) if optim.class_weights == "balanced" else None
-    return FineTuner(
-        model,
-        phase=plan.index,
-        lr=float(plan.lr),
-        optimiser=optim.name,
-        momentum=optim.momentum,
-        weight_decay=decay_rate(optim.weight_decay, float(plan.lr), optim.decay_unit),
-        schedule=optim.schedule,
-        warmup_epochs=optim.warmup_epochs,
-        step_epochs=optim.step_epochs,
-        step_factor=optim.step_factor,
-        layer_decay=optim.layer_decay,
-        label_smoothing=optim.label_smoothing,
-        class_weights=weights,
-        mixup=plan.data.mixup,
-        cutmix=plan.data.cutmix,
-        seed=seed,
-        stored=stored,
-        compiled=compiled,
-    )
-
-
-def _norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
-    """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974)."""
-    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate * processes))
-    return min(10 / steps, 0.1) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
-
-
-def _announce(plan: PhasePlan, phases: int, model: Classifier, trainer: pl.Trainer) -> None:
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    rate, batch = rate_in_words(plan, trainer.world_size), batch_in_words(plan, trainer.world_size)
-    log.info(
-        "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
-        *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, rate, batch),
-    )

@@ -110,18 +110,6 @@ class FineTuner(pl.LightningModule):
         A mean average precision is that of the latest validation: a batch has none worth telling.
         """
 
-    def configure_model(self) -> None:
-        """Divide the weights over the processes where the strategy is to."""
-        if self.device_mesh is not None:
-            shard(self.model, self.device_mesh["data_parallel"], self.stored)
-            # Called as a module is, which gathers the weights.
-            self._network = self._compiled = self.model.suffix if self.stored else self.model.__call__
-
-    def on_validation_start(self) -> None:
-        """Evaluate with the first process's statistics; the other strategies see to it themselves."""
-        if self.device_mesh is not None:
-            share_statistics(self.model)
-
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, or what the prefix made of them, to logits ``[N, K]``."""
         return self._network(images)
@@ -238,6 +226,21 @@ def _take_up(metric: Metric, sums: Mapping[str, Any]) -> None:
     for name, value in sums.items():
         listed = isinstance(getattr(metric, name), list)
         setattr(metric, name, [value] if listed and isinstance(value, Tensor) else value)
+
+
+class ShardedFineTuner(FineTuner):
+    """The same for :class:`effnet_ft.training.sharding.ShardedStrategy`: each process holds a part of the weights."""
+
+    def configure_model(self) -> None:
+        """Divide the weights over the processes."""
+        assert self.device_mesh is not None, "only the sharded strategy has this module"
+        shard(self.model, self.device_mesh["data_parallel"], self.stored)
+        # Called as a module is, which gathers the weights.
+        self._network = self._compiled = self.model.suffix if self.stored else self.model.__call__
+
+    def on_validation_start(self) -> None:
+        """Evaluate with the first process's statistics; the other strategies see to it themselves."""
+        share_statistics(self.model)
 
 
 def _seed(number: int, device: torch.device) -> None:

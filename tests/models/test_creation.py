@@ -97,7 +97,7 @@ def random_head(kind: str, count: int) -> State:
 def description(classes: Sequence[str], head: str = "linear") -> dict[str, object]:
     view = Preprocessing(96, 100, "bilinear", "openmmlab", (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)).to_dict()
     numbers = {"preprocessing": view, "padding": "symmetric", "norm_eps": 1e-5}
-    return {"variant": "lite0", "classes": list(classes), "head": head, "task": "single", **numbers}
+    return {"variant": "lite0", "classes": list(classes), "head": head, "task": "single", "temperature": 1.0, **numbers}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

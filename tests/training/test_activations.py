@@ -574,7 +574,7 @@ def test_a_run_resumed_in_its_second_phase_finds_the_store(
         settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", RUN.format(1e-2), *TINY]
         assert main(["train", "folder", *settings]) == 130
     forbid()
-    monkeypatch.setattr(Feeder, "answers", lambda *_: None)  # what measures the best model was not computed before
+    monkeypatch.setattr(Feeder, "_maps", lambda *_: None)  # what measures the best model was not computed before
     assert main(["train", "folder", f"resume={tmp_path / 'run'}"]) == 0
     expected, resumed = (read_checkpoint(Run(folder / "run").last)["state_dict"] for folder in (whole, tmp_path))
     assert [key for key in expected if not torch.equal(expected[key], resumed[key])] == []

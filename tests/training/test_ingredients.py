@@ -16,7 +16,7 @@ from effnet_ft.data.splits import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, load_model
-from effnet_ft.training.fit import _build_module, _norm_momentum
+from effnet_ft.training.building import build_module, norm_momentum
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights, parameter_groups
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -77,15 +77,15 @@ def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average() -> None
 
 @pytest.mark.parametrize(("images", "momentum"), [(80, 0.1), (8 * 1000, 0.01), (8 * 200, 0.05), (3, 0.1)])
 def test_the_papers_momentum_follows_the_steps_of_an_epoch(images: int, momentum: float) -> None:
-    assert _norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
-    assert _norm_momentum(plan_of(), images) == 0.01
+    assert norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
+    assert norm_momentum(plan_of(), images) == 0.01
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("rate", 1e-5), ("step", 1e-2)])
 def test_the_optimiser_gets_the_weight_decay_in_its_own_unit(unit: str, expected: float) -> None:
     plan = plan_of("optim.weight_decay=1e-5", f"optim.decay_unit={unit}")
     split = Split(Path(), ("a", "b"), [], [], [])
-    module = _build_module(plan, Classifier("lite0", classes=("a", "b")), split, (0, 0), stored=False, compiled=False)
+    module = build_module(plan, Classifier("lite0", classes=("a", "b")), split, (0, 0))
     assert module.weight_decay == pytest.approx(expected)
 
 
@@ -189,7 +189,7 @@ def test_views_are_averaged_and_another_size_is_taken(trained_run: Path, flowers
     one = predictor.probabilities(images)
     views = np.stack([predictor.preprocessing(image)[:, ::-1] for image in images])
     with torch.no_grad():
-        mirrored = predictor.model(torch.from_numpy(views).permute(0, 3, 1, 2)).softmax(1).numpy()
+        mirrored = predictor.model.probabilities(predictor.model(torch.from_numpy(views).permute(0, 3, 1, 2))).numpy()
     both = predictor.probabilities(images, views="mirror")
     np.testing.assert_allclose(both, (one + mirrored) / 2, atol=1e-4)
     five = predictor.probabilities(images, views="five")

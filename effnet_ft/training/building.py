@@ -1,0 +1,77 @@
+"""From a phase's settings to the module that trains it, and to what the log says of it."""
+
+from __future__ import annotations
+
+import logging
+
+from effnet_ft.data.splits import Split
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.training.distributed import batch_in_words, rate_in_words
+from effnet_ft.training.module import FineTuner, ShardedFineTuner
+from effnet_ft.training.optim import balanced_weights, decay_rate
+from effnet_ft.training.phases import PhasePlan
+
+log = logging.getLogger(__name__)
+
+
+def build_module(
+    plan: PhasePlan,
+    model: Classifier,
+    split: Split,
+    seed: tuple[int, int],
+    *,
+    stored: bool = False,
+    compiled: bool = False,
+    sharded: bool = False,
+) -> FineTuner:
+    """Return the LightningModule that trains ``plan``.
+
+    Args:
+        plan: the phase, its learning rate chosen.
+        model: the network, frozen as the phase wants it.
+        split: the images.
+        seed: numbers that the steps' random numbers start from.
+        stored: batches hold what the prefix made of the images.
+        compiled: compile the training steps.
+        sharded: the weights are divided over the processes.
+    """
+    optim = plan.optim
+    weights = balanced_weights(split.labels(split.train)) if optim.class_weights == "balanced" else None
+    kind = ShardedFineTuner if sharded else FineTuner
+    return kind(
+        model,
+        phase=plan.index,
+        lr=float(plan.lr),
+        optimiser=optim.name,
+        momentum=optim.momentum,
+        weight_decay=decay_rate(optim.weight_decay, float(plan.lr), optim.decay_unit),
+        schedule=optim.schedule,
+        warmup_epochs=optim.warmup_epochs,
+        step_epochs=optim.step_epochs,
+        step_factor=optim.step_factor,
+        layer_decay=optim.layer_decay,
+        label_smoothing=optim.label_smoothing,
+        class_weights=weights,
+        mixup=plan.data.mixup,
+        cutmix=plan.data.cutmix,
+        seed=seed,
+        stored=stored,
+        compiled=compiled,
+    )
+
+
+def norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
+    """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974)."""
+    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate * processes))
+    return min(10 / steps, 0.1) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
+
+
+def announce(plan: PhasePlan, phases: int, model: Classifier, processes: int) -> None:
+    """Log what the phase trains, at which rate, and how many images a step has."""
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    rate, batch = rate_in_words(plan, processes), batch_in_words(plan, processes)
+    log.info(
+        "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
+        *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, rate, batch),
+    )
