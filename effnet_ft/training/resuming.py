@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import WeightsError, listing
 from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training.keeping import Keeper
 from effnet_ft.writing import PART, remove_parts
@@ -57,8 +57,10 @@ def take_up(run: Run, main: bool = True) -> Left | None:
     if main:
         remove_parts(run.folder, run.checkpoints)
     present = [path for path in (run.last, run.previous) if path.is_file()]
+    faults = []
     for path in present:
         if fault := damage(path):
+            faults.append(fault)
             log.warning("%s: falling back to the checkpoint before it", fault)
             continue
         checkpoint = read_checkpoint(path)
@@ -69,7 +71,9 @@ def take_up(run: Run, main: bool = True) -> Left | None:
                 os.replace(run.previous, run.last)
         return _sound_best(run, _left(checkpoint), main)
     if present:
-        raise WeightsError(f"no checkpoint in {run.checkpoints} is whole: begin the run again in another folder")
+        raise WeightsError(
+            f"no checkpoint in {run.checkpoints} is whole: begin the run again in another folder\n{listing(faults)}"
+        )
     log.info("no checkpoint was written before the interruption: training from the beginning")
     return None
 
