@@ -9,6 +9,9 @@ from pathlib import Path
 HOME = Path(__file__).parent.parent
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))]
 
+MISTAKES = {"python train.py folder data.rot=photos model.variant=b9"}
+"""What the pages show to be refused."""
+
 
 def commands(page: Path) -> list[str]:
     """Return the commands of a page's console blocks, each whole on one line, without its comment."""

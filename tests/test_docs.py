@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from pages import HOME, PAGES, commands
+from pages import HOME, MISTAKES, PAGES, commands
 
 from effnet_ft.cli import build_parser
 from effnet_ft.errors import RecipeError
@@ -15,10 +15,6 @@ from effnet_ft.recipe import load_recipe
 
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\.\.\.")
 """A word such as RUN or RECIPE, for the reader to fill in."""
-
-MISTAKES = {"python train.py folder data.rot=photos model.variant=b9"}
-"""What the pages show to be refused."""
-
 
 EVERY = [pytest.param(page, text, id=f"{page.stem}: {text}") for page in PAGES for text in commands(page)]
 
