@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from effnet_ft import __version__
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, EXIT_USER_FAULT
-from effnet_ft.errors import Interrupted, UserError, printable
+from effnet_ft.errors import Interrupted, UserError, disk_fault, printable
 from effnet_ft.process import tune_process
 
 COMMANDS = (
@@ -62,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if (fault := disk_fault(error)) is None:
+            raise
+        print(f"effnet-ft: {printable(fault)}", file=sys.stderr)
+        return EXIT_USER_FAULT
 
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -27,6 +29,10 @@ class RecipeError(UserError):
         self.faults = [faults] if isinstance(faults, str) else list(faults)
         self.recipe = recipe
         super().__init__(self._text())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled with its text alone, which would be taken for a fault of its own.
+        return type(self), (self.faults, self.recipe), self.__dict__
 
     def _text(self) -> str:
         where = f" in {self.recipe}" if self.recipe else ""
@@ -80,6 +86,17 @@ def shown(value: object, most: int = 200) -> str:
 def shortened(text: str, most: int = 200) -> str:
     """Return ``text``, of a long one its begin and its end."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def disk_fault(error: OSError) -> str | None:
+    """Return what is wrong with the disk or a folder and what to do, as a sentence; None for other faults."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    closed = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT)
+    if error.errno not in (*full, *closed):
+        return None
+    place = f"cannot write or read '{error.filename}'" if error.filename else "cannot write"
+    cure = "make room" if error.errno in full else "give a folder that is there, can be written to and stays"
+    return f"{place} ({error.strerror}): {cure}"
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:

@@ -16,8 +16,11 @@ EXIT_INTERRUPTED = 130
 def check_outputs(*files: str | None) -> None:
     """Refuse files that could not be written, before the work that would be lost."""
     for file in files:
-        if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
-            raise DataError(f"cannot write '{file}': name a file in a folder that is there")
+        if file is None:
+            continue
+        folder = Path(file).resolve().parent
+        if Path(file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise DataError(f"cannot write '{file}': name a file in a folder that is there and can be written to")
 
 
 def own_command() -> str:

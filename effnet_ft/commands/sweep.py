@@ -8,6 +8,7 @@ import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe, natural, positive
 from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
+from effnet_ft.errors import Interrupted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +60,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n{results_text(results, plan.metric)}\n\nsweep folder: {plan.folder} (open its {plan.page.name})")
         best = best_of(results)
         metrics = train_final(plan, best) if options.final else {}
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if not plan.plan.is_file():
             raise
         print(f"effnet-ft: interrupted; to go on: {_sweep_command(options)}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
     for name, value in metrics.items():
         if name.startswith("test/"):
             print(f"  {name:<14} {value:.4f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 
     from effnet_ft.training import fit
 
-    command = f"{own_command()} train {options.recipe} resume={recipe.run_dir}"
+    command = shlex.join([own_command(), "train", options.recipe, f"resume={recipe.run_dir}"])
     try:
         run = fit.train(recipe, resume=resume)
     except (MachineError, DataError) as error:
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if fit.is_main_process():
         from effnet_ft.opening import image_root
 
-        command = own_command()
-        print(f"\nrun folder: {run.folder} (open its report.html)\nnext:")
-        print(f"  {command} evaluate {run.folder}")
-        print(f"  {command} predict {run.folder} {image_root(recipe.data)} --top-k 3 --out predictions.csv")
+        folder, images = str(run.folder), str(image_root(recipe.data))
+        print(f"\nrun folder: {folder} (open its report.html)\nnext:")
+        for words in (["evaluate", folder], ["predict", folder, images, "--top-k", "3", "--out", "predictions.csv"]):
+            print(f"  {shlex.join([own_command(), *words])}")
     return 0

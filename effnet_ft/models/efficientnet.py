@@ -12,8 +12,6 @@ from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig
 from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import Variant
 
-PADDINGS = ("same", "symmetric")
-
 
 def build_stages(
     variant: Variant,

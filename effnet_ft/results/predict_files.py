@@ -17,6 +17,7 @@ from effnet_ft.errors import DataError, listing
 from effnet_ft.results.abstaining import threshold_for
 from effnet_ft.results.predict import Predictor, joined, load
 from effnet_ft.tabular import write_csv
+from effnet_ft.writing import whole_file
 
 
 def predict_files(
@@ -54,11 +55,7 @@ def predict_files(
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
-    with (
-        open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
-        if out
-        else nullcontext(sys.stdout) as file
-    ):
+    with whole_file(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
         table = [[path, *_cells(predictor, row, top_k)] for path, row in zip(images, rows, strict=True)]
         if precision is not None:
             header.append("abstained")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from effnet_ft.errors import MachineError, UserError
+from effnet_ft.errors import MachineError, UserError, disk_fault
 from effnet_ft.training.together import lost_another
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 _MEMORY = "memory is used up: set a smaller data.batch_size, data.workers or data.image_size"
 
@@ -64,10 +60,8 @@ def explained(error: BaseException) -> MachineError | None:
         )
     if isinstance(error, MemoryError):
         return MachineError(_MEMORY)
-    if isinstance(error, OSError) and error.errno in (*_FULL, *_CLOSED, errno.EIO, errno.ENOENT):
-        place = f"cannot write or read '{error.filename}'" if error.filename else "cannot write"
-        cure = "make room" if error.errno in _FULL else "give a folder that is there, can be written to and stays"
-        return MachineError(f"{place} ({error.strerror}): {cure}")
+    if isinstance(error, OSError) and (told := disk_fault(error)):
+        return MachineError(told)
     words = str(error)
     if lost := lost_another(error):
         return lost

@@ -212,7 +212,7 @@ def _fit_phase(
         notes=feeder.choices,
     )
     guard = FiniteGuard(run, [sample.path for sample in split.train])
-    callbacks = [stopwatch, guard, table, keeper, *optional_callbacks(plan, stopwatch, phases)]
+    callbacks = [guard, stopwatch, table, keeper, *optional_callbacks(plan, stopwatch, phases)]
     trainer = build_trainer(plan, run, callbacks, loggers)
     model.set_norm_momentum(norm_momentum(plan, len(split.train), trainer.world_size))
     begun = time.perf_counter()

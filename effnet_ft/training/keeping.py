@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ class Keeper(Checkpoint):
         """
         self.place = (trainer.current_epoch + 1, 0)
         score = float(trainer.callback_metrics["val/selection"])
+        score = -math.inf if math.isnan(score) else score  # no number is no better than any
         if self.best is None or score > self.best or not self.select:
             self.best = score
             self._write(trainer, self.run.best)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -225,6 +226,7 @@ def _sums(metric: Metric) -> dict[str, Any]:
 def _take_up(metric: Metric, sums: Mapping[str, Any]) -> None:
     for name, value in sums.items():
         listed = isinstance(getattr(metric, name), list)
+        value = apply_to_collection(value, Tensor, lambda tensor: tensor.to(metric.device))
         setattr(metric, name, [value] if listed and isinstance(value, Tensor) else value)
 
 

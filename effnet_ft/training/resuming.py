@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from effnet_ft.errors import WeightsError, listing
 from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training.keeping import Keeper
-from effnet_ft.writing import PART, remove_parts
+from effnet_ft.writing import install, part_of, remove_parts
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def damage(path: Path) -> str:
         if broken is not None:
             return f"{path} is damaged: the checksum of {broken} is wrong"
         read_checkpoint(path)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error) as error:
         return f"{path} is cut short or damaged ({error})"
     except WeightsError as error:
         return str(error)
@@ -115,7 +116,6 @@ def _sound_best(run: Run, left: Left, main: bool) -> Left:
         return left
     log.warning("%s: the last checkpoint takes its place, and any epoch that follows counts as better", fault)
     if main:
-        part = run.best.with_name(run.best.name + PART)
-        shutil.copyfile(run.last, part)
-        os.replace(part, run.best)
+        shutil.copyfile(run.last, part_of(run.best))
+        install(part_of(run.best), run.best)
     return Left(**{**vars(left), "best": float("-inf")})
