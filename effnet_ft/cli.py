@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from effnet_ft import __version__
-from effnet_ft.commands.shell import EXIT_INTERRUPTED, EXIT_USER_FAULT
-from effnet_ft.errors import Interrupted, UserError, disk_fault, printable
+from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, Interrupted, UserError, disk_fault, printable
 from effnet_ft.process import tune_process
 
 COMMANDS = (

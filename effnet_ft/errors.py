@@ -6,6 +6,9 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
+EXIT_USER_FAULT = 2
+EXIT_INTERRUPTED = 130
+
 
 class UserError(Exception):
     """Base of every error whose cure lies with the user; its text says what is wrong and what to do.

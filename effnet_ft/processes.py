@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,6 +95,17 @@ def raise_together(error: Exception | None) -> None:
     if isinstance(found, UserError):
         found.shared = True
     raise found
+
+
+def do_together(work: Callable[[], Value]) -> Value:
+    """Return what ``work`` gives; it fails in every process where it fails in one."""
+    failure: Exception | None = None
+    try:
+        value = work()
+    except Exception as error:
+        failure = error
+    raise_together(failure)
+    return value
 
 
 @contextmanager

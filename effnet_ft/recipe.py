@@ -204,7 +204,9 @@ class TrainerSettings:
         "off", words=("off",), minimum=1, per_phase=True, help="end a phase after so many epochs without a better one"
     )
     checkpoint_minutes: float = option(
-        10.0, minimum=0, help="write a checkpoint so often within an epoch too; 0: after every step"
+        10.0,
+        minimum=0,
+        help="write a checkpoint so often within an epoch; 0: after every step (several processes: every 10 batches)",
     )
     loggers: list[str] = option([], choices=("tensorboard", "wandb", "mlflow"), help="beside metrics.csv")
 

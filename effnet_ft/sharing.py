@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from filelock import Timeout
 
 from effnet_ft.cache import ArrayCache, array_key
-from effnet_ft.processes import Crew, raise_together
+from effnet_ft.processes import Crew, count, do_together, gathered
 
 Place = TypeVar("Place", bound=Hashable)
+
+_LOCK_SECONDS = 2.0
+"""For which the first process of a node tries to get the lock, before the nodes go round once more."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +64,14 @@ def kept_or_filled(
             run needed the room.
     """
     crew = Crew.at(cache.folder)
-    begun: dict[Place, np.ndarray] = {}
-    blanks: dict[Place, Blank] = {}
-    with ExitStack() as stack:
-
-        def begin() -> None:
-            blanks.update(plan())
-            keys = [blank.key for blank in blanks.values()]
-            stack.enter_context(cache.lock(array_key(keys=keys)))
-            missing = {place: blank for place, blank in blanks.items() if cache.open(blank.key) is None}
-            if missing and limit is not None:
-                cache.make_room(limit - sum(blank.size for blank in missing.values()), set(keys))
-            for place, blank in missing.items():
-                create = cache.create(blank.key, blank.shape, np.dtype(blank.dtype), blank.about)
-                begun[place] = stack.enter_context(create)
-
-        _together(begin if crew.leads else None)
-        blanks, files = crew.from_leader((blanks, {place: _file(array) for place, array in begun.items()}))
-
-        def fill_part() -> None:
-            arrays = begun if crew.leads else {place: np.load(file, mmap_mode="r+") for place, file in files.items()}
-            fill(arrays, crew)
-            for array in arrays.values():
-                array.flush()  # type: ignore[union-attr]
-
-        _together(fill_part if files else None)
-        _together(stack.close)
+    blanks = crew.from_leader(do_together(lambda: dict(plan()) if crew.leads else {}))
+    served, computed = False, False
+    while True:
+        filled, missed = _fill_missing(cache, crew, {} if served else blanks, fill, limit)
+        computed |= filled
+        if not any(gathered(missed)):
+            break
+        served = not missed  # what another node made meanwhile is found in the next round
     found: dict[Place, np.ndarray] = {}
 
     def open_all() -> None:
@@ -95,20 +81,65 @@ def kept_or_filled(
                 raise OSError(f"{blank.about} was removed by another run")
             found[place] = array
 
-    _together(open_all)
-    return found, bool(files)
+    do_together(open_all)
+    return found, computed
 
 
 def _file(array: np.ndarray) -> str:
     return str(array.filename)  # type: ignore[attr-defined]
 
 
-def _together(work: Callable[[], None] | None) -> None:
-    """Do ``work``, and fail where one of the processes fails."""
-    failure: Exception | None = None
-    try:
-        if work is not None:
-            work()
-    except Exception as error:
-        failure = error
-    raise_together(failure)
+def _fill_missing(
+    cache: ArrayCache,
+    crew: Crew,
+    blanks: Mapping[Place, Blank],
+    fill: Callable[[Mapping[Place, np.ndarray], Crew], None],
+    limit: int | None,
+) -> tuple[bool, bool]:
+    """Make those of ``blanks`` that are missing, unless another holds the lock.
+
+    Returns:
+        Whether one was made; and, of the first process of a node alone, whether another held the lock.
+    """
+    begun: dict[Place, np.ndarray] = {}
+    missed = False
+    with ExitStack() as stack:
+
+        def begin() -> None:
+            nonlocal missed
+            keys = [blank.key for blank in blanks.values()]
+            try:
+                # One process may wait. Of several, the other nodes' wait for this one, and one of them may have the
+                # lock: without it this one goes through what all do together, and makes nothing.
+                stack.enter_context(
+                    cache.lock(array_key(keys=keys)).acquire(timeout=-1 if count() == 1 else _LOCK_SECONDS)
+                )
+            except Timeout:
+                missed = True
+                return
+            missing = {place: blank for place, blank in blanks.items() if cache.open(blank.key) is None}
+            if not missing:
+                stack.close()  # the next node finds them as well, at once
+                return
+            if limit is not None:
+                cache.make_room(limit - sum(blank.size for blank in missing.values()), set(keys))
+            for place, blank in missing.items():
+                create = cache.create(blank.key, blank.shape, np.dtype(blank.dtype), blank.about)
+                begun[place] = stack.enter_context(create)
+
+        do_together(begin if crew.leads and blanks else _nothing)
+        files = crew.from_leader({place: _file(array) for place, array in begun.items()})
+
+        def fill_part() -> None:
+            arrays = begun if crew.leads else {place: np.load(file, mmap_mode="r+") for place, file in files.items()}
+            fill(arrays, crew)
+            for array in arrays.values():
+                array.flush()  # type: ignore[union-attr]
+
+        do_together(fill_part if files else _nothing)
+        do_together(stack.close)
+    return bool(files), missed
+
+
+def _nothing() -> None:
+    pass

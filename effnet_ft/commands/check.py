@@ -6,7 +6,7 @@ import argparse
 import json
 
 from effnet_ft.commands.arguments import add_overrides
-from effnet_ft.commands.shell import EXIT_USER_FAULT
+from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from effnet_ft.commands.arguments import add_run
-from effnet_ft.commands.shell import EXIT_USER_FAULT
+from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from effnet_ft.commands.arguments import add_run, positive
-from effnet_ft.commands.shell import EXIT_USER_FAULT, check_outputs
+from effnet_ft.commands.shell import check_outputs
+from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

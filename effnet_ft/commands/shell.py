@@ -1,4 +1,4 @@
-"""What commands tell the shell, and ask of it: exit codes, the program's own name, files to write."""
+"""What commands ask of the shell: the program's own name, files to write."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import sys
 from pathlib import Path
 
 from effnet_ft.errors import DataError
-
-EXIT_USER_FAULT = 2
-EXIT_INTERRUPTED = 130
 
 
 def check_outputs(*files: str | None) -> None:

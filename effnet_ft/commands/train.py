@@ -7,8 +7,8 @@ import shlex
 import sys
 
 from effnet_ft.commands.arguments import add_overrides, add_recipe
-from effnet_ft.commands.shell import EXIT_INTERRUPTED, own_command
-from effnet_ft.errors import DataError, Interrupted, MachineError
+from effnet_ft.commands.shell import own_command
+from effnet_ft.errors import EXIT_INTERRUPTED, DataError, Interrupted, MachineError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from effnet_ft.data.images import content_digest, pillow_silenced, read_image, r
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.transforms import SHORT_SIDE
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.processes import rank
+from effnet_ft.processes import do_together, rank
 from effnet_ft.sharing import Blank, kept_or_filled
 
 VERSION = 3
@@ -125,9 +125,13 @@ def _kept(
             list(tqdm(placed, total=len(share), desc="decoding", unit="", leave=False, disable=quiet, delay=2))
 
     if cache is None:
-        own = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
-        fill(own, range(len(samples)))
-        return own
+
+        def filled() -> np.ndarray:
+            own = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
+            fill(own, range(len(samples)))
+            return own
+
+        return do_together(filled)
 
     def blank() -> dict[str, Blank]:
         images = content_digest([root / sample.path for sample in samples], cache)

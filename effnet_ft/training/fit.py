@@ -127,6 +127,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         tell_of_images(recipe, split)
         processes.join(devices)  # from here on all processes of the run go the same way
         watch(devices)
+        left = processes.from_main(left)  # the others may have read files that the first one has replaced since
         take_batches(recipe)
         require_same_images(split)
         stopwatch = Stopwatch()

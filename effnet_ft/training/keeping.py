@@ -19,7 +19,7 @@ from effnet_ft.training.stopping import SIGNALS, Stop
 from effnet_ft.writing import install, part_of
 
 _VOTE_STEPS = 10
-"""Between two votes of several processes on whether to write: a vote waits for all of them."""
+"""Batches between two votes of several processes on whether to write: a vote waits for all of them."""
 
 
 class Keeper(Checkpoint):
@@ -31,7 +31,8 @@ class Keeper(Checkpoint):
     Args:
         run: the run folder.
         stop: whether to stop.
-        minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser.
+        minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser. Several
+            processes look about every 10 batches whether it is time, and whether a signal came.
         select: keep the best epoch by the validation images; without, the last epoch counts as the best.
         best: the score of ``best.ckpt``, as earlier phases left it; None where there is none.
         begun: the phase goes on from a checkpoint of its own.
@@ -78,9 +79,10 @@ class Keeper(Checkpoint):
         """
         if trainer.is_last_batch:  # the validation follows, and the epoch's own checkpoint
             return
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:  # gradients that are half added up are in no checkpoint
+        steps, half = divmod(batch_idx + 1, trainer.accumulate_grad_batches)
+        if half:  # gradients that are half added up are in no checkpoint
             return
-        if trainer.world_size > 1 and (batch_idx + 1) % _VOTE_STEPS:
+        if trainer.world_size > 1 and steps % max(1, _VOTE_STEPS // trainer.accumulate_grad_batches):
             return
         due = time.monotonic() - self._written >= 60 * self.minutes
         due, *asked = _anyones(trainer, [due, *self._asked()])
@@ -107,7 +109,7 @@ class Keeper(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let signals stop the program at once again."""
         self.stop.deferring = False
-        self._end_where(self._asked())
+        self._end_where(_anyones(trainer, self._asked()))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Let signals stop the program at once again."""

@@ -16,13 +16,16 @@ from typing import Any
 from pytorch_lightning.strategies import Strategy
 
 from effnet_ft import processes
-from effnet_ft.commands.shell import EXIT_USER_FAULT
-from effnet_ft.errors import MachineError
+from effnet_ft.errors import EXIT_USER_FAULT, MachineError, printable, shortened
 
 _GRACE_SECONDS = 15.0
 """In which the other processes may end by themselves and say why, before they are ended."""
 
-_LOST = re.compile(r"Connection (?:closed|reset) by peer|remote process exited|Broken pipe|gloo.*(?:peer|timeout)|NCCL")
+_LOST = re.compile(
+    r"Connection (?:closed|reset) by (?:remote )?peer|remote process exited|Broken pipe|gloo.*(?:peer|timeout)"
+    r"|(?i:NCCL.*(?:remote|peer(?! access)|abort|closed))"
+)
+"""What the libraries say where a peer is gone; other errors of theirs keep their own words."""
 
 
 @contextmanager
@@ -35,12 +38,13 @@ def ended_together() -> Iterator[Callable[[Strategy], None]]:
         What takes the strategy that has launched the processes, and watches them from then on.
     """
     launched: list[subprocess.Popen[Any]] = []
+    over = threading.Event()
 
     def watch(strategy: Strategy) -> None:
         launched.extend(getattr(strategy.launcher, "procs", []))
         if launched:
             _retire_lightnings_watch()
-            threading.Thread(target=_watch, args=(launched,), name="watch", daemon=True).start()
+            threading.Thread(target=_watch, args=(launched, over), name="watch", daemon=True).start()
 
     try:
         yield watch
@@ -50,15 +54,21 @@ def ended_together() -> Iterator[Callable[[Strategy], None]]:
         elif lost_another(error):
             _wait(launched, any)
             _tell(launched)
+        over.set()  # before the others are killed: the watch would take it for a failure, and end the caller's program
         _kill(launched)
         raise
+    finally:
+        over.set()
 
 
 def lost_another(error: BaseException) -> MachineError | None:
     """Return what an error in the communication of processes means; None where it is another error."""
     if processes.count() == 1 or not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
         return None
-    return MachineError("another process of this training has ended, and this one with it: its own message says why")
+    first = printable(shortened(str(error).strip().split("\n")[0]))
+    return MachineError(
+        f"another process of this training has ended, and this one with it: its own message says why ({first})"
+    )
 
 
 def _retire_lightnings_watch() -> None:
@@ -68,13 +78,20 @@ def _retire_lightnings_watch() -> None:
             thread._finished = True  # type: ignore[attr-defined]
 
 
-def _watch(launched: Sequence[subprocess.Popen[Any]]) -> None:
-    """Wait for the first process that fails; then for this one to end by itself, and end it where it does not."""
+def _watch(launched: Sequence[subprocess.Popen[Any]], over: threading.Event) -> None:
+    """Wait for the first process that fails; then for this one to end by itself, and end it where it does not.
+
+    Args:
+        launched: the processes.
+        over: set when this one trains no more: there is nothing to end then.
+    """
     while not (failed := [code for code in _codes(launched) if code]):
         if all(code == 0 for code in _codes(launched)):
             return
-        time.sleep(0.5)
-    time.sleep(_GRACE_SECONDS)
+        if over.wait(0.5):
+            return
+    if over.wait(_GRACE_SECONDS):
+        return
     _tell(launched)
     _kill(launched)
     os._exit(failed[0] if failed[0] > 0 else EXIT_USER_FAULT)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from effnet_ft import processes
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data import decoded
 from effnet_ft.data.datamodule import ImageDataModule
@@ -153,3 +154,15 @@ def test_batches_are_those_of_the_files(image_folder: Callable[..., Path], cache
     for loader in ("train_dataloader", "val_dataloader"):
         for (x, labels), (y, others) in zip(getattr(plain, loader)(), getattr(fast, loader)(), strict=True):
             assert x.equal(y) and labels.equal(others)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_fails_in_another_process_fails_in_this_one(
+    kept: bool, photographs: tuple[Path, list[Sample]], cache: ArrayCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the others would go on with decoded images, and that one with files, at different calls."""
+    root, samples = photographs
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(processes, "gathered", lambda value: [value, full])
+    with pytest.raises(OSError, match="No space left"):
+        decoded_for_training(root, samples, 64, cache if kept else None, PLENTY)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from effnet_ft.training import fit, trainer
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import plan_phases
-from effnet_ft.training.resuming import take_up
+from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.stopping import SIGNALS
 from effnet_ft.unfinished import choose_run, differences
 
@@ -394,3 +395,24 @@ def test_what_the_feeder_decided_is_kept_to(half: Path, flowers: Path) -> None:
     feeder.take_up({"stored": {2: True}})
     with pytest.raises(DataError, match="phase 3 trained from stored activations before"):
         feeder.data(feeder.plans[2], model, torch.device("cpu"))
+
+
+def test_all_processes_go_on_where_the_first_one_does(
+    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has replaced a damaged file before the others look: they see a whole one, and would think it the best."""
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    seen: list[Left | None] = []
+
+    def from_main(value: Any) -> Any:
+        return replace(value, best=float("-inf")) if isinstance(value, Left) else value
+
+    def fit_phases(*arguments: Any) -> None:
+        seen.append(arguments[-1])
+        raise Killed
+
+    monkeypatch.setattr(fit.processes, "from_main", from_main)
+    monkeypatch.setattr(fit, "_fit_phases", fit_phases)
+    with pytest.raises(Killed):
+        main(["train", "folder", f"resume={run.folder}"])
+    assert [left and left.best for left in seen] == [float("-inf")]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tiny import TINY
+
+from effnet_ft.training import together
+from effnet_ft.training.together import ended_together, lost_another
 
 SCRIPT = """
 import os, signal, sys
@@ -96,3 +104,48 @@ def test_under_torchrun_too(fate: str, flowers: Path, tmp_path: Path) -> None:
     assert code != 0 and seconds < 60
     assert (TOLD[fate] if fate == "its data" else "Signal 9 (SIGKILL) received") in told
     assert living(script) == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_callers_program_outlives_a_training(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of the others after it, and that they are killed where it fails, ends no program."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(together, "_GRACE_SECONDS", 0.2)
+    other = subprocess.Popen(["sleep", "60"])
+    strategy: Any = SimpleNamespace(launcher=SimpleNamespace(procs=[other]))
+    with suppress(ValueError), ended_together() as watch:
+        watch(strategy)
+        if fails:
+            raise ValueError
+    other.kill()
+    other.wait()
+    for thread in threading.enumerate():
+        if thread.name == "watch":
+            thread.join(5)
+    assert ended == []
+
+
+GONE = [
+    "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234",
+    "NCCL error in: NCCLUtils.hpp:268, remote process exited or there was a network error, NCCL version 2.21.5",
+    "NCCL communicator was aborted on rank 1.",
+    "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+    "Last error:\nsocketProgress: Connection closed by remote peer node1<4711>",
+]
+OTHERS = [
+    "NCCL error in: ProcessGroupNCCL.cpp:77, unhandled cuda error, NCCL version 2.21.5\nCuda failure 2 'out of memory'",
+    "NCCL error in: NCCLUtils.hpp:77, invalid usage, NCCL version 2.21.5\nDuplicate GPU detected: rank 0 and rank 1",
+    "ncclUnhandledCudaError: Cuda failure 'peer access is not supported between these two devices'",
+    "The expanded size of the tensor (3) must match the existing size (4)",
+]
+
+
+@pytest.mark.parametrize("words", [*GONE, *OTHERS])
+def test_only_a_lost_process_is_told_as_one_and_in_the_librarys_words_too(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together.processes, "count", lambda: 2)
+    lost = lost_another(RuntimeError(words))
+    assert (lost is not None) == (words in GONE)
+    assert lost is None or words.split("\n")[0] in str(lost)

@@ -1,0 +1,40 @@
+"""Fills the arrays of a cache as one of two nodes that share its folder: ``sharing_nodes.py FOLDER RANK``.
+
+Prints who filled which items, and the arrays' sum.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+
+from effnet_ft import processes
+from effnet_ft.cache import ArrayCache
+from effnet_ft.processes import Crew
+from effnet_ft.sharing import Blank, kept_or_filled
+
+ITEMS = 10
+
+
+def plan() -> dict[str, Blank]:
+    return {"numbers": Blank("key", (ITEMS,), "int64", "numbers")}
+
+
+def fill(arrays: Mapping[str, np.ndarray], crew: Crew) -> None:
+    share = crew.share(ITEMS)
+    arrays["numbers"][share.start : share.stop] = share
+    print("filled", *share)
+
+
+if __name__ == "__main__":
+    folder, rank = sys.argv[1:]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=int(rank), world_size=2)
+    processes.socket.gethostname = lambda: f"node{rank}"  # type: ignore[assignment]
+    found, computed = kept_or_filled(ArrayCache(Path(folder)), plan, fill, None)
+    print("sum", int(found["numbers"].sum()), "computed", computed)
+    dist.barrier()
+    dist.destroy_process_group()
