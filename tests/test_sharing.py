@@ -20,6 +20,7 @@ def test_nodes_that_share_a_folder_do_not_wait_for_each_other_forever(tmp_path: 
     finally:
         for node in nodes:
             node.kill()
+            node.wait()
     assert [node.returncode for node in nodes] == [0, 0], told
     maker = "filled 0 1 2 3 4 5 6 7 8 9\nsum 45 computed True\n"
     assert sorted(out for out, _ in told) == [maker, "sum 45 computed False\n"]
