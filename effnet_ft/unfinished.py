@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft.errors import RecipeError, listing
+from effnet_ft.locking import is_held
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat, load_recipe, per_phase_keys
 from effnet_ft.results.run import Run, is_run
 
 AUTO = "auto"
 FREE = (
     *("data.root", "data.images", "data.workers", "data.decoded", "data.download"),
-    *("trainer.checkpoint_minutes", "trainer.loggers"),
+    *("trainer.checkpoint_minutes", "trainer.checkpointing", "trainer.loggers"),
 )
-"""Keys that a resumed run may have otherwise than before: none of them changes a number that is trained."""
+"""Keys that a resumed run may have otherwise than before: none of them changes what is trained."""
+
+_BATCH = ("data.batch_size", "optim.accumulate")
 
 _NEEDED = ("data.root", "phases")
 
@@ -49,7 +52,8 @@ def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple
 def differences(there: Recipe, here: Recipe) -> list[str]:
     """Return the keys in which ``here`` would train otherwise than the run's recipe ``there``, with both values.
 
-    What is ``auto`` here is whatever the run wrote down for it.
+    What is ``auto`` here is whatever the run wrote down for it. Batches that add up to the same one of the optimiser
+    are no difference: they are what fits the memory.
     """
     old, new = flat(there), flat(here)
     found = []
@@ -57,25 +61,54 @@ def differences(there: Recipe, here: Recipe) -> list[str]:
         before, now = _value(old, key), _value(new, key)
         if key in (*FREE, "run_dir") or now in (before, AUTO):
             continue
-        if key.startswith("phases.") and key.endswith((".batch_size", ".accumulate")) and _fitted(old, new, key):
+        if _is_batch(key) and all(_same_steps(old, new, phase) for phase in _phases_of(key, here)):
             continue
         found.append(f"{key}: {before} in the run, {now} now")
     return found
 
 
-def _fitted(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
-    """Return whether the run's batch at ``key`` is what fits the memory, of the optimiser's batch asked for now."""
-    phase = key.rpartition(".")[0]
-    (had, of_had), (asked, of_asked) = (
-        (_value(values, f"{phase}.batch_size"), _value(values, f"{phase}.accumulate")) for values in (old, new)
-    )
-    return asked == AUTO or (had < asked and had * of_had == asked * of_asked)
+def _is_batch(key: str) -> bool:
+    return key in _BATCH or (key.startswith("phases.") and key.endswith((".batch_size", ".accumulate")))
+
+
+def _phases_of(key: str, recipe: Recipe) -> list[str]:
+    """Return the phases that ``key`` can speak of."""
+    return [f"phases.{number}" for number in range(len(recipe.phases))] if key in _BATCH else [key.rpartition(".")[0]]
+
+
+def _batch(values: dict[str, Any], phase: str) -> tuple[Any, Any]:
+    """Return how many images at once and how many batches a step of the optimiser ``phase`` has."""
+    return _value(values, f"{phase}.batch_size"), _value(values, f"{phase}.accumulate")
+
+
+def _same_steps(old: dict[str, Any], new: dict[str, Any], phase: str) -> bool:
+    """Return whether the optimiser has as many images a step in ``phase``; ``auto`` is made to fit that, too."""
+    (had, of_had), (asked, of_asked) = _batch(old, phase), _batch(new, phase)
+    if AUTO in (had, asked):
+        return asked == AUTO
+    return bool(had * of_had == asked * of_asked)
+
+
+def _smaller_batches(there: Recipe, here: Recipe) -> list[str]:
+    """Return the overrides for the phases where ``here`` asks for fewer images at once than the run ``there`` has."""
+    old, new = flat(there), flat(here)
+    found = []
+    for phase in (f"phases.{number}" for number in range(len(here.phases))):
+        (had, _), (asked, of_asked) = _batch(old, phase), _batch(new, phase)
+        if AUTO not in (had, asked) and asked < had:
+            found += [f"{phase}.batch_size={asked}", f"{phase}.accumulate={of_asked}"]
+    return found
 
 
 def tell(text: str) -> None:
     """Print a line, once of all processes that train together."""
-    if RUN_DIR_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0":
+    if RUN_DIR_VARIABLE not in os.environ and _is_first():
         print(text, flush=True)
+
+
+def _is_first() -> bool:
+    """Return whether neither torchrun nor SLURM calls this process another than the first."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def _gone_on_with(run: Run, overrides: Sequence[str]) -> Recipe:
@@ -106,8 +139,9 @@ def _newest(name: str, overrides: Sequence[str]) -> Recipe | None:
     free = [text for text in overrides if text.partition("=")[0] in FREE]
     given = Run(recipe.run_dir)
     if is_run(given.folder):  # named by the recipe or the command line: no other is meant
-        _refuse(given, differences(load_recipe(given.recipe), recipe))
-        return _gone_on_with(given, free)
+        there = load_recipe(given.recipe)
+        _refuse(given, differences(there, recipe))
+        return _gone_on_with(given, [*free, *_smaller_batches(there, recipe)])
     if recipe.run_dir != load_recipe(name, [*overrides, "run_dir=auto"]).run_dir:
         return None
     for run in _unfinished(given.folder.parent):
@@ -118,7 +152,10 @@ def _newest(name: str, overrides: Sequence[str]) -> Recipe | None:
         if there.data.root != recipe.data.root or there.model.variant != recipe.model.variant:
             continue
         if not (changed := differences(there, recipe)):
-            return _gone_on_with(run, free)
+            if is_held(run.folder, _is_first()):
+                tell(f"{run.folder} is unfinished, and another training is at work in it")
+                continue
+            return _gone_on_with(run, [*free, *_smaller_batches(there, recipe)])
         tell(f"{run.folder} is unfinished, but another run than this one:\n{listing(changed)}")
     return None
 

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from effnet_ft import processes
 from effnet_ft.data.splits import read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import Interrupted
+from effnet_ft.locking import held
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
 from effnet_ft.process import end_with_parent
@@ -43,7 +44,7 @@ from effnet_ft.training.distributed import (
 from effnet_ft.training.diverging import FiniteGuard
 from effnet_ft.training.faults import machine_faults_told
 from effnet_ft.training.feeding import Feeder
-from effnet_ft.training.keeping import Keeper
+from effnet_ft.training.keeping import Keeper, scaled
 from effnet_ft.training.loggers import build_loggers
 from effnet_ft.training.memory import with_room
 from effnet_ft.training.module import FineTuner
@@ -77,7 +78,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         The run.
 
     Raises:
-        RecipeError: where settings do not fit the machine, or the run folder is in use.
+        RecipeError: where settings do not fit the machine, or the run folder is in use, by another training too.
         DataError: where the images are at fault.
         WeightsError: where the weights are.
         DivergedError: where the loss is no longer a number.
@@ -90,6 +91,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         console(speaks=main) as open_log,
         quiet_lightning(),
         _shared_folder(run),
+        held(run.folder) if main else nullcontext(),
         stoppable() as stop,
         machine_faults_told(),
         ended_together() as watch,
@@ -236,8 +238,9 @@ def _fit_phase(
     if compiled:
         log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
     if within:
-        data.begin = (within.epoch, within.batch)
-        log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, within.batch)
+        batch = scaled(within.batch, within.accumulate, plan.optim.accumulate)
+        data.begin = (within.epoch, batch)
+        log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, batch)
     with synchronised_norms(trained, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
         _fit(trainer, module, data, stop, str(run.last) if within else None)
     if trained is not model:

@@ -59,11 +59,23 @@ class Keeper(Checkpoint):
         self.notes = notes
         self.place = (0, 0)
         """The epoch of the phase, and the batch of the epoch, that come next."""
+        self.accumulate: int | None = None
+        """Batches a step of the optimiser."""
         self._written = time.monotonic()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the trainer count the epoch's batches as they are now: smaller ones may be what fits the memory."""
+        before, now = checkpoint["callbacks"][self.state_key].get("accumulate"), trainer.accumulate_grad_batches
+        done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        more = scaled(done["ready"], before, now) - done["ready"]
+        done.update({name: done[name] + more for name in ("ready", "started", "processed", "completed")})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what a phase begins with, so that an interruption in its first minutes has where to resume."""
         self.stop.listen()  # Lightning has put its own handlers in place
+        self.accumulate = trainer.accumulate_grad_batches
         if not self.begun:
             self._write_last(trainer)
         self._written = time.monotonic()
@@ -117,7 +129,7 @@ class Keeper(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to know before it has a trainer."""
-        return {"best": self.best, "place": list(self.place), "notes": self.notes}
+        return {"best": self.best, "place": list(self.place), "accumulate": self.accumulate, "notes": self.notes}
 
     def _asked(self) -> list[bool]:
         return [self.stop.received == number for number in SIGNALS]
@@ -143,6 +155,14 @@ class Keeper(Checkpoint):
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def scaled(batches: int, before: int | None, now: int) -> int:
+    """Return how many batches are done where ``now`` of them make a step of the optimiser, instead of ``before``.
+
+    Within an epoch, checkpoints are written between two steps; only the last step of an epoch may have fewer batches.
+    """
+    return batches if before in (None, now) else -(-batches // before) * now
 
 
 def _anyones(trainer: pl.Trainer, flags: Sequence[bool]) -> list[bool]:

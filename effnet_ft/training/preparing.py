@@ -40,13 +40,16 @@ def check_folder(run: Run, resume: bool, main: bool) -> None:
 
 
 def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
-    """Make the run folder and write what is known before training; the recipe first, from which it can be resumed."""
+    """Make the run folder and write what is known before training; the recipe first, from which it can be resumed.
+
+    A resumed run's recipe is written again: its images may be in another place now.
+    """
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
+    recipe.save(run.recipe)
     if not resumed:
-        recipe.save(run.recipe)
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
         write_whole(run.classes, text, errors="surrogateescape")

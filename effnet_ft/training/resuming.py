@@ -29,6 +29,7 @@ class Left:
         within: that phase has begun, and its checkpoint is ``last.ckpt``; else it begins with the model in there.
         epoch: of the phase, that goes on or comes next.
         batch: of the epoch, that comes next.
+        accumulate: batches a step of the optimiser, as ``batch`` counts them; None where that is not known.
         best: score of ``best.ckpt``.
         notes: what :class:`effnet_ft.training.keeping.Keeper` was given.
         states: of Lightning's callbacks, by their keys.
@@ -38,6 +39,7 @@ class Left:
     within: bool
     epoch: int
     batch: int
+    accumulate: int | None
     best: float | None
     notes: Mapping[str, Any]
     states: Mapping[str, Any]
@@ -104,6 +106,7 @@ def _left(checkpoint: Mapping[str, Any]) -> Left:
         within=not finished,
         epoch=epoch,
         batch=batch,
+        accumulate=kept.get("accumulate"),
         best=kept["best"],
         notes=kept["notes"] or {},
         states=states,

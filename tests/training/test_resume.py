@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from effnet_ft.cli import main
 from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, WholeBatches
 from effnet_ft.data.splits import read_split
 from effnet_ft.errors import DataError
+from effnet_ft.locking import held, lock_of
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, load_model, read_checkpoint
 from effnet_ft.training import fit, trainer
@@ -30,7 +31,7 @@ from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import plan_phases
 from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.stopping import SIGNALS
-from effnet_ft.unfinished import choose_run, differences
+from effnet_ft.unfinished import choose_run, differences, tell
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -360,6 +361,144 @@ def test_a_batch_that_was_made_to_fit_is_no_change(half: Path, settings: list[st
     assert differences(there, load_recipe("folder", [*settings, "data.batch_size=auto"])) == []
     larger = differences(there, load_recipe("folder", [*settings, "data.batch_size=16"]))
     assert "phases.0.batch_size: 2 in the run, 16 now" in larger
+
+
+@pytest.mark.parametrize("first", [[], ["data.batch_size=4", "optim.accumulate=2"]])
+def test_a_batch_that_makes_the_same_step_is_no_change(settings: list[str], first: list[str]) -> None:
+    there = load_recipe("folder", [*settings, *first])
+    second = [] if first else ["data.batch_size=4", "optim.accumulate=2"]
+    assert differences(there, load_recipe("folder", [*settings, *second])) == []
+    assert differences(there, load_recipe("folder", [*settings, "data.batch_size=4", "optim.accumulate=1"])) != []
+    assert (
+        differences(there, load_recipe("folder", [*settings, "phases.2.batch_size=2", "phases.2.accumulate=4"])) == []
+    )
+
+
+@pytest.mark.parametrize("resume", ["auto", "RUN"])
+def test_what_the_messages_name_as_cure_is_taken(resume: str, half: Path, settings: list[str]) -> None:
+    cure = ["data.batch_size=4", "optim.accumulate=2", "trainer.checkpointing=on"]
+    given = [*settings, f"run_dir={half}"] if resume == "auto" else []
+    recipe, resumed = choose_run("folder", [*given, *cure], str(half) if resume == "RUN" else "auto")
+    plan = plan_phases(recipe)[1]
+    assert resumed and recipe.trainer.checkpointing == "on"
+    assert (plan.data.batch_size, plan.optim.accumulate) == (4, 2)
+
+
+@pytest.mark.parametrize("place", [(0, 0, 2), (0, 1, 0)])
+def test_a_smaller_batch_goes_on_after_the_images_that_are_done(
+    place: Place, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = "phases=[{train: head, epochs: 2, lr: 1e-2}]"
+    run = Run(tmp_path / "run")
+    settings = [f"data.root={flowers}", phases, *TINY, "trainer.checkpoint_minutes=0", f"run_dir={run.folder}"]
+    killed(place, settings, monkeypatch)
+    steps = read_checkpoint(run.last)["global_step"]
+    seen: list[Place] = []
+    step = FineTuner.training_step
+
+    def noting(self: FineTuner, batch: Any, batch_idx: int) -> Any:
+        seen.append((self.phase, self.current_epoch, batch_idx))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(FineTuner, "training_step", noting)
+    command = [f"resume={run.folder}", "data.batch_size=4", "optim.accumulate=2"]
+    assert main(["train", "folder", *command]) == 0
+    assert seen[0] == (0, place[1], 2 * place[2])
+    epoch = [batch for _, number, batch in seen if number == 1]
+    rest = [batch for _, number, batch in seen if number == place[1]]
+    assert epoch == list(range(len(epoch))) and rest == epoch[2 * place[2] :]
+    done = read_checkpoint(run.last)["global_step"]
+    assert done - steps == -(-len(rest) // 2) + (0 if place[1] else -(-len(epoch) // 2))
+
+
+def test_a_resumed_run_remembers_where_its_images_are_now(half: Path, flowers: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    moved = shutil.copytree(flowers, tmp_path / "moved")
+    assert main(["train", "folder", f"resume={run.folder}", f"data.root={moved}"]) == 0
+    assert load_recipe(run.recipe).data.root == str(moved)
+
+
+@pytest.fixture
+def at_work(half: Path, tmp_path: Path) -> Iterator[tuple[Run, subprocess.Popen[str]]]:
+    """A run in ``tmp_path/runs`` in which another process trains."""
+    run = Run(shutil.copytree(half, tmp_path / "runs" / "run"))
+    script = """
+import sys
+from pathlib import Path
+from effnet_ft.locking import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(run.folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield run, process
+        process.kill()
+
+
+def test_a_run_that_is_trained_is_not_joined(
+    at_work: tuple[Run, subprocess.Popen[str]], settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, process = at_work
+    before = sorted(run.folder.rglob("*"))
+    part = run.checkpoints / "last.ckpt.part"
+    part.touch()
+    assert main(["train", "folder", f"resume={run.folder}"]) == 2
+    assert "where another training is at work" in capsys.readouterr().err
+    assert main(["train", "folder", *settings, f"run_dir={run.folder}"]) == 2
+    assert "where another training is at work" in capsys.readouterr().err
+    assert part.is_file()
+    process.kill()
+    process.wait()
+    assert lock_of(run.folder).is_file()  # what a killed process leaves means nothing
+    assert main(["train", "folder", f"resume={run.folder}"]) == 0
+    assert sorted(path.name for path in run.folder.parent.iterdir()) == ["run"]
+    assert set(before) <= {*run.folder.rglob("*"), run.previous}
+
+
+def test_auto_passes_over_a_run_that_is_trained(
+    at_work: tuple[Run, subprocess.Popen[str]], half: Path, settings: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run, process = at_work
+    monkeypatch.chdir(tmp_path)
+    assert not choose_run("folder", settings, "auto")[1]
+    assert "runs/run is unfinished, and another training is at work in it" in capsys.readouterr().out
+    shutil.copytree(half, tmp_path / "runs" / "older")
+    os.utime(run.recipe, (5e9, 5e9))
+    assert choose_run("folder", settings, "auto")[0].run_dir == "runs/older"
+    process.kill()
+    process.wait()
+    assert choose_run("folder", settings, "auto")[0].run_dir == "runs/run"
+
+
+def test_the_processes_of_one_launch_choose_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with held(tmp_path / "run"):
+        asked = """
+import sys
+from pathlib import Path
+from effnet_ft.locking import is_held
+print([is_held(Path(sys.argv[1]), main) for main in (True, False)])
+"""
+        command = [sys.executable, "-c", asked, str(tmp_path / "run")]
+        told = [
+            subprocess.run(command, cwd=ROOT, env={**os.environ, "SLURM_JOB_ID": job}, capture_output=True, text=True)
+            for job in ("7", "8")
+        ]
+    assert [done.stdout.strip() for done in told] == ["[True, False]", "[True, True]"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
+def test_the_first_process_alone_speaks(
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in ("0", "1"):
+        monkeypatch.setenv(variable, number)
+        tell(f"process {number}")
+    assert capsys.readouterr().out == "process 0\n"
 
 
 def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
