@@ -17,6 +17,7 @@ from torch.utils.data import get_worker_info
 
 from effnet_ft import writing
 from effnet_ft.cli import main
+from effnet_ft.commands.shell import own_command
 from effnet_ft.data.datamodule import ImageDataset
 from effnet_ft.errors import DataError, MachineError
 from effnet_ft.results.run import Run
@@ -107,7 +108,7 @@ def fails(run: Run, flowers: Path, capsys: pytest.CaptureFixture[str]) -> Fails:
 
 def goes_on(run: Run, told: str, *settings: str) -> None:
     """Check that the command which the message names ends the training."""
-    assert f"Then go on by: effnet-ft train folder resume={run.folder}\n" in told.replace("../", "")
+    assert f"Then go on by: {own_command()} train folder resume={run.folder}\n" in told
     assert main(["train", "folder", f"resume={run.folder}", *settings]) == 0
     assert run.metrics.is_file() and len(run.table.read_text().splitlines()) == 4
 
