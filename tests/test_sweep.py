@@ -16,10 +16,10 @@ from effnet_ft.cli import main
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.results.evaluate import write_json
-from effnet_ft.results.report.sweep_page import positions
 from effnet_ft.results.run import Run
 from effnet_ft.sweep import Result, Sweep, plan_sweep, train_final
 from effnet_ft.sweep.grid import draw_settings, read_grid
+from effnet_ft.sweep.page import positions
 from effnet_ft.training import fit
 from effnet_ft.training.callbacks import EpochTable
 

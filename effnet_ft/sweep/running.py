@@ -40,7 +40,7 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
                 _require_test_images(sweep.run(result.number))
 
     from effnet_ft.results.report import frame, write_page
-    from effnet_ft.results.report.sweep_page import sweep_sections
+    from effnet_ft.sweep.page import sweep_sections
 
     best_first = ranked(results, sweep.metric)
     subtitle = f"{len(results)} settings of {sweep.recipe}, the best by {sweep.metric} first"
