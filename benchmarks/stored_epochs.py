@@ -37,9 +37,9 @@ from effnet_ft.process import tune_process
 from effnet_ft.recipe import load_recipe
 from effnet_ft.training.activations import ActivationStore, StoreSettings
 from effnet_ft.training.console import quiet_lightning
+from effnet_ft.training.head_search import search_head
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import plan_phases
-from effnet_ft.training.search import search_head
 
 BATCH, VIEWS = 32, 4
 EPOCHS = {STAGES: 10, 6: 1}

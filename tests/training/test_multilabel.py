@@ -22,7 +22,7 @@ from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.metrics import best_thresholds, mean_average_precision, multilabel_metrics
 from effnet_ft.results.run import Run, load_model
-from effnet_ft.training import search
+from effnet_ft.training.head_search import search_head
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.phases import plan_phases
 
@@ -134,7 +134,7 @@ def test_the_gradient_of_the_search_is_that_of_the_smoothed_loss() -> None:
     plain = ["model.dropout=0", "optim.name=sgd", "optim.momentum=0", "optim.schedule=constant"]
     plain += ["optim.warmup_epochs=0", "optim.label_smoothing=0.2", "phases=[{train: head, epochs: 1, lr: auto}]"]
     plan = plan_phases(load_recipe("folder", ["data.root=x", *plain]))[0]
-    trials = search.search_head(data, 6, 3, plan, torch.device("cpu"))
+    trials = search_head(data, 6, 3, plan, torch.device("cpu"))
     assert len(trials) == 56 and trials[0].accuracy == max(trial.accuracy for trial in trials)
     weight = torch.empty(3, 6).normal_(std=0.01, generator=torch.Generator().manual_seed(0)).requires_grad_()
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
