@@ -66,6 +66,12 @@ def run(text: str, place: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def answers(file: Path) -> list[list[str]]:
+    """Each row's image and its first answer, with the header."""
+    with file.open(newline="") as lines:
+        return [row[:2] for row in csv.reader(lines)]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_do_what_it_says(page: str, place: Path) -> None:
     for text in commands(HOME / page):
@@ -88,8 +94,6 @@ def test_the_tutorial_goes_from_photographs_to_an_exported_model(real_data: Path
     for file in ("runs/photos/report.html", "compare.html", "photos.onnx", "photos-int8.onnx"):
         assert (tmp_path / file).stat().st_size > 0
     # An exported model answers as the run does.
-    answers = [
-        [row[:2] for row in csv.reader((tmp_path / file).open(newline=""))] for file in ("predictions.csv", "again.csv")
-    ]
-    assert answers[0] == answers[1]
-    assert len(answers[0]) == 273
+    of_run, of_file = (answers(tmp_path / file) for file in ("predictions.csv", "again.csv"))
+    assert of_run == of_file
+    assert len(of_run) == 273

@@ -83,7 +83,7 @@ def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
     return [
         done.usage,
         f"measured on {done.images} images of the {done.part} part: {measure} {100 * done.after:.1f}%, the run's "
-        f"{100 * done.before:.1f}%: {points:.1f} points lost; {100 * done.agreement:.1f}% of the answers are the same",
+        f"{100 * done.before:.1f}%: {abs(points):.1f} points {'lost' if points >= 0 else 'gained'}; {100 * done.agreement:.1f}% of the answers are the same",
     ]
 
 
