@@ -79,11 +79,12 @@ def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
 
     done = export_int8(model, Path(options.out), _split(model, options))
     points = 100 * (done.before - done.after)
+    change = f"{abs(points):.1f} points {'lost' if points >= 0 else 'gained'}"
     measure = "mean average precision" if model.multilabel else "accuracy"
     return [
         done.usage,
         f"measured on {done.images} images of the {done.part} part: {measure} {100 * done.after:.1f}%, the run's "
-        f"{100 * done.before:.1f}%: {abs(points):.1f} points {'lost' if points >= 0 else 'gained'}; {100 * done.agreement:.1f}% of the answers are the same",
+        f"{100 * done.before:.1f}%: {change}; {100 * done.agreement:.1f}% of the answers are the same",
     ]
 
 
