@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from same_runs import assert_same
 from tiny import TINY
 
 from effnet_ft.cli import main
@@ -39,7 +39,6 @@ PHASES = (
     "phases=[{train: head, epochs: 2, lr: 1e-2, sampling: balanced}, "
     "{train: stage7, epochs: 2, lr: 1e-3, ema: 0.9}, {train: all, epochs: 2, lr: 1e-3, accumulate: 2, batch_size: 4}]"
 )
-TIMED = ("seconds", "images_per_second", "data_wait_fraction", "train_seconds")
 
 Place = tuple[int, int, int]
 """Phase, epoch and batch, from 0."""
@@ -60,28 +59,6 @@ def whole(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert main(["train", "folder", *settings, f"run_dir={folder}"]) == 0
     return Run(folder)
-
-
-def assert_same(run: Run, whole: Run) -> None:
-    """Compare all that two runs left, but for their timings."""
-    for name in ("last", "best"):
-        ours, theirs = (read_checkpoint(getattr(each, name)) for each in (run, whole))
-        different = [
-            key for key, value in theirs["state_dict"].items() if not torch.equal(value, ours["state_dict"][key])
-        ]
-        assert different == [], name
-        assert (ours["effnet_ft"]["phase"], ours["epoch"]) == (theirs["effnet_ft"]["phase"], theirs["epoch"])
-    assert run.predictions.read_text() == whole.predictions.read_text()
-    assert untimed(run) == untimed(whole)
-    files = [sorted(str(path.relative_to(each.folder)) for path in each.folder.rglob("*")) for each in (run, whole)]
-    assert files[0] == files[1]
-
-
-def untimed(run: Run) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    with run.table.open() as file:
-        rows = [{name: value for name, value in row.items() if name not in TIMED} for row in csv.DictReader(file)]
-    metrics = json.loads(run.metrics.read_text())
-    return rows, {name: value for name, value in metrics.items() if name not in TIMED}
 
 
 def end_at(place: Place, end: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
