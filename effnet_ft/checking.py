@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from itertools import pairwise
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from effnet_ft.errors import nearest, shortened, shown
 from effnet_ft.plain_yaml import parse_value
@@ -53,7 +53,9 @@ def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[st
     """Apply one ``key=value`` text to ``raw`` in place; a text that does not fit is added to ``faults``."""
     key, equals, value_text = text.partition("=")
     if not equals or not key.strip():
-        faults.append(f"'{shortened(text)}' is no override: write key=value, e.g. data.batch_size=16")
+        faults.append(
+            f"'{shortened(text)}' is no override: write key=value without spaces, or in quotes: 'key=a value'"
+        )
         return
     parts = key.strip().replace("[", ".").replace("]", "").split(".")
     target: Any = raw
@@ -114,7 +116,8 @@ def build(
         dotted = f"{where}.{shortened(str(key))}" if where else shortened(str(key))
         if key not in known:
             expected = [*known, *also]
-            faults.append(f"unknown key '{dotted}'{nearest(str(key), expected) or '; known: ' + ', '.join(expected)}")
+            meant = _nearest_key(str(key), expected, kind)
+            faults.append(f"unknown key '{dotted}'{meant or '; known: ' + ', '.join(expected)}")
         elif is_dataclass(hints[key]):
             if isinstance(value, dict):
                 setattr(result, key, build(hints[key], value, dotted, faults))
@@ -127,6 +130,24 @@ def build(
             else:
                 setattr(result, key, checked)
     return result
+
+
+def _nearest_key(word: str, known: Sequence[str], kind: type) -> str:
+    """Return ``"; did you mean 'x'?"`` for one of ``known``, or a dotted key that ``kind`` holds further in."""
+    inner = nested_keys(kind)
+    if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root stands for data.root
+        return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
+    return nearest(word, [*known, *inner])
+
+
+def nested_keys(kind: type) -> list[str]:
+    """Return the dotted keys of the dataclasses that are fields of ``kind``; of a list of them those of its first."""
+    found = []
+    for name, hint in get_type_hints(kind).items():
+        entries = [entry for entry in get_args(hint) if is_dataclass(entry)]
+        if inner := hint if is_dataclass(hint) else next(iter(entries), None):
+            found += [f"{name}{'.0' * bool(entries)}.{item.name}" for item in fields(inner) if item.metadata]
+    return found
 
 
 def check(item: Field[Any], hint: Any, value: Any) -> tuple[Any, str]:

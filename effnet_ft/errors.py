@@ -103,11 +103,15 @@ def disk_fault(error: OSError) -> str | None:
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near."""
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near.
+
+    Capitals and small letters are the same here.
+    """
     import difflib
 
-    close = difflib.get_close_matches(word[:200], choices, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    lowered = {choice.lower(): choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(word[:200].lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean '{lowered[close[0]]}'?" if close else ""
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -335,14 +336,24 @@ def find_recipe(name: str | Path) -> Path:
         RecipeError: where there is none, with the nearest name.
     """
     if os.path.isfile(name):
+        if str(name).lower().endswith((".csv", ".tsv")):
+            raise RecipeError(
+                f"'{shortened(str(name))}' is a list of images, not a recipe: for its images write folder "
+                f"data.source=manifest {shlex.quote(f'data.root={name}')}"
+            )
         return Path(name)
     known = {file.stem: file for file in sorted(recipe_folder().glob("*.yaml"))}
     stem = str(name).removesuffix(".yaml")
     if stem in known:
         return known[stem]
-    raise RecipeError(
-        f"no recipe '{shortened(str(name))}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}"
-    )
+    told = shortened(str(name))
+    if os.path.isdir(name):
+        raise RecipeError(
+            f"'{told}' is a folder, not a recipe: for its images write folder {shlex.quote(f'data.root={told}')}"
+        )
+    if re.match(r"[\w.]+=", told):
+        raise RecipeError(f"'{told}' stands where a recipe is expected: the recipe first, then its keys: folder {told}")
+    raise RecipeError(f"no recipe '{told}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}")
 
 
 def resolve(recipe: Recipe) -> None:

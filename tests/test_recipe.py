@@ -118,6 +118,11 @@ def test_a_phase_may_override_every_key_marked_for_it(key: str) -> None:
 # An override, and what the message must name: the key, the value, the cure.
 FAULTS = {
     "data.rot=x": ["unknown key 'data.rot'", "did you mean 'root'"],
+    "root=x": ["unknown key 'root'; did you mean 'data.root'?"],
+    "data_root=x": ["did you mean 'data.root'?"],
+    "batchsize=8": ["did you mean 'data.batch_size'?"],
+    "epochs=3": ["did you mean 'phases.0.epochs'?"],
+    "model.variant=B0": ["did you mean 'b0'?"],
     "dat.root=x": ["unknown key 'dat'", "did you mean 'data'"],
     "model.variant=b9": ["model.variant", "'b9'", "one of b0, b1"],
     "model.weights=advprob": ["model.weights", "'advprob'", "torchvision"],
@@ -206,6 +211,16 @@ def test_files_that_are_no_recipes(write: Any, text: str, part: str) -> None:
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
     assert "did you mean 'folder'" in fault_of("foldr")
+
+
+def test_what_stands_in_the_place_of_a_recipe_is_told_its_own(tmp_path: Path) -> None:
+    (folder := tmp_path / "my photos").mkdir()
+    (file := tmp_path / "photos.csv").write_text("path,label\n1.jpg,daisy\n")
+    assert f"is a folder, not a recipe: for its images write folder 'data.root={folder}'" in fault_of(folder)
+    assert f"a list of images, not a recipe: for its images write folder data.source=manifest data.root={file}" in (
+        fault_of(file)
+    )
+    assert "the recipe first, then its keys: folder data.root=x" in fault_of("data.root=x")
 
 
 def test_recipe_values_are_never_run(write: Any, tmp_path: Path) -> None:

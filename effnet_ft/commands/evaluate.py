@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
         evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
     metrics = evaluation.metrics
     print(f"{len(evaluation.samples)} images, {evaluation.name} part")
+    width = max(14, *map(len, metrics))
     for name, value in metrics.items():
         if name.removesuffix("_low").removesuffix("_high") in metrics.keys() - {name}:
             continue  # the ends of an interval stand beside their metric
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         interval = "" if low is None or high is None else f"   95% interval {low:.4f} to {high:.4f}"
         published = evaluation.published.get(name)
         beside = f"   published, on all of ImageNet's validation images: {published:.4f}" if published else ""
-        print(f"  {name:<14} {value:.4f}{interval}{beside}")
+        print(f"  {name:<{width}} {value:.4f}{interval}{beside}")
     if options.json:
         write_json(metrics, Path(options.json))
     if options.out:

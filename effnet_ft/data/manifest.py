@@ -23,6 +23,7 @@ MANIFEST = "manifest.csv"
 _COLUMNS = ("path", "label", "labels", "split", "group")
 _SPLITS = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _FAULTS_SHOWN = 20
+_AS_UTF8 = "the file is not UTF-8: letters may be others than they were; a spreadsheet saves it as 'CSV UTF-8'"
 
 
 def manifest_file(root: str | Path) -> Path:
@@ -65,7 +66,8 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read the manifest {file}: {error}") from error
     if faults:
-        raise DataError(f"{len(faults)} rows of {file} are wrong\n{listing(faults, _FAULTS_SHOWN)}")
+        told = f"{len(faults)} rows of {file} are wrong\n{listing(faults, _FAULTS_SHOWN)}"
+        raise DataError(told if _is_utf8(file) else f"{told}\n{_AS_UTF8}")
     multilabel = "labels" in columns
     found = {
         split: {name for sample in samples for name in labels_of(sample, multilabel)}
@@ -88,6 +90,14 @@ def _delimiter(header: str) -> str:
     return max((",", ";", "\t"), key=known)
 
 
+def _is_utf8(file: Path) -> bool:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _name(cell: str) -> str:
     return cell.strip().lower()
 
@@ -101,6 +111,7 @@ def _columns(file: Path, header: Sequence[str]) -> dict[str, int]:
         raise DataError(
             f"{file} has no column {' and no column '.join(repr(name) for name in missing)}: its first line must name "
             f"the columns path and label (or labels), and may name split and group; it is: {', '.join(header)}"
+            f"{'' if _is_utf8(file) else '; ' + _AS_UTF8}"
         )
     if "label" in columns and "labels" in columns:
         raise DataError(f"{file} has a column 'label' and a column 'labels': keep one, labels where there are several")
@@ -164,7 +175,9 @@ def _fault(sample: Sample, folder: str, word: str, split: str, multilabel: bool)
     if not split:
         return f"the split is '{word}', expected train, val or test"
     if not os.path.isfile(os.path.join(folder, sample.path)):
-        return f"there is no file '{sample.path}'"
+        turned = sample.path.replace("\\", "/")
+        hint = f", but '{turned}': write / for \\" if os.path.isfile(os.path.join(folder, turned)) else ""
+        return f"there is no file '{sample.path}'{hint}"
     return ""
 
 

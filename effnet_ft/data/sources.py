@@ -13,8 +13,11 @@ from effnet_ft.data.images import SUFFIXES, ArchiveMember
 from effnet_ft.errors import DataError, listing
 
 SPLITS = ("train", "val", "test")
-SPLIT_WORDS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """What folders and manifests call the splits, in lower case."""
+
+CAMERA_SUFFIXES = (".heic", ".heif", ".avif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".jxl")
+"""Endings, in lower case, of photographs that are not read: telephones' and cameras' own formats."""
 
 LABEL_SEPARATOR = "|"
 """Stands between the labels of an image that has several."""
@@ -56,6 +59,21 @@ class Source:
     ignored: list[str] = field(default_factory=list)
     members: dict[str, ArchiveMember] = field(default_factory=dict)
     multilabel: bool = False
+
+    @property
+    def unread_photographs(self) -> list[str]:
+        """Those of :attr:`ignored` that are photographs of kinds that are not read."""
+        return [path for path in self.ignored if path.lower().endswith(CAMERA_SUFFIXES)]
+
+    @property
+    def inner_folders(self) -> list[str]:
+        """The names of the folders inside class folders, sorted, where every image lies in one; else none.
+
+        They may be the classes that are meant: of ``2023/daisy/1.jpg`` the class is 2023.
+        """
+        depth = 1 if "all" in self.splits else 2
+        folders = [sample.path.split("/")[depth:-1] for sample in self.part("all")]
+        return sorted({names[0] for names in folders}) if all(folders) else []
 
     def part(self, name: str) -> list[Sample]:
         """Return the samples of ``train``, ``val`` or ``test``, or of all of them."""
@@ -109,8 +127,7 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        kind = "is a file" if root.is_file() else "does not exist"
-        raise DataError(f"data.root is '{root}', which {kind}: give the folder that holds the images")
+        raise DataError(f"data.root is '{root}', which {_instead_of_folder(root)}")
     ignored: list[str] = []
     folders = _split_folders(root)
     if for_training and folders and "train" not in folders:
@@ -131,6 +148,16 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
         for split, by_class in splits.items()
     }
     return Source(root, classes, samples, ignored)
+
+
+def _instead_of_folder(path: Path) -> str:
+    """Return what ``path`` is, which is no folder, and what to do."""
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (".csv", ".tsv"):
+        return "is a list of images: add data.source=manifest"
+    if path.is_file() and suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return "is an archive: unpack it, and give the folder"
+    return f"{'is a file' if path.is_file() else 'does not exist'}: give the folder that holds the images"
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -164,8 +191,10 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty
         )
     empty = [name for name, paths in by_class.items() if not paths]
     if empty and not empty_classes:
+        camera = any(path.lower().endswith(CAMERA_SUFFIXES) for path in ignored)
         raise DataError(
-            f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders\n{listing(empty)}"
+            f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders"
+            f"{'; HEIC and raw photographs are not read: save them as JPEG' * camera}\n{listing(empty)}"
         )
     return by_class
 
@@ -206,10 +235,21 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
 
 def _check_for_training(root: Path, classes: tuple[str, ...], found: dict[str, set[str]]) -> None:
     if len(classes) == 1:
-        raise DataError(f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders")
+        inside = root / classes[0]
+        hint = f"; if they lie in {inside}, give that folder" if inside.is_dir() and _has_folders(inside) else ""
+        raise DataError(
+            f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders{hint}"
+        )
     for split, names in found.items():
         if strange := sorted(names - set(classes)):
+            alike = {_plain_letters(name): f"; train/ has '{name}', written otherwise" for name in classes}
+            lines = [f"{name}{alike.get(_plain_letters(name), '')}" for name in strange]
             raise DataError(
                 f"{len(strange)} classes of {split}/ are not in train/: a model cannot learn them; "
-                f"add them to train/ or remove them\n{listing(strange)}"
+                f"add them to train/ or remove them\n{listing(lines)}"
             )
+
+
+def _plain_letters(name: str) -> str:
+    """Return ``name`` with small letters, and accents written in one way: computers have several."""
+    return unicodedata.normalize("NFC", name).casefold()

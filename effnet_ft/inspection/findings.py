@@ -95,6 +95,8 @@ class Inspection:
         formats: images by format.
         unreadable: reason by path.
         ignored: files that are no images by their ending, or lie outside the class folders.
+        camera: those of them that are photographs of kinds that are not read.
+        refused: why a training would refuse the images that can be read; empty where it would not.
         odd: path and detail of the odd files, by kind.
         copies: the worst first.
         suspicions: the most doubtful first; None where labels were not judged.
@@ -110,6 +112,8 @@ class Inspection:
     formats: dict[str, int]
     unreadable: dict[str, str]
     ignored: list[str]
+    camera: list[str]
+    refused: str
     odd: dict[str, list[tuple[str, str]]]
     copies: list[Copies]
     suspicions: list[Suspicion] | None

@@ -19,7 +19,7 @@ from effnet_ft.inspection.findings import Copies, Image, Inspection, Suspicion
 from effnet_ft.inspection.labels import doubts, doubts_of_several, out_of_sample
 from effnet_ft.inspection.looking import look_at
 from effnet_ft.inspection.oddities import oddities
-from effnet_ft.opening import open_source
+from effnet_ft.opening import HASHED, open_source
 from effnet_ft.recipe import DataSettings, Recipe
 
 
@@ -45,7 +45,7 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
     looks = look_at([source.root / sample.path for sample in samples], cache)
     reasons = {s.path: reason.decode() for s, reason in zip(samples, looks["reason"], strict=True) if reason}
     readable = _without(source, set(reasons))
-    split = _divided(readable, recipe)
+    split, refused = _divided(readable, recipe)
     samples, kept = readable.part("all"), looks[looks["reason"] == b""]
     images = _images(readable, split)
     features = None if quick or not samples else pooled_features(recipe, split, samples, cache)
@@ -61,6 +61,8 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         formats={name.decode(): count for name, count in Counter(kept["format"].tolist()).most_common()},
         unreadable=reasons,
         ignored=source.ignored,
+        camera=source.unread_photographs,
+        refused=refused,
         odd=oddities([sample.path for sample in samples], kept),
         copies=_copies(images, groups, kept["digest"]),
         suspicions=None if quick else _suspicions(readable, images, features, groups, recipe),
@@ -83,14 +85,18 @@ def _without(source: Source, paths: set[str]) -> Source:
     return replace(source, splits=splits)
 
 
-def _divided(source: Source, recipe: Recipe) -> Split:
-    """Return the parts of a training with ``recipe``; where there can be none, those that the images lie in."""
+def _divided(source: Source, recipe: Recipe) -> tuple[Split, str]:
+    """Return the parts of a training with ``recipe``, or those that the images lie in and why it refuses them."""
     data = recipe.data
     try:
-        return make_split(source, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=recipe.seed)
-    except (DataError, KeyError):  # no train/, a class of one image, and the like
+        if data.source not in HASHED:  # which take long to list, and are whole or told already
+            open_source(data)
+        val, test = data.val_fraction, data.test_fraction
+        return make_split(source, val_fraction=val, test_fraction=test, seed=recipe.seed), ""
+    except (DataError, KeyError) as error:  # no train/, a class of one image, and the like
         train = source.splits.get("all", source.part("train"))
-        return Split(source.root, source.classes, train, source.part("val"), source.part("test"), source.multilabel)
+        parts = (train, source.part("val"), source.part("test"))
+        return Split(source.root, source.classes, *parts, source.multilabel), str(error) * isinstance(error, DataError)
 
 
 def _images(source: Source, split: Split) -> list[Image]:

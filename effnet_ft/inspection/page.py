@@ -64,6 +64,7 @@ def render(inspection: Inspection) -> str:
     }
     sections = {
         "Findings": _style() + _summary(findings(inspection)),
+        "What a training refuses": _list(inspection.refused.splitlines()),
         "Files that cannot be read": _list([f"{path}: {reason}" for path, reason in inspection.unreadable.items()]),
         **{title: _copies(pictures, groups, intro) for title, (groups, intro) in copies.items()},
         "Labels": _doubts(pictures, inspection),

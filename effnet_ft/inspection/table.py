@@ -44,6 +44,9 @@ def table(inspection: Inspection, page: Path) -> str:
     parts = [heading(inspection), columns(rows, right=[2])]
     parts += [f"{line.what}\n{listing([*line.cases], SHOWN)}" for line in shown if line.cases]
     verdict = "serious findings, marked by !" if inspection.serious else "nothing serious"
+    if inspection.refused:
+        parts.append(f"what a training refuses\n{listing(inspection.refused.splitlines(), SHOWN)}")
+        verdict = verdict if inspection.serious else "nothing serious, but a training refuses the images as they are"
     return "\n\n".join([*parts, f"{verdict}; {inspection.seconds:.0f} s; with pictures: {page}"])
 
 
@@ -70,6 +73,8 @@ def findings(inspection: Inspection) -> list[Line]:
     only = [copies for copies in inspection.copies if not copies.across and not copies.contradictory]
     torn = [copies for copies in only if copies.torn]
     rest = [copies for copies in only if not copies.torn]
+    camera = set(inspection.camera)
+    others = [path for path in inspection.ignored if path not in camera]
     small = [f"{name}: {count}" for name, count in inspection.small.items()]
     lines = [
         Line("files that cannot be read", unreadable, "repair or remove them", True),
@@ -92,7 +97,8 @@ def findings(inspection: Inspection) -> list[Line]:
             Line(kind, [f"{path}: {detail}" for path, detail in files], MEANINGS[kind])
             for kind, files in inspection.odd.items()
         ),
-        Line("files passed over", inspection.ignored, "no images by their ending, or outside the class folders"),
+        Line("photographs that are not read", inspection.camera, "HEIC and raw formats: save them as JPEG"),
+        Line("files passed over", others, "no images by their ending, or outside the class folders"),
     ]
 
 

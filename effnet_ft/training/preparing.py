@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
-from effnet_ft.data.sources import require_one_line_names
+from effnet_ft.data.sources import Source, require_one_line_names
 from effnet_ft.data.splits import Split, make_split, without_unreadable, write_split
 from effnet_ft.environment import note_start
 from effnet_ft.errors import RecipeError, listing
@@ -35,7 +36,7 @@ def check_folder(run: Run, resume: bool, main: bool) -> None:
     elif main and any(path.is_file() and path.suffix != PART for path in run.folder.rglob("*")):
         raise RecipeError(
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
-            f"remove it, or go on with it by resume={run.folder}"
+            f"remove it, or go on with it by {shlex.quote(f'resume={run.folder}')}"
         )
 
 
@@ -70,11 +71,23 @@ def divide(recipe: Recipe) -> Split:
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
             log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
-    if source.ignored:
-        what = "files and folders are passed over: no images, or outside the class folders"
-        log.warning("%d %s\n%s", len(source.ignored), what, listing(source.ignored, 3))
+    _tell_left_out(source)
+    if settings.source == "folder" and (inner := source.inner_folders):
+        what = "no image lies in a class folder itself: the classes are the outer folders"
+        log.warning("%s\n%s\nnot those inside\n%s", what, listing([*source.classes], 3), listing(inner, 3))
     fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
     return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
+
+
+def _tell_left_out(source: Source) -> None:
+    """Warn of files that are no images to us."""
+    photographs = dict.fromkeys(source.unread_photographs)
+    if photographs:
+        what = "photographs are of kinds that are not read, and left out: save them as JPEG"
+        log.warning("%d %s\n%s", len(photographs), what, listing([*photographs], 3))
+    if others := [path for path in source.ignored if path not in photographs]:
+        what = "files and folders are passed over: no images, or outside the class folders"
+        log.warning("%d %s\n%s", len(others), what, listing(others, 3))
 
 
 def check_for_labels(recipe: Recipe) -> None:

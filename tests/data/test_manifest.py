@@ -123,6 +123,28 @@ def test_a_mistake_is_named_with_its_cure(mistake: str, tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "path;label\nWiese Fluß.jpg;a\n".encode("cp1252"),
+            "rows of .* there is no file .*\n.* saves it as 'CSV UTF-8'",
+        ),
+        ("path\tlabel\n1.jpg\ta\n".encode("utf-16"), "has no column 'path' .*saves it as 'CSV UTF-8'"),
+    ],
+    ids=["rows", "header"],
+)
+def test_letters_of_another_encoding_are_told(content: bytes, told: str, tmp_path: Path) -> None:
+    manifest(tmp_path, "", "Wiese Fluß.jpg", "1.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=f"(?s){told}"):
+        read_manifest(tmp_path)
+
+
+def test_paths_as_windows_writes_them_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no file 'x\\1.jpg', but 'x/1.jpg': write / for \\$"):
+        read_manifest(manifest(tmp_path, "path,label\nx\\1.jpg,a\n", "x/1.jpg"))
+
+
 @pytest.mark.parametrize("multilabel", [False, True], ids=["classes", "labels"])
 @pytest.mark.parametrize("grouped", [False, True], ids=["alone", "grouped"])
 def test_a_split_reads_back_as_it_was_written(grouped: bool, multilabel: bool, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_class_folders_alone_are_listed_as_all(tmp_path: Path) -> None:
         (("train", "valid"), ("train", "val")),
         (("train", "validation", "test"), ("train", "val", "test")),
         (("Train", "VAL", "Test"), ("train", "val", "test")),
+        (("Training", "Testing"), ("train", "test")),
     ],
     ids="+".join,
 )
@@ -108,6 +109,8 @@ def test_the_home_folder_may_be_abbreviated(tmp_path: Path, monkeypatch: pytest.
 
 MISTAKES = {
     "root-is-a-file": ("file", ["file"], r"/file', which is a file: give the folder that holds the images"),
+    "root-is-a-list": ("l.CSV", ["l.CSV"], r"/l.CSV', which is a list of images: add data.source=manifest"),
+    "root-is-an-archive": ("a.zip", ["a.zip"], r"/a.zip', which is an archive: unpack it, and give the folder"),
     "root-is-missing": ("gone", [], r"/gone', which does not exist: give the folder"),
     "empty": ("r", ["r/.keep"], r"no images in .*/r: expected a folder for each class"),
     "loose": ("r", ["r/1.jpg", "r/2.PNG", "r/notes.txt"], r"no images in .*/r: .*; 2 images lie in it without a class"),
@@ -117,16 +120,32 @@ MISTAKES = {
         ["r/a/1.jpg", "r/b/1.jpg", "r/hollow/notes.txt"],
         r"1 class folders of .*/r hold no image: add images or remove the folders\n  hollow$",
     ),
+    "class-of-a-telephone": (
+        "r",
+        ["r/a/1.jpg", "r/b/1.HEIC"],
+        r"1 class folders of .*/r hold no image: .*; HEIC and raw photographs are not read: save them as JPEG\n  b$",
+    ),
     "empty-class-in-val": (
         "r",
         ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/val/a/1.jpg", "r/val/b/.keep"],
         r"1 class folders of .*/r/val hold no image: add .*\n  b$",
     ),
     "one-class": ("r", ["r/only/1.jpg"], r"one class only, 'only': a classifier needs at least two class folders"),
+    "one-folder-too-high": ("r", ["r/in/a/1.jpg", "r/in/b/1.jpg"], r"one class only.*; if they lie in .*/r/in, give"),
     "strange-class": (
         "r",
         ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/test/a/1.jpg", "r/test/yeti/1.jpg"],
         r"1 classes of test/ are not in train/: .*add them to train/ or remove them\n  yeti$",
+    ),
+    "class-in-other-capitals": (
+        "r",
+        ["r/train/Rose/1.jpg", "r/train/b/1.jpg", "r/test/rose/1.jpg"],
+        r"1 classes of test/ are not in train/.*\n  rose; train/ has 'Rose', written otherwise$",
+    ),
+    "class-with-accents-apart": (
+        "r",
+        ["r/train/\u00e9/1.jpg", "r/train/b/1.jpg", "r/test/e\u0301/1.jpg"],
+        r"; train/ has '\u00e9', written otherwise$",
     ),
     "no-train": ("r", ["r/val/a/1.jpg", "r/Test/a/1.jpg"], r"/r has val/, Test/ but no train/: there is nothing to"),
 }
@@ -148,11 +167,31 @@ def test_evaluation_takes_what_training_refuses(tmp_path: Path) -> None:
     assert listed(untrained.splits) == {"val": [("val/b/1.jpg", "b")], "test": [("test/a/1.jpg", "a")]}
 
 
+@pytest.mark.parametrize(
+    ("files", "inner"),
+    [
+        (["2023/daisy/1.jpg", "2024/rose/x/1.jpg"], ["daisy", "rose"]),
+        (["train/2023/rose/1.jpg", "train/2024/daisy/1.jpg"], ["daisy", "rose"]),
+        (["a/old/1.jpg", "b/old/1.jpg", "b/2.jpg"], []),
+        (["train/a/1.jpg", "train/b/1.jpg"], []),
+    ],
+    ids=["classes further in", "in a split", "some", "none"],
+)
+def test_folders_that_may_be_the_classes_meant(files: list[str], inner: list[str], tmp_path: Path) -> None:
+    assert scan_folder(touch(tmp_path, *files)).inner_folders == inner
+
+
+def test_photographs_that_are_not_read_are_told_apart(tmp_path: Path) -> None:
+    source = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.HEIC", "b/3.cr2", "b/notes.txt"))
+    assert source.unread_photographs == ["b/2.HEIC", "b/3.cr2"]
+    assert source.ignored == ["b/2.HEIC", "b/3.cr2", "b/notes.txt"]
+
+
 def test_a_class_called_train_beside_others(image_folder: Callable[..., Path]) -> None:
     assert scan_folder(image_folder(bus=1, train=2)).classes == ("bus", "train")
 
 
 def test_folders_beside_the_split_are_listed(image_folder: Callable[..., Path]) -> None:
-    source = scan_folder(image_folder(**{"train/a": 1, "train/b": 1, "testing/a": 1}))
+    source = scan_folder(image_folder(**{"train/a": 1, "train/b": 1, "more/a": 1}))
     assert source.classes == ("a", "b")
-    assert source.ignored == ["testing/"]
+    assert source.ignored == ["more/"]

@@ -71,6 +71,7 @@ def test_clean_images_are_nothing_serious(garden: Path, check: Check, tmp_path: 
     assert not found["serious"]
     assert not found["copies"]
     assert not [doubt for doubt in found["suspicions"] if doubt["strong"]]
+    assert not found["refused"]
     assert found["parts"] == {"train": 48, "test": 12}
     assert found["counts"]["daisy"] == {"train": 16, "test": 4}
     assert (tmp_path / "page" / PAGE).is_file()
@@ -129,19 +130,39 @@ def test_several_labels_an_image_are_judged_each(garden: Path, check: Check, tmp
 @pytest.mark.parametrize(
     ("folders", "expected"),
     [
-        ({"a": 3, "b": 0, "c": 1}, {"small": {"a": 3, "b": 0, "c": 1}, "untrained": []}),
-        ({"train/a": 6, "train/b": 5, "test/a": 1, "test/c": 6}, {"small": {}, "untrained": ["c"]}),
-        ({"a": 1}, {"small": {"a": 1}, "untrained": []}),
-        ({"test/a": 5, "test/b": 6}, {"parts": {"test": 11}, "untrained": []}),
+        ({"a": 3, "b": 0, "c": 1}, {"small": {"a": 3, "b": 0, "c": 1}, "untrained": [], "refused": "hold no image"}),
+        (
+            {"train/a": 6, "train/b": 5, "test/a": 1, "test/c": 6},
+            {"small": {}, "untrained": ["c"], "refused": "not in train/"},
+        ),
+        ({"a": 1}, {"small": {"a": 1}, "untrained": [], "refused": "one class only"}),
+        ({"a": 5, "b": 2}, {"small": {"b": 2}, "untrained": [], "refused": "fewer than 3 images"}),
+        ({"test/a": 5, "test/b": 6}, {"parts": {"test": 11}, "untrained": [], "refused": "no train/"}),
     ],
-    ids=["empty class", "class without training", "one image", "test alone"],
+    ids=["empty class", "class without training", "one image", "two images", "test alone"],
 )
 def test_what_a_training_would_refuse_is_told(
     folders: dict[str, int], expected: dict[str, Any], image_folder: Callable[..., Path], check: Check
 ) -> None:
     code, found = check(image_folder(**folders))
     assert code == 0
+    reason = expected.pop("refused")
     assert {key: found[key] for key in expected} == expected
+    assert reason in found["refused"]
+
+
+def test_the_table_does_not_call_harmless_what_a_training_refuses(
+    image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = image_folder(a=5, b=5, hollow=0)
+    (root / "a" / "IMG_1.HEIC").touch()
+    assert main(["check", str(root), "--quick", "--out", str(tmp_path / "page")]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing serious, but a training refuses the images as they are;" in printed
+    assert re.search(r"what a training refuses\n  1 class folders .* hold no image.*\n +hollow\n", printed)
+    assert re.search(r"photographs that are not read +1  .*JPEG", printed)
+    assert "files passed over" not in printed
+    assert "What a training refuses" in (tmp_path / "page" / PAGE).read_text()
 
 
 def test_images_none_of_which_can_be_read_are_listed(check: Check, tmp_path: Path) -> None:
