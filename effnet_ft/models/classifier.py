@@ -278,8 +278,9 @@ def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractCont
 def _statistics_held(block: nn.Module) -> Iterator[None]:
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, tracked) in zip(norms, before, strict=True):
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if tracked is None else tracked.clone()  # a synchronised norm must have one
     try:
         yield
     finally:

@@ -64,8 +64,9 @@ def largest_batch(step: Callable[[int], None], wanted: int) -> int:
             step(batch)
             return batch
         except torch.OutOfMemoryError:
-            gc.collect()
-            torch.cuda.empty_cache()
+            pass  # what the step held is free once its error is forgotten
+        gc.collect()
+        torch.cuda.empty_cache()
     raise RecipeError(
         "data.batch_size is 'auto', and not even one image at once fits on the GPU: take a smaller "
         "data.image_size or model.variant, or trainer.checkpointing=on"

@@ -47,19 +47,21 @@ def range_test(
     )
     curve: list[tuple[float, float]] = []
     average = 0.0
-    with torch.random.fork_rng():
+    bf16 = plan.trainer.precision == "bf16-mixed"  # float16 would need its gradients scaled
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(plan.index)
         for step, (x, labels) in enumerate(_endless(batches, _STEPS)):
             lr = _RANGE[0] * (_RANGE[1] / _RANGE[0]) ** (step / (_STEPS - 1))
             for group in optimiser.param_groups:
                 group["lr"] = lr
             network = trial.suffix if stored else trial
-            loss = classification_loss(
-                network(x.to(device)),
-                labels.to(device),
-                multilabel=model.multilabel,
-                smoothing=plan.optim.label_smoothing,
-            )
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = classification_loss(
+                    network(x.to(device)),
+                    labels.to(device),
+                    multilabel=model.multilabel,
+                    smoothing=plan.optim.label_smoothing,
+                )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             average_over_processes([value.grad for value in trial.parameters() if value.grad is not None])

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import TrainerSettings
 from effnet_ft.results.run import Run
-from effnet_ft.training.callbacks import ProgressBar, Stopwatch, weight_averaging
+from effnet_ft.training.callbacks import AveragedWeights, ProgressBar, Stopwatch
 from effnet_ft.training.distributed import resolve_processes
 from effnet_ft.training.phases import PhasePlan
 from effnet_ft.training.sharding import NAME, ShardedStrategy, check_sharding
@@ -31,7 +31,9 @@ def resolve_devices(trainer: TrainerSettings) -> None:
         trainer.accelerator = "gpu" if gpu else "mps" if torch.backends.mps.is_available() else "cpu"
     resolve_processes(trainer, gpu)
     if trainer.precision == "auto":
-        trainer.precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+        # Older GPUs emulate bfloat16, and are slower in it than in float32.
+        native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        trainer.precision = "bf16-mixed" if native else "32-true"
 
 
 def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
@@ -47,7 +49,7 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     """
     if plan.trainer.compile != "auto":
         return plan.trainer.compile == "on"
-    if stored or plan.cut > 0 or plan.trainer.accelerator != "gpu" or plan.trainer.strategy == NAME:
+    if stored or plan.cut > 0 or plan.trainer.accelerator not in ("gpu", "cuda") or plan.trainer.strategy == NAME:
         return False
     compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
@@ -59,7 +61,7 @@ def optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> li
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(stopwatch, phases))
     if plan.optim.ema != "off":
-        callbacks.append(weight_averaging(plan.optim.ema))
+        callbacks.append(AveragedWeights(plan.optim.ema))
     if plan.trainer.patience != "off":
         callbacks.append(EarlyStopping("val/selection", mode="max", patience=plan.trainer.patience))
     return callbacks

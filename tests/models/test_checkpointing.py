@@ -61,6 +61,21 @@ def test_gradients_and_statistics_are_the_same(
     assert all(norm.momentum == 0.01 for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d))
 
 
+class SyncedNorm(torch.nn.SyncBatchNorm, torch.nn.BatchNorm2d):
+    """A norm that several GPUs synchronise; a process alone takes its own batch, on any device."""
+
+
+def test_norms_that_are_synchronised_keep_their_counts(drawn: Callable[..., Classifier]) -> None:
+    model = drawn("lite0", classes=3).train()
+    for module in model.modules():
+        if type(module) is torch.nn.BatchNorm2d:
+            module.__class__, module.process_group = SyncedNorm, None
+    before = {name: value.clone() for name, value in model.named_buffers() if name.endswith("num_batches_tracked")}
+    _, gradients, buffers, _ = step(model, True)
+    assert gradients
+    assert {int(buffers[name] - count) for name, count in before.items()} == {1}, "the second time counts as a batch"
+
+
 def test_without_gradients_nothing_is_kept_to_compute_again(drawn: Callable[..., Classifier]) -> None:
     model = drawn("lite0", classes=3)
     model.checkpointing = True

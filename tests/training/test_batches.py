@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_the_largest_part_that_fits(fits: int, wanted: int, found: int) -> None:
 def test_where_nothing_fits_one_message_says_what_helps() -> None:
     with pytest.raises(RecipeError, match=r"data\.batch_size is 'auto'.*model\.variant"):
         largest_batch(memory_of(0), 8)  # type: ignore[arg-type]
+
+
+def test_what_a_step_held_is_let_go_before_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Held:
+        """A step's memory."""
+
+    living: weakref.WeakSet[Held] = weakref.WeakSet()
+    seen = []
+
+    def step(count: int) -> None:
+        seen.append(len(living))
+        held = Held()
+        living.add(held)
+        if count > 8:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append(len(living)))
+    assert largest_batch(step, 32) == 8
+    assert set(seen) == {0}
 
 
 def recipe_of(*overrides: str) -> Recipe:

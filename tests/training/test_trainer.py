@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from tiny import TINY
 
-from effnet_ft.recipe import load_recipe
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.recipe import TrainerSettings, load_recipe
+from effnet_ft.training.callbacks import AveragedWeights
+from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
-from effnet_ft.training.trainer import worth_compiling
+from effnet_ft.training.trainer import resolve_devices, worth_compiling
 
 LONG, SHORT = 1_000_000, 1_000
 
@@ -29,6 +35,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     ("train", "images", "stored", "accelerator", "worth"),
     [
         ("all", LONG, False, "gpu", True),
+        ("all", LONG, False, "cuda", True),
         ("all", SHORT, False, "gpu", False),
         ("stage6", LONG, False, "gpu", False),
         ("stage6", LONG, True, "gpu", False),
@@ -51,3 +58,53 @@ def test_the_user_has_the_last_word(word: str, worth: bool, images: int) -> None
 def test_without_a_compiler_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert not worth_compiling(plan_of("all", "trainer.accelerator=gpu"), LONG, False)
+
+
+@pytest.mark.parametrize(("generation", "precision"), [(7, "32-true"), (8, "bf16-mixed")], ids=["T4", "A100"])
+def test_a_gpu_that_only_emulates_bfloat16_is_not_given_it(
+    generation: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = SimpleNamespace(major=generation)
+    replaced = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "get_device_properties": lambda device: properties,
+        "_check_bf16_tensor_supported": lambda device: True,
+    }
+    for name, function in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    settings = TrainerSettings()
+    resolve_devices(settings)
+    assert (settings.accelerator, settings.precision) == ("gpu", precision)
+
+
+def test_averaged_weights_lie_where_the_trained_ones_will() -> None:
+    module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1e-3)
+    callback = AveragedWeights(0.9)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    callback.setup(cast(Any, trainer), module, "fit")
+    average = callback._average_model
+    assert average is not None and {value.device.type for value in average.module.state_dict().values()} == {"meta"}
+    assert average.n_averaged.device.type == "cpu", "asking for it would wait for the device in every step"
+
+
+def test_weights_and_statistics_are_averaged_and_counts_are_not() -> None:
+    module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1e-3)
+    callback = AveragedWeights(0.9)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    callback.setup(cast(Any, trainer), module, "fit")
+    average = callback._average_model
+    assert average is not None
+    expected: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for update in range(3):
+            for value in module.state_dict().values():
+                value.add_(torch.ones_like(value))
+            average.update_parameters(module)
+            weight = 1 - min((1 + update) / (10 + update), 0.9) if update else 1
+            for name, value in module.state_dict().items():
+                before = expected.get(name, value)
+                expected[name] = before + (value - before) * weight if value.is_floating_point() else value.clone()
+    found = average.module.state_dict()
+    assert [name for name, value in expected.items() if not torch.allclose(value, found[name], atol=1e-5)] == []
