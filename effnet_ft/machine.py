@@ -47,14 +47,25 @@ def container_cores() -> float | None:
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
-    """Yield limit and use of every control group around this process, bytes."""
+    """Yield limit and use of every control group around this process, bytes; files that may be dropped are no use."""
     for group in _groups("memory"):
         for limit, taken in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         ):
             with suppress(OSError, ValueError):
-                yield int((group / limit).read_text()), int((group / taken).read_text())
+                used = int((group / taken).read_text()) - _droppable(group)
+                yield int((group / limit).read_text()), max(0, used)
+
+
+def _droppable(group: Path) -> int:
+    """Return the bytes of a control group's use that are copies of files: who has read many images has many of them."""
+    with suppress(OSError, ValueError):
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # The older interface counts a group apart from those inside it, and all of them under "total".
+        whole = "total_" if "total_inactive_file" in counts else ""
+        return sum(int(counts[f"{whole}{name}"]) for name in ("active_file", "inactive_file") if whole + name in counts)
+    return 0
 
 
 def _groups(controller: str) -> Iterator[Path]:

@@ -44,7 +44,7 @@ def part_of(path: Path) -> Path:
 
 def install(part: Path, path: Path) -> None:
     """Give the finished file ``part`` its name, once the disk has all of it; what had the name before is gone."""
-    with part.open("rb") as file:
+    with part.open("r+b") as file:  # Windows forces to the disk only what may be written
         os.fsync(file.fileno())
     os.replace(part, path)
     settle(path.parent)

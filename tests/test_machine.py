@@ -50,6 +50,24 @@ def test_the_older_interface(group: Path) -> None:
     assert machine.container_cores() == 2
 
 
+STAT = "anon 300000\nfile 500000\nactive_file 100000\ninactive_file 300000\nshmem 100000"
+OLDER_STAT = "cache 1\nactive_file 1\ninactive_file 1\ntotal_active_file 100000\ntotal_inactive_file 300000"
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "stat"),
+    [
+        ("outer", ("memory__max", "memory__current"), STAT),
+        ("memory/outer", ("memory__limit_in_bytes", "memory__usage_in_bytes"), OLDER_STAT),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_files_that_were_read_leave_room(group: Path, folder: str, names: tuple[str, str], stat: str) -> None:
+    values = dict(zip(names, (10**6, 9 * 10**5), strict=True))
+    write(group / folder, **values, memory__stat=stat)
+    assert machine.memory_left() == 5 * 10**5, "a container that has read its images would seem to be full"
+
+
 def test_a_container_sees_its_own_group_as_the_root(group: Path) -> None:
     write(group, memory__max=10**6, memory__current=10**5)
     assert machine.memory_left() == 9 * 10**5

@@ -10,6 +10,7 @@ import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,6 +43,20 @@ class DecodedImages:
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Name the file in the place of the pixels that are mapped from it.
+
+        Where reading processes are not forked, as on macOS, each is handed the images by pickling: it maps them too.
+        """
+        file = self.pixels.filename if isinstance(self.pixels, np.memmap) else None
+        return {**vars(self), "pixels": self.pixels if file is None else Path(file)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`__getstate__` gave."""
+        vars(self).update(state)
+        if isinstance(state["pixels"], Path):
+            self.pixels = np.load(state["pixels"], mmap_mode="r").reshape(-1)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return an image, uint8 ``[height, width, 3]``, not to be written to."""

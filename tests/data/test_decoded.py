@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,21 @@ def test_in_memory_they_are_the_same_and_nothing_is_written(
         assert np.array_equal(kept.shapes, held.shapes) and np.array_equal(kept.pixels, held.pixels)
     assert len(cache.entries()) == 2
     assert decoded_for_training(root, samples, 64, None, 1000) is None
+
+
+def test_a_process_that_is_not_forked_maps_the_file(photographs: tuple[Path, list[Sample]], cache: ArrayCache) -> None:
+    root, samples = photographs
+    mapped = (
+        decoded_for_training(root, samples, 64, cache, PLENTY),
+        decoded_for_evaluation(root, samples, Preprocessing(48, 56), cache, PLENTY),
+    )
+    held = decoded_for_training(root, samples, 64, None, PLENTY)
+    for kept in (*mapped, held):
+        assert kept is not None
+        handed = pickle.dumps(kept)
+        assert kept is held or len(handed) < kept.pixels.nbytes / 10, "the pixels travel to each process"
+        read = pickle.loads(handed)
+        assert all(np.array_equal(read[index], kept[index]) for index in range(len(samples)))
 
 
 @pytest.mark.parametrize("how", ["training", "evaluation"])
