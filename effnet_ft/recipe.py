@@ -185,7 +185,9 @@ class TrainerSettings:
         help="batch norms that train take their statistics over the batches of all processes",
     )
     precision: str = option(
-        "auto", help="bf16-mixed, 16-mixed, 32-true; auto is bf16 on a GPU that has it, else float32"
+        "auto",
+        choices=("auto", "bf16-mixed", "16-mixed", "32-true"),
+        help="of what is computed, weights are float32; auto: bf16-mixed on a GPU that computes in it, else 32-true",
     )
     compile: str = option(
         "auto",

@@ -47,8 +47,9 @@ def accepted(words: list[str]) -> None:
     recipe = getattr(options, "recipe", None)
     known = recipe and (HOME / "recipes" / f"{recipe}.yaml").is_file()
     if " ".join(["python train.py", *words[1:]]) in MISTAKES:
-        with pytest.raises(RecipeError):
-            load_recipe(recipe, overrides)
+        with pytest.raises(RecipeError) as told:
+            load_recipe(recipe, overrides, ["data.root", "phases", "model.weights"])
+        assert any(f"effnet-ft: {told.value}\n" in page.read_text(encoding="utf-8") for page in PAGES)
     elif known and not PLACEHOLDER.search(" ".join(overrides)):
         load_recipe(recipe, [text for text in overrides if not text.startswith("resume=")])
 

@@ -164,6 +164,7 @@ FAULTS = {
     "store.dtype=float8": ["store.dtype is 'float8'", "float16, float32"],
     "store.view=2": ["unknown key 'store.view'", "did you mean 'views'"],
     "phases.0.views=2": ["phases[0].views", "unknown key"],
+    "trainer.precision=bf16-true": ["trainer.precision is 'bf16-true'", "bf16-mixed, 16-mixed, 32-true"],
     "trainer.checkpointing=maybe": ["trainer.checkpointing is 'maybe'", "on, off"],
     "phases=[]": ["phases is not set"],
     "phases=[{train: head}]": ["phases[0].epochs is not set", "phases[0].lr is not set"],

@@ -1,4 +1,4 @@
-"""The page of what happens when: every test that it names exists, and its words are those that are printed."""
+"""The page of what happens when: every test that it names exists."""
 
 from __future__ import annotations
 
