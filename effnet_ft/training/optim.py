@@ -35,10 +35,10 @@ def sgd(groups: Groups, lr: float, momentum: float, fused: bool) -> Optimizer:
 
 
 def rmsprop(groups: Groups, lr: float, momentum: float, fused: bool) -> Optimizer:
-    """Return RMSProp with decay 0.9 and epsilon 1e-3, as EfficientNet was trained; torch has no fused one."""
-    from torch.optim import RMSprop
+    """Return TensorFlow's RMSProp, decay 0.9 and epsilon 1e-3, as EfficientNet was trained; there is no fused one."""
+    from effnet_ft.training.rmsprop import TensorFlowRMSprop
 
-    return RMSprop(groups, lr=lr, alpha=0.9, eps=1e-3, momentum=momentum)
+    return TensorFlowRMSprop(groups, lr=lr, decay=0.9, eps=1e-3, momentum=momentum)
 
 
 OPTIMISERS: dict[str, Callable[[Groups, float, float, bool], Optimizer]] = {
@@ -47,12 +47,13 @@ OPTIMISERS: dict[str, Callable[[Groups, float, float, bool], Optimizer]] = {
     "rmsprop": rmsprop,
 }
 
-# Each maps (steps since the warm-up, steps from the warm-up to the end, steps between drops, factor of a drop) to the
-# share of the highest learning rate.
-SCHEDULES: dict[str, Callable[[float, float, float, float], float]] = {
-    "cosine": lambda step, total, drop_steps, drop_factor: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
-    "step": lambda step, total, drop_steps, drop_factor: drop_factor ** (step // drop_steps),
-    "constant": lambda step, total, drop_steps, drop_factor: 1.0,
+# Each maps (share that is over of the steps after the warm-up, drops since the phase began, factor of a drop) to the
+# share of the highest learning rate. Drops count from the beginning, as in EfficientNet's own training (tensorflow/tpu,
+# efficientnet/utils.py): a warm-up only stands before what the schedule is at by then.
+SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
+    "cosine": lambda over, drops, drop_factor: 0.5 * (1 + math.cos(math.pi * over)),
+    "step": lambda over, drops, drop_factor: drop_factor**drops,
+    "constant": lambda over, drops, drop_factor: 1.0,
 }
 
 
@@ -72,12 +73,13 @@ def learning_rate_factor(
         schedule: a name in :data:`SCHEDULES`.
         total_steps: of the phase.
         warmup_steps: of the linear rise at its start.
-        drop_steps: between two drops of ``step``.
+        drop_steps: between two drops of ``step``, the first so many after the phase began.
         drop_factor: of each drop.
     """
     if step < warmup_steps:
         return min(1.0, (step + 1) / warmup_steps)
-    return SCHEDULES[schedule](step - warmup_steps, max(1.0, total_steps - warmup_steps), drop_steps, drop_factor)
+    over = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+    return SCHEDULES[schedule](over, step // drop_steps, drop_factor)
 
 
 def parameter_groups(

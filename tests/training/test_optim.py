@@ -48,6 +48,35 @@ def test_a_warm_up_longer_than_the_phase_is_harmless(schedule: str, length: int)
         assert 0 <= factor <= 1
 
 
+def test_drops_count_from_the_beginning_behind_a_warm_up() -> None:
+    """As TensorFlow's staircase: after 5 epochs of warm-up, drops every 2.4 epochs, two have been."""
+    factors = [
+        learning_rate_factor(step, schedule="step", total_steps=3500, warmup_steps=50, drop_steps=24, drop_factor=0.97)
+        for step in range(3500)
+    ]
+    assert factors[49:] == pytest.approx([1.0, *(0.97 ** (step // 24) for step in range(50, 3500))])
+
+
+def test_rmsprop_takes_tensorflows_steps() -> None:
+    """Against timm's port, through a change of the learning rate, with gradients of any size and with weight decay."""
+    from timm.optim.rmsprop_tf import RMSpropTF
+
+    torch.manual_seed(0)
+    drawn = torch.randn(5, 4)
+    ours, theirs = (nn.Parameter(drawn.clone()) for _ in range(2))
+    optimisers = [
+        OPTIMISERS["rmsprop"]([{"params": [ours], "weight_decay": 1e-2}], 0.05, 0.9, False),
+        RMSpropTF([theirs], lr=0.05, alpha=0.9, eps=1e-3, momentum=0.9, weight_decay=1e-2),
+    ]
+    for step in range(20):
+        gradient = torch.randn(5, 4) * 10.0 ** torch.arange(-4, 1)[:, None]
+        for weight, optimiser in zip((ours, theirs), optimisers, strict=True):
+            optimiser.param_groups[0]["lr"] = 0.05 * 0.8**step
+            weight.grad = gradient.clone()
+            optimiser.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
 def test_a_decay_by_step_takes_off_as_much_at_any_learning_rate() -> None:
     for lr in (1e-3, 0.1):
         assert decay_rate(1e-4, lr, "step") * lr == pytest.approx(1e-4)
