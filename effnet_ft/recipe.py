@@ -17,7 +17,7 @@ from typing import Any
 from effnet_ft import checking
 from effnet_ft.checking import option
 from effnet_ft.data.published import PUBLISHED
-from effnet_ft.data.transforms import AUGMENTATIONS
+from effnet_ft.data.transforms import AUGMENTATIONS, SMALLEST_CROP
 from effnet_ft.errors import RecipeError, nearest, shortened, shown
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.provenance import default_family, record_of, scratch_preprocessing, weights_fault
@@ -58,7 +58,7 @@ class ModelSettings:
         above=0,
         maximum=1,
         per_phase=True,
-        help="weight of a batch in the running statistics; auto: min(10 / steps an epoch, 0.1)",
+        help="weight of a batch in the running statistics; auto: min(10 / steps an epoch, 0.1) a step",
     )
 
 
@@ -94,6 +94,13 @@ class DataSettings:
         DEFAULT_BATCH, words=("auto",), minimum=1, per_phase=True, help="images a device and step; auto: what fits"
     )
     augment: str = option("basic", choices=AUGMENTATIONS, per_phase=True, help="augmentation of the training images")
+    smallest_crop: float = option(
+        SMALLEST_CROP,
+        above=0,
+        maximum=1,
+        per_phase=True,
+        help="share of an image's area that a random crop has at least; ImageNet trainings take 0.08",
+    )
     erasing: float = option(
         0.0, minimum=0, maximum=1, per_phase=True, help="how often a random rectangle is replaced by noise"
     )

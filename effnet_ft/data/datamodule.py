@@ -17,7 +17,7 @@ from effnet_ft.data.decoded import DecodedImages
 from effnet_ft.data.images import ignore_pillow_warnings, read_image, read_reduced
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.splits import Split
-from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, Transform, augmentation
+from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
@@ -189,6 +189,7 @@ class ImageDataModule(pl.LightningDataModule):
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
         erasing: as of :func:`effnet_ft.data.transforms.augmentation`.
         cutout: likewise.
+        smallest_crop: likewise.
         balanced: show each class equally often.
         workers: processes that read images; 0 reads in the training process.
         seed: numbers that order and augmentation start from.
@@ -208,6 +209,7 @@ class ImageDataModule(pl.LightningDataModule):
         augment: str = "basic",
         erasing: float = 0.0,
         cutout: float = 0.0,
+        smallest_crop: float = SMALLEST_CROP,
         balanced: bool = False,
         workers: int = 0,
         seed: Sequence[int] = (0,),
@@ -220,7 +222,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.augment = augment
-        self.rates = {"erasing": erasing, "cutout": cutout}
+        self.rates = {"erasing": erasing, "cutout": cutout, "smallest_crop": smallest_crop}
         self.balanced = balanced
         self.workers = workers
         self.seed = tuple(seed)

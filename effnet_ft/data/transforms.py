@@ -16,10 +16,10 @@ import numpy as np
 from effnet_ft.preprocessing import Preprocessing
 
 SMALLEST_CROP = 0.25
-"""Share of an image's area that a random crop has at least."""
+"""Share of an image's area that a random crop has at least, where nothing else is asked for."""
 
 SHORT_SIDE = SMALLEST_CROP**-0.5
-"""Of a training image, in sides of the network's input: the smallest crop is then as large as the input."""
+"""Of a training image, in sides of the network's input: a crop of a quarter is then as large as the input."""
 
 Transform = Callable[[np.ndarray, int], np.ndarray]
 """Maps an image, uint8 ``[height, width, 3]``, and a seed to uint8 ``[size, size, 3]``."""
@@ -78,20 +78,20 @@ class _Unchanging:
         return self.preprocessing(image)
 
 
-def none(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
+def none(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
     """Return the evaluation's resize and central crop, the same for every seed."""
     return _Unchanging(preprocessing)
 
 
-def basic(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
-    """Return a random resized crop of at least a quarter of the image, and a mirror image half of the time.
+def basic(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
+    """Return a random resized crop, its sides in a ratio of 3/4 to 4/3, and a mirror image half of the time.
 
     Meant for images whose short side is at most ``SHORT_SIDE`` times the input: larger ones are to be reduced before.
     """
-    return Augmentation(_crop_and_flip(preprocessing.size), None, last)
+    return Augmentation(_crop_and_flip(preprocessing.size, smallest_crop), None, last)
 
 
-def strong(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
+def strong(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
     """Return ``basic``, then two of eight colour and geometry changes, then a rectangle erased a quarter of the time.
 
     After RandAugment (Cubuk et al. 2020, arXiv:1909.13719) and random erasing (Zhong et al. 2020, arXiv:1708.04896).
@@ -112,22 +112,29 @@ def strong(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
         A.Affine(shear=(-17, 17), scale=(0.8, 1.2), **border),
     ]
     erase = A.Erasing(scale=(0.02, 0.2), ratio=(0.3, 3.3), fill=fill, p=0.25)
-    return Augmentation([*_crop_and_flip(preprocessing.size), A.SomeOf(changes, n=2, p=1.0), erase], None, last)
+    crop = _crop_and_flip(preprocessing.size, smallest_crop)
+    return Augmentation([*crop, A.SomeOf(changes, n=2, p=1.0), erase], None, last)
 
 
-def randaugment(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
+def randaugment(
+    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
+) -> Transform:
     """Return ``basic``, then RandAugment (Cubuk et al. 2020, arXiv:1909.13719): two operations of magnitude 9 of 30."""
-    return _with_policy("RandAugment", preprocessing, last)
+    return _with_policy("RandAugment", preprocessing, last, smallest_crop)
 
 
-def autoaugment(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
+def autoaugment(
+    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
+) -> Transform:
     """Return ``basic``, then AutoAugment's policies of ImageNet (Cubuk et al. 2019, arXiv:1805.09501)."""
-    return _with_policy("AutoAugment", preprocessing, last)
+    return _with_policy("AutoAugment", preprocessing, last, smallest_crop)
 
 
-def trivialaugment(preprocessing: Preprocessing, last: Sequence[Any] = ()) -> Transform:
+def trivialaugment(
+    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
+) -> Transform:
     """Return ``basic``, then TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158): one operation, any strength."""
-    return _with_policy("TrivialAugmentWide", preprocessing, last)
+    return _with_policy("TrivialAugmentWide", preprocessing, last, smallest_crop)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Transform]] = {
@@ -140,7 +147,14 @@ AUGMENTATIONS: dict[str, Callable[..., Transform]] = {
 }
 
 
-def augmentation(name: str, preprocessing: Preprocessing, *, erasing: float = 0.0, cutout: float = 0.0) -> Transform:
+def augmentation(
+    name: str,
+    preprocessing: Preprocessing,
+    *,
+    erasing: float = 0.0,
+    cutout: float = 0.0,
+    smallest_crop: float = SMALLEST_CROP,
+) -> Transform:
     """Return the augmentation of training images.
 
     Args:
@@ -150,6 +164,7 @@ def augmentation(name: str, preprocessing: Preprocessing, *, erasing: float = 0.
             arXiv:1708.04896).
         cutout: side of a square that is always blanked, as a share of the input's; 0 blanks none (DeVries and Taylor
             2017, arXiv:1708.04552).
+        smallest_crop: share of an image's area that a random crop has at least.
     """
     import albumentations as A
 
@@ -159,20 +174,21 @@ def augmentation(name: str, preprocessing: Preprocessing, *, erasing: float = 0.
     if cutout:
         fill = tuple(preprocessing.mean)
         last.append(A.CoarseDropout((1, 1), (cutout, cutout), (cutout, cutout), fill=fill, p=1.0))
-    return AUGMENTATIONS[name](preprocessing, last)
+    return AUGMENTATIONS[name](preprocessing, last, smallest_crop)
 
 
-def _with_policy(name: str, preprocessing: Preprocessing, last: Sequence[Any]) -> Transform:
+def _with_policy(name: str, preprocessing: Preprocessing, last: Sequence[Any], smallest_crop: float) -> Transform:
     from torchvision.transforms import v2
 
     fill, linear = list(preprocessing.mean), v2.InterpolationMode.BILINEAR
-    return Augmentation(_crop_and_flip(preprocessing.size), getattr(v2, name)(fill=fill, interpolation=linear), last)
+    crop = _crop_and_flip(preprocessing.size, smallest_crop)
+    return Augmentation(crop, getattr(v2, name)(fill=fill, interpolation=linear), last)
 
 
-def _crop_and_flip(size: int) -> list[Any]:
+def _crop_and_flip(size: int, smallest: float) -> list[Any]:
     import albumentations as A
     import cv2
 
     # Linear interpolation does not alias up to a reduction by two, and takes a quarter of the time of area averages.
-    crop = A.RandomResizedCrop((size, size), scale=(SMALLEST_CROP, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
+    crop = A.RandomResizedCrop((size, size), scale=(smallest, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
     return [crop, A.HorizontalFlip(p=0.5)]

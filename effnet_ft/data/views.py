@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.data.images import reduced
-from effnet_ft.data.transforms import SHORT_SIDE, Transform, augmentation
+from effnet_ft.data.transforms import SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 
@@ -23,6 +23,7 @@ class Views:
         seed: numbers that the augmented views are drawn from, with the image's index.
         erasing: as of :func:`effnet_ft.data.transforms.augmentation`.
         cutout: likewise.
+        smallest_crop: likewise.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class Views:
         *,
         erasing: float = 0.0,
         cutout: float = 0.0,
+        smallest_crop: float = SMALLEST_CROP,
     ) -> None:
         self.preprocessing = preprocessing
         self.augment = augment
         self.count = 1 if augment == "none" else count
         self.seed = tuple(seed)
-        self.rates = {"erasing": erasing, "cutout": cutout}
+        self.rates = {"erasing": erasing, "cutout": cutout, "smallest_crop": smallest_crop}
 
     @cached_property
     def _augmented(self) -> Transform:

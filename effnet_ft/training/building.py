@@ -61,9 +61,15 @@ def build_module(
 
 
 def norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
-    """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974)."""
-    steps = max(1, images // (plan.data.batch_size * plan.optim.accumulate * processes))
-    return min(10 / steps, 0.1) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
+    """Return the phase's batch-norm momentum; ``auto`` is that of Kornblith et al. 2019 (arXiv:1805.08974) for a step.
+
+    The statistics move with every batch: those of a step that accumulates several move them together as far as one
+    batch of all its images would.
+    """
+    batches = plan.optim.accumulate
+    steps = max(1, images // (plan.data.batch_size * batches * processes))
+    of_step = min(10 / steps, 0.1)
+    return 1 - (1 - of_step) ** (1 / batches) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
 
 
 def announce(plan: PhasePlan, phases: int, model: Classifier, processes: int) -> None:

@@ -88,8 +88,7 @@ class Feeder:
             model.preprocessing,
             batch_size=plan.data.batch_size,
             augment=plan.data.augment,
-            erasing=plan.data.erasing,
-            cutout=plan.data.cutout,
+            **_rates(plan),
             balanced=plan.data.sampling == "balanced",
             workers=plan.data.workers,
             seed=(self.recipe.seed, plan.index),
@@ -177,8 +176,7 @@ class Feeder:
         ):
             return None  # nothing would be read twice
         count = min(self.store.settings.views, max(other.epochs for other in together))
-        rates = {"erasing": plan.data.erasing, "cutout": plan.data.cutout}
-        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,), **rates)
+        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,), **_rates(plan))
         cuts = sorted({other.cut for other in together})
         limit = self._limit()
         while cuts and self.store.size(model, views, cuts) > limit:
@@ -235,7 +233,13 @@ class Feeder:
 def _pixels(plan: PhasePlan) -> tuple[object, ...]:
     """Return what decides the pixels that a phase sees, but for the order of the epochs."""
     data = plan.data
-    return data.augment, data.erasing, data.cutout, data.mixup, data.cutmix, data.image_size
+    return data.augment, _rates(plan), data.mixup, data.cutmix, data.image_size
+
+
+def _rates(plan: PhasePlan) -> dict[str, float]:
+    """Return what augmentation is told beside its name."""
+    data = plan.data
+    return {"erasing": data.erasing, "cutout": data.cutout, "smallest_crop": data.smallest_crop}
 
 
 def _name(cut: int) -> str:

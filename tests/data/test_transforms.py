@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from effnet_ft.data.transforms import AUGMENTATIONS, Transform
+from effnet_ft.data.transforms import AUGMENTATIONS, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=32, resize=40)
@@ -75,17 +75,18 @@ def test_none_is_the_evaluations_preprocessing(kind: str) -> None:
     assert all(np.array_equal(transform(IMAGES[kind], seed), expected) for seed in range(3))
 
 
-def test_basic_crops_at_least_a_quarter_and_mirrors_half_of_the_time() -> None:
+@pytest.mark.parametrize("smallest", [0.08, 0.25, 0.6])
+def test_basic_crops_no_less_than_it_may_and_mirrors_half_of_the_time(smallest: float) -> None:
     """On an image whose red rises to the right and green downwards, corners tell the crop and the flip."""
     rise = np.linspace(0, 255, 128).round().astype(np.uint8)
     image = np.dstack([np.tile(rise, (128, 1)), np.tile(rise[:, None], (1, 128)), np.zeros((128, 128), np.uint8)])
-    transform = AUGMENTATIONS["basic"](PREPROCESSING)
+    transform = augmentation("basic", PREPROCESSING, smallest_crop=smallest)
     views = np.stack([transform(image, seed) for seed in range(200)]).astype(int)
     width = views[:, 16, -1, 0] - views[:, 16, 0, 0]
     height = views[:, -1, 16, 1] - views[:, 0, 16, 1]
     area = np.abs(width) * height / 255**2
     assert (height > 0).all(), "never upside down"
-    assert 0.22 < area.min() < 0.35 and 0.85 < area.max() <= 1
+    assert 0.85 * smallest < area.min() < smallest + 0.1 and 0.85 < area.max() <= 1
     assert 0.4 < (width < 0).mean() < 0.6
 
 

@@ -79,6 +79,9 @@ def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average() -> None
 def test_the_papers_momentum_follows_the_steps_of_an_epoch(images: int, momentum: float) -> None:
     assert norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
     assert norm_momentum(plan_of(), images) == 0.01
+    # Of four accumulated batches each moves the statistics: together as far.
+    plan = plan_of("model.bn_momentum=auto", "data.batch_size=2", "optim.accumulate=4")
+    assert 1 - (1 - norm_momentum(plan, images)) ** 4 == pytest.approx(momentum)
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("rate", 1e-5), ("step", 1e-2)])
@@ -141,6 +144,7 @@ PHASE = "{train: stage7, epochs: 2, lr: 1e-2, %s}"
         "cutmix: 1.0",
         "erasing: 0.9",
         "cutout: 0.5",
+        "smallest_crop: 0.05",
         "augment: randaugment",
         "augment: autoaugment",
         "augment: trivialaugment",

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from effnet_ft.data.transforms import SHORT_SIDE, SMALLEST_CROP, augmentation
 from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.formats import counted, picture
 from effnet_ft.results.report.pictures import as_uri
 
 IMAGES_SHOWN = 4
 VIEWS_SHOWN = 6
+
+_USUAL = {"erasing": 0.0, "cutout": 0.0, "smallest_crop": SMALLEST_CROP}
+"""What recipes of before a key have for it, and what is not worth a word."""
 
 
 @dataclass
@@ -27,7 +31,7 @@ class Showing:
         kept: views of each image that are computed once and take turns; 0 where every epoch draws its own.
         size: side of the network's input, pixels.
         augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
-        rates: ``erasing`` and ``cutout``.
+        rates: what the augmentation is told beside its name.
         mixed: ``MixUp`` and ``CutMix``, as far as they are used.
     """
 
@@ -64,7 +68,7 @@ def showings(recipe: Any) -> list[Showing]:
     for number, phase in enumerate(recipe.phases):
         data = {**recipe.data, **phase}
         mixed = [name for name, key in (("MixUp", "mixup"), ("CutMix", "cutmix")) if data.get(key)]
-        rates = {key: float(data.get(key) or 0) for key in ("erasing", "cutout")}
+        rates = {key: float(data.get(key) or usual) for key, usual in _USUAL.items()}
         frozen = recipe.store.mode == "keep" and phase.train != "all" and not mixed
         # What is kept once is kept for later phases of the same pixels too, but none needs more views than epochs.
         showing = Showing([number], int(frozen), data["image_size"], data["augment"], rates, mixed)
@@ -89,7 +93,6 @@ def drawn(run: Contents, showing: Showing, files: dict[int, Path]) -> Iterator[l
     from effnet_ft.data.datamodule import ImageDataset
     from effnet_ft.data.images import read_image
     from effnet_ft.data.sources import Sample
-    from effnet_ft.data.transforms import SHORT_SIDE, augmentation
     from effnet_ft.data.views import Views
 
     assert run.pictures.predictor is not None and run.pictures.root is not None
@@ -115,7 +118,7 @@ def drawn(run: Contents, showing: Showing, files: dict[int, Path]) -> Iterator[l
 
 def _words(showing: Showing) -> str:
     """What is to be said of the views."""
-    rates = [f"{key} {value:g}" for key, value in showing.rates.items() if value]
+    rates = [f"{key} {value:g}" for key, value in showing.rates.items() if value != _USUAL[key]]
     html = f"Augmentation {escape(', '.join([showing.augment, *rates]))}; {showing.size} px. "
     if showing.kept:
         html += f"{counted(showing.kept, 'view')} of each image, which the frozen stages computed once, take turns: "
