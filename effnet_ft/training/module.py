@@ -159,7 +159,8 @@ class FineTuner(pl.LightningModule):
         hundred images one more or less is luck, while the probability that all of them get tells networks apart.
         """
         score, loss = self.val_score.compute(), self.val_loss.compute()
-        share = (2 / self.val_loss.weight.sqrt()).clamp(max=0.5)
+        with self.val_loss.sync_context():  # the images of all processes, which must choose the same epoch
+            share = (2 / self.val_loss.weight.sqrt()).clamp(max=0.5)
         metrics = {
             "train/loss": self.train_loss.compute(),
             f"train/{self.score}": self.train_score.compute(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+import torchmetrics
 
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.training.module import FineTuner
@@ -52,3 +53,23 @@ def test_the_loss_counts_beside_the_accuracy_where_images_are_few(
         tuner.on_validation_epoch_end()
         found.append(float(logged["val/selection"]))
     assert int(found[1] > found[0]) == better
+
+
+def test_processes_choose_an_epoch_as_one_would(tuner: FineTuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, float] = {}
+    tuner.log_dict = lambda metrics, logger: logged.update(metrics)  # type: ignore[method-assign,misc,assignment]
+
+    def selection(images: int) -> float:
+        tuner.val_score.update(torch.eye(3)[:1].expand(images, 3), torch.zeros(images, dtype=torch.long))
+        tuner.val_loss.update(torch.full((images,), 0.3))
+        tuner.train_loss.update(torch.zeros(1))
+        tuner.train_score.update(torch.eye(3)[:1], torch.zeros(1, dtype=torch.long))
+        tuner.on_validation_epoch_end()
+        return float(logged["val/selection"])
+
+    alone = selection(200)
+    # Two processes of 100 images each: the other one's sums are as large.
+    monkeypatch.setattr(torchmetrics.metric, "gather_all_tensors", lambda value, group=None: [value, value])
+    for metric in (tuner.val_score, tuner.val_loss, tuner.train_score, tuner.train_loss):
+        metric.distributed_available_fn = lambda: True
+    assert selection(100) == pytest.approx(alone)
