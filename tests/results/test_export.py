@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,15 @@ CASES = [
     ("safetensors", ".safetensors", "b0", {**SYMMETRIC, "head": "cosine"}),
 ]
 each_case = pytest.mark.parametrize(("form", "suffix", "variant", "settings"), CASES, ids=str)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_any_name_of_a_file_can_be_pasted(library: str) -> None:
+    path = Path('C:\\new "models"\\lilás.pth')
+    fits = SYMMETRIC if library == "torchvision" else {}
+    usage = LIBRARIES[library](described("b0", **fits), path)
+    texts = [node.value for node in ast.walk(ast.parse(usage)) if isinstance(node, ast.Constant)]
+    assert str(path) in texts
 
 
 def unallocated(variant: str, **settings: object) -> Classifier:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
 
 
+def quoted(path: Path) -> str:
+    """Return ``path`` as it stands in code: with backslashes and quotes that mean themselves."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
 def usage_of(model: Classifier, library: str, path: Path) -> str:
     """Return the code that loads the file in the other library.
 
@@ -80,14 +85,14 @@ def _torchvision(model: dict[str, Any], path: Path) -> str:
     _require("torchvision", model, "symmetric", _IN_TORCHVISION[variant])
     make = f"model = torchvision.models.efficientnet_{variant}(num_classes={len(model['classes'])})"
     read = "safetensors.torch.load_file" if path.suffix == ".safetensors" else "torch.load"
-    return f'{make}\nmodel.load_state_dict({read}("{path}"))'
+    return f"{make}\nmodel.load_state_dict({read}({quoted(path)}))"
 
 
 def _timm(model: dict[str, Any], path: Path) -> str:
     same = model["padding"] == "same"
     name = f"{'tf_' if same else ''}efficientnet_{model['variant']}"
     eps = "" if model["norm_eps"] == (1e-3 if same else 1e-5) else f", bn_eps={model['norm_eps']:g}"
-    return f'timm.create_model("{name}", num_classes={len(model["classes"])}{eps}, checkpoint_path="{path}")'
+    return f'timm.create_model("{name}", num_classes={len(model["classes"])}{eps}, checkpoint_path={quoted(path)})'
 
 
 def _openmmlab(model: dict[str, Any], path: Path) -> str:
@@ -95,7 +100,9 @@ def _openmmlab(model: dict[str, Any], path: Path) -> str:
         raise WeightsError(f"OpenMMLab has no {model['variant']}: take --format timm or safetensors")
     _require("OpenMMLab", model, "same", 1e-3)
     config = _config(model)
-    return f'mmpretrain.get_model("{config}", pretrained="{path}", head=dict(num_classes={len(model["classes"])}))'
+    return (
+        f'mmpretrain.get_model("{config}", pretrained={quoted(path)}, head=dict(num_classes={len(model["classes"])}))'
+    )
 
 
 def _config(model: dict[str, Any]) -> str:

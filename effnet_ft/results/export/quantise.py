@@ -22,6 +22,7 @@ from effnet_ft.results.export import onnx
 from effnet_ft.results.export.aside import aside, writing
 from effnet_ft.results.export.checking import spread
 from effnet_ft.results.export.formats import require_ending
+from effnet_ft.results.export.libraries import quoted
 from effnet_ft.results.export.serving import INPUT, metadata
 from effnet_ft.results.predict import Predictor, as_rgb, load
 
@@ -143,7 +144,7 @@ def _measured(original: Predictor, file: Path, split: Split, path: Path) -> Quan
     before, after = answered(original), answered(load(file, "cpu"))
     name = f"{part}/{'map' if matrix else 'acc1'}"
     return Quantised(
-        f'effnet_ft.load("{path}")',
+        f"effnet_ft.load({quoted(path)})",
         *(before.metrics[name], after.metrics[name]),
         agreement=float((_answers(before) == _answers(after)).mean()),
         part=part,

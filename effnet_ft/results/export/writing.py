@@ -69,7 +69,7 @@ def export(model: Classifier, form: str, path: Path, pictures: Pictures | None =
 
 def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Path], None]]:
     """Return the code that loads the file, and what writes it."""
-    own = f'effnet_ft.load("{path}")'
+    own = f"effnet_ft.load({libraries.quoted(path)})"
     if form == "onnx":
         onnx.require(*onnx.WRITING)
         return own, partial(onnx.write, model)
