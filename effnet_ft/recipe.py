@@ -218,6 +218,11 @@ class TrainerSettings:
         minimum=0,
         help="write a checkpoint so often within an epoch; 0: after every step (several processes: every 10 batches)",
     )
+    timeout_minutes: float = option(
+        30.0,
+        above=0,
+        help="how long a process waits within a step for the others before it gives them up",
+    )
     loggers: list[str] = option([], choices=("tensorboard", "wandb", "mlflow"), help="beside metrics.csv")
 
 

@@ -15,7 +15,7 @@ from effnet_ft.results.run import Run, is_run
 AUTO = "auto"
 FREE = (
     *("data.root", "data.images", "data.workers", "data.decoded", "data.download"),
-    *("trainer.checkpoint_minutes", "trainer.checkpointing", "trainer.loggers"),
+    *("trainer.checkpoint_minutes", "trainer.checkpointing", "trainer.timeout_minutes", "trainer.loggers"),
 )
 """Keys that a resumed run may have otherwise than before: none of them changes what is trained."""
 

@@ -27,6 +27,11 @@ _TEXTS = (
     (r"PytorchStreamWriter|file write failed|Errno 28|No space left on device", "the disk is full: make room"),
     (r"DefaultCPUAllocator|[Cc]annot allocate memory|not enough memory", _MEMORY),
     (
+        r"Timed out waiting \d+ms|collective operation timeout",
+        "another process of this training did not answer in time: see what holds it up, or raise "
+        "trainer.timeout_minutes",
+    ),
+    (
         r"Too many open files|received 0 items of ancdata",
         "too many files are open at once: raise the limit (ulimit -n), or set a smaller data.workers",
     ),
@@ -48,6 +53,7 @@ def machine_faults_told() -> Iterator[None]:
         told = of_a_process(error) if isinstance(error, UserError) else explained(error)
         if told is None:
             raise
+        told.shared = getattr(error, "shared", False)
         raise told from error
 
 

@@ -7,6 +7,7 @@ that what comes between phases finds a whole one. PyTorch's modules for this are
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
@@ -26,10 +27,14 @@ NAME = "fsdp"
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Shards over all processes; checkpoints are whole, as without sharding."""
+    """Shards over all processes; checkpoints are whole, as without sharding.
 
-    def __init__(self) -> None:
-        super().__init__(save_distributed_checkpoint=False)
+    Args:
+        timeout: how long a process waits for the others.
+    """
+
+    def __init__(self, timeout: timedelta) -> None:
+        super().__init__(save_distributed_checkpoint=False, timeout=timeout)
 
     def setup_environment(self) -> None:
         """Meet the other processes; with a network, also say how it is divided."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from datetime import timedelta
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.errors import RecipeError
@@ -78,12 +80,13 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
         raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
     if sharded := settings.strategy == NAME:
         check_sharding(plan)
+    patience = timedelta(minutes=settings.timeout_minutes)
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
-            strategy=ShardedStrategy() if sharded else settings.strategy,
+            strategy=ShardedStrategy(patience) if sharded else settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]
             max_epochs=plan.epochs,
             accumulate_grad_batches=optim.accumulate,
@@ -99,6 +102,9 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = patience  # Lightning takes it with a strategy, not with the name of one
+    return trainer
 
 
 def _cluster() -> SLURMEnvironment | None:

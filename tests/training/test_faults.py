@@ -52,6 +52,10 @@ FAULTS: dict[str, tuple[BaseException, str]] = {
     "memory": (MemoryError(), "memory is used up"),
     "torch's memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "memory is used up"),
     "GPU's memory": (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "the GPU's memory is used up"),
+    "a process that hangs": (
+        RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
+        r"did not answer in time: .*trainer\.timeout_minutes",
+    ),
     "open files": (RuntimeError("Too many open files. Communication with the workers"), "ulimit -n"),
 }
 

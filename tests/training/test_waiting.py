@@ -1,0 +1,78 @@
+"""How long processes wait for each other: within a step as long as is set, beside the steps as long as one works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from effnet_ft.recipe import load_recipe
+from effnet_ft.results.run import Run
+from effnet_ft.training.phases import plan_phases
+from effnet_ft.training.trainer import build_trainer
+
+LATE = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import forked
+import torch
+import torch.distributed as dist
+from effnet_ft import processes
+from effnet_ft.training import concluding, module, search
+from effnet_ft.training.activations import ActivationStore
+
+def late(owner, name, seconds):
+    work = getattr(owner, name)
+
+    def working(*arguments, **named):
+        if processes.rank() == 0:
+            time.sleep(seconds)
+        return work(*arguments, **named)
+
+    setattr(owner, name, working)
+
+for owner, name in {late}:
+    late(owner, name, {seconds})
+print("exit codes", forked.train(None, sys.argv[1:]))
+"""
+PATIENCE = 6  # seconds
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"])
+def test_what_is_set_reaches_the_strategy(strategy: str, tmp_path: Path) -> None:
+    settings = ["data.root=x", "trainer.devices=2", "trainer.num_nodes=1", "trainer.accelerator=cpu"]
+    settings += ["trainer.precision=32-true", f"trainer.strategy={strategy}", "trainer.timeout_minutes=0.5"]
+    recipe = load_recipe("folder", [*settings, "phases=[{train: all, epochs: 1, lr: 1e-3}]"])
+    built = build_trainer(plan_phases(recipe)[0], Run(tmp_path), [], []).strategy
+    assert built._timeout == timedelta(seconds=30)  # type: ignore[attr-defined]
+
+
+def train(late: str, seconds: int, flowers: Path, tmp_path: Path) -> tuple[str, str]:
+    """Train by two processes, the first one late with all of ``late``; return their exit codes and what they told."""
+    script = tmp_path / "script.py"
+    script.write_text(LATE.format(folder=str(Path(__file__).parent), late=late, seconds=seconds))
+    settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", "phases=[{train: head, epochs: 2, lr: auto}]"]
+    settings += [*TINY, "trainer.devices=2", f"trainer.timeout_minutes={PATIENCE / 60}"]
+    command = [sys.executable, str(script), "folder", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    return done.stdout.rpartition("exit codes ")[2].strip(), done.stderr
+
+
+@pytest.mark.slow
+def test_work_that_one_does_for_all_is_waited_for(flowers: Path, tmp_path: Path) -> None:
+    """Filling the store, searching the learning rate, measuring: each takes longer than a step may."""
+    late = "[(ActivationStore, '_compute'), (search, 'search_head'), (concluding, 'measure')]"
+    codes, told = train(late, PATIENCE + 2, flowers, tmp_path)
+    assert json.loads(codes) == [0, 0], told
+
+
+@pytest.mark.slow
+def test_a_process_that_keeps_the_others_waiting_within_a_step_is_given_up(flowers: Path, tmp_path: Path) -> None:
+    codes, told = train("[(module.FineTuner, 'training_step')]", 3 * PATIENCE, flowers, tmp_path)
+    assert json.loads(codes) == [2, 2], told
+    assert "another process of this training did not answer in time" in told and "Traceback" not in told
