@@ -7,6 +7,7 @@ long as one of the processes works, where a graphics card's group would give up.
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,11 +29,12 @@ _PATIENCE = timedelta(days=1)
 _groups: dict[str, Any] = {}
 
 
-def join(strategy: Strategy) -> None:
+def join(strategy: Strategy, started: Callable[[Strategy], None] = lambda strategy: None) -> None:
     """Start the run's other processes where nobody has, and meet them; the trainers that follow find them here.
 
     Args:
         strategy: of the first trainer.
+        started: called when they are started, before they are waited for.
     """
     from pytorch_lightning.strategies import ParallelStrategy
 
@@ -40,6 +42,7 @@ def join(strategy: Strategy) -> None:
         return
     if strategy.launcher is not None:
         strategy.launcher.launch(lambda: None)
+        started(strategy)
     strategy.setup_environment()
     if "control" not in _groups:
         _groups["control"] = dist.new_group(backend="gloo", timeout=_PATIENCE)
@@ -86,14 +89,13 @@ def raise_together(error: Exception | None) -> None:
     Raises:
         Exception: the first process's, or that of the next which failed.
     """
-    errors = gathered(error if error is None or isinstance(error, UserError | OSError) else _told(error))
+    errors = gathered(error if error is None else _told(error))
     first = next((number for number, found in enumerate(errors) if found is not None), None)
     if first is None:
         return
     found = error if first == rank() else errors[first]
     assert found is not None
-    if isinstance(found, UserError):
-        found.shared = True
+    found.shared = count() > 1  # type: ignore[attr-defined]
     raise found
 
 
@@ -125,9 +127,12 @@ def one_voice() -> Iterator[None]:
 
 
 def _told(error: Exception) -> Exception:
-    """Return ``error`` so that it can travel: a class without arguments of its own, or its words."""
-    simple = type(error).__init__ is Exception.__init__
-    return error if simple else RuntimeError(f"{type(error).__name__}: {error}")
+    """Return ``error`` where it arrives as it is sent, else its words."""
+    try:
+        arrives = type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # classes with arguments of their own raise many kinds
+        arrives = False
+    return error if arrives else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from effnet_ft import processes
 from effnet_ft.errors import DataError
@@ -50,6 +53,41 @@ def test_the_first_error_is_everyones(rank: int, expected: str, monkeypatch: pyt
     with pytest.raises(DataError, match=expected) as raised:
         processes.raise_together(DataError("own") if rank != 2 else None)
     assert raised.value.shared
+
+
+class Unsent(Exception):
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"{name} has {number}")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), MemoryError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (Unsent("b0", 4), RuntimeError),
+    ],
+)
+def test_an_error_arrives_as_it_is_or_by_its_words(
+    error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another kind would be told as a fault of ours, where it is the machine's."""
+    sent: list[Exception | None] = []
+    monkeypatch.setattr(processes, "gathered", lambda own: sent.append(own) or [own])
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(type(error)) as raised:
+        processes.raise_together(error)
+    assert raised.value is error and error.shared  # type: ignore[attr-defined]
+    arrived = pickle.loads(pickle.dumps(sent[0]))
+    assert type(arrived) is expected and str(error) in str(arrived)
+
+
+def test_before_the_processes_have_met_an_error_is_ones_own() -> None:
+    """It would be left to the first process to tell, which does not know of it."""
+    with pytest.raises(DataError) as raised:
+        processes.raise_together(DataError("here alone"))
+    assert not raised.value.shared
 
 
 def test_no_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

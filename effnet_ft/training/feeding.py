@@ -106,9 +106,12 @@ class Feeder:
         maps = self._maps(predictor, plan, part)
         if maps is None:
             images = [self.split.image(sample) for sample in self.split.part(part)]
-            rows = predictor.logits(images[share.start : share.stop], batch_size, f"evaluating {part}")
+            own = images[share.start : share.stop]
+            rows = processes.do_together(lambda: predictor.logits(own, batch_size, f"evaluating {part}"))
         else:
-            rows = predictor.logits_from(maps[share.start : share.stop], plan.cut, batch_size)
+            rows = processes.do_together(
+                lambda: predictor.logits_from(maps[share.start : share.stop], plan.cut, batch_size)
+            )
         return np.concatenate(processes.gathered(rows))
 
     def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:

@@ -127,8 +127,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             run.folder,
         )
         tell_of_images(recipe, split)
-        processes.join(devices)  # from here on all processes of the run go the same way
-        watch(devices)
+        processes.join(devices, started=watch)  # from here on all processes of the run go the same way
         left = processes.from_main(left)  # the others may have read files that the first one has replaced since
         take_batches(recipe)
         require_same_images(split)

@@ -16,10 +16,14 @@ from typing import Any
 from pytorch_lightning.strategies import Strategy
 
 from effnet_ft import processes
-from effnet_ft.errors import EXIT_USER_FAULT, MachineError, printable, shortened
+from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, MachineError, printable, shortened
+from effnet_ft.training.stopping import SIGNALS
 
 _GRACE_SECONDS = 15.0
 """In which the other processes may end by themselves and say why, before they are ended."""
+
+_GRACE_AT_THE_START = 3.0
+"""The same before the processes have met: who waits for another there has nothing to say, and hears no signal."""
 
 _LOST = re.compile(
     r"Connection (?:closed|reset) by (?:remote )?peer|remote process exited|Broken pipe|gloo.*(?:peer|timeout)"
@@ -85,16 +89,29 @@ def _watch(launched: Sequence[subprocess.Popen[Any]], over: threading.Event) -> 
         launched: the processes.
         over: set when this one trains no more: there is nothing to end then.
     """
-    while not (failed := [code for code in _codes(launched) if code]):
+    while not (failed := [code for code in _codes(launched) if code or (code == 0 and not _have_met())]):
         if all(code == 0 for code in _codes(launched)):
             return
         if over.wait(0.5):
             return
-    if over.wait(_GRACE_SECONDS):
+    if over.wait(_GRACE_SECONDS if _have_met() else _GRACE_AT_THE_START):
         return
     _tell(launched)
     _kill(launched)
-    os._exit(failed[0] if failed[0] > 0 else EXIT_USER_FAULT)
+    os._exit(_exit_code(failed[0]))
+
+
+def _have_met() -> bool:
+    return processes.count() > 1
+
+
+def _exit_code(other: int) -> int:
+    """Return what this process ends with where another one did with ``other``; 0 of a process that was interrupted."""
+    if other == 0:
+        return EXIT_INTERRUPTED
+    if -other in SIGNALS:  # it came before the other one could listen, and was meant for all
+        return 128 - other
+    return other if other > 0 else EXIT_USER_FAULT
 
 
 def _codes(launched: Sequence[subprocess.Popen[Any]]) -> list[int | None]:

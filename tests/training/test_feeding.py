@@ -85,3 +85,18 @@ def test_answers_from_the_store_are_those_of_a_prediction(
         found = feeder.answers(predictor, plan, "test", 8)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         monkeypatch.setattr(activations, "read_image", None)  # the second time no image is read
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_process_without_an_image_to_evaluate_answers_with_none(
+    kept: bool, flowers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = make_split(scan_folder(flowers), val_fraction=0.15, test_fraction=0.15, seed=0)
+    recipe = load_recipe("folder", [f"data.root={flowers}", "phases=[{train: stage7, epochs: 2, lr: 1e-3}]", *TINY])
+    (plan,) = plan_phases(recipe)
+    model = Classifier("lite0", classes=split.classes, preprocessing=Preprocessing(64, 72))
+    feeder = Feeder(recipe, split, [plan])
+    if kept:
+        feeder.data(plan, model, torch.device("cpu"))
+    monkeypatch.setattr(feeding.processes, "share_of", lambda length: range(0))
+    assert feeder.answers(Predictor(model), plan, "test", 8).shape == (0, len(split.classes))

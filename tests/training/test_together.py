@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tiny import TINY
 
+from effnet_ft.cache import FOLDER_VARIABLE
 from effnet_ft.training import together
 from effnet_ft.training.together import ended_together, lost_another
 
@@ -42,8 +43,13 @@ FATES = {
 }
 
 
-def end(script: Path, flowers: Path, run: Path, *launcher: str, devices: str = "2") -> tuple[int, str, float]:
-    """Train by two processes; return the exit code, what was told, and how many seconds the end took."""
+def end(
+    script: Path, flowers: Path, run: Path, *launcher: str, devices: str = "2", apart: bool = False
+) -> tuple[int, str, float]:
+    """Train by two processes; return the exit code, what was told, and how many seconds the end took.
+
+    With ``apart`` they are a process group of their own.
+    """
     phases = "phases=[{train: head, epochs: 2, lr: 1e-2}]"
     settings = [
         "train",
@@ -55,9 +61,8 @@ def end(script: Path, flowers: Path, run: Path, *launcher: str, devices: str = "
         f"trainer.devices={devices}",
     ]
     begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), *settings], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, *launcher, str(script), *settings]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=apart)
     return done.returncode, done.stderr, time.monotonic() - begun
 
 
@@ -106,6 +111,36 @@ def test_under_torchrun_too(fate: str, flowers: Path, tmp_path: Path) -> None:
     assert living(script) == []
 
 
+FILLING = """
+import os, sys
+import torch
+from effnet_ft.cli import main
+from effnet_ft.training.activations import ActivationStore
+
+def through(self, *arguments):
+    raise {error}
+
+if int(os.environ.get("LOCAL_RANK", 0)) == {rank}:
+    ActivationStore._through = through
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("error", ["MemoryError", "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate')"])
+def test_memory_that_ends_while_the_store_is_filled_is_told_once(
+    error: str, rank: int, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "cache"))  # nothing is stored there yet
+    script = tmp_path / "script.py"
+    script.write_text(FILLING.format(error=error, rank=rank))
+    code, told, seconds = end(script, flowers, tmp_path / "run")
+    assert code == 2 and seconds < 60, told
+    assert told.count("memory is used up") == 1 and told.startswith("effnet-ft: ") and "Traceback" not in told
+    assert living(script) == []
+
+
 @pytest.mark.parametrize("fails", [True, False])
 def test_the_callers_program_outlives_a_training(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What becomes of the others after it, and that they are killed where it fails, ends no program."""
@@ -124,6 +159,50 @@ def test_the_callers_program_outlives_a_training(fails: bool, monkeypatch: pytes
         if thread.name == "watch":
             thread.join(5)
     assert ended == []
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("exit 0", 130), ("exit 2", 2), ("kill -TERM $$", 143), ("kill -KILL $$", 2)]
+)
+def test_before_the_processes_have_met_none_waits_for_one_that_ended(
+    end: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting to meet takes as long as is set, deaf to signals; a process that is interrupted ends with 0."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(together, "_GRACE_AT_THE_START", 0.1)
+    other = subprocess.Popen(["sh", "-c", end])
+    strategy: Any = SimpleNamespace(launcher=SimpleNamespace(procs=[other]))
+    with ended_together() as watch:
+        watch(strategy)
+        patience = time.monotonic() + 10
+        while not ended and time.monotonic() < patience:
+            time.sleep(0.05)
+    assert ended == [code]
+
+
+STARTING = """
+import os, signal, sys
+if "LOCAL_RANK" in os.environ:
+    {fate}
+from effnet_ft.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fate", "code"), [("os.killpg(0, signal.SIGTERM)", 143), ("os.kill(os.getpid(), signal.SIGKILL)", 2)]
+)
+def test_one_that_dies_before_they_have_met_takes_the_other_with_it(
+    fate: str, code: int, flowers: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(STARTING.format(fate=fate))
+    found, told, seconds = end(script, flowers, tmp_path / "run", apart=True)
+    assert (found, seconds < 60) == (code, True), told
+    assert "interrupted" in told or "process 1 of this training was killed by signal" in told
+    assert living(script) == []
 
 
 GONE = [
