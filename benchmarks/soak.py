@@ -1,7 +1,8 @@
 """Kills runs at random moments, resumes them until they are done, and compares each with a run that nothing stopped.
 
 ``make soak``: fifty runs of three phases on drawn images, each started again and again by the one command line that a
-scheduler would requeue, and ended at moments drawn at random, by SIGKILL and SIGTERM in turn.
+scheduler would requeue, and ended at moments drawn at random, by SIGKILL and SIGTERM in turn. With ``--devices 2`` each
+run is of two processes, and the signal goes to the first of them, which was started, or to both.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from effnet_ft.writing import PART
 
 ROOT = Path(__file__).parent.parent
 SPECIES = ("daisy", "lavender", "tulip")
-SETTINGS = (
-    "phases=[{train: head, epochs: 4, lr: 1e-2, sampling: balanced}, {train: stage6, epochs: 4, lr: 1e-3, ema: 0.9}, "
-    "{train: all, epochs: 3, lr: 1e-3, accumulate: 2, batch_size: 4}]",
-    *("model.variant=lite0", "data.image_size=32", "data.batch_size=8", "data.workers=0", "trainer.accelerator=cpu"),
+PHASES = (
+    "phases=[{{train: head, epochs: 4, lr: 1e-2, sampling: balanced}}, "
+    "{{train: stage6, epochs: 4, lr: 1e-3, ema: 0.9}}, "
+    "{{train: all, epochs: 3, lr: 1e-3, accumulate: 2, batch_size: {last}}}]"
 )
+SETTINGS = ("model.variant=lite0", "data.image_size=32", "data.workers=0", "trainer.accelerator=cpu")
 MINUTES = (0, 0.005, 10)
 """Between checkpoints within an epoch: after every step, three times a second, never in runs as short as these."""
 
@@ -67,7 +69,13 @@ class Attempt:
         self.where = "start"
         self.spoke = threading.Event()
         self.process = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -87,12 +95,15 @@ class Attempt:
                 self.spoke.set()
         self.spoke.set()
 
-    def end(self, number: int, after: float, early: bool = False) -> int:
+    def end(self, number: int, after: float, early: bool = False, to_all: bool = False) -> int:
         """Send the signal so many seconds after the first line of the log, or after the start; return the exit code."""
         if not early:
             self.spoke.wait()
         time.sleep(after)
-        self.process.send_signal(number)
+        if to_all and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
@@ -106,19 +117,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--devices", type=int, default=1, help="processes of a run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where the runs are kept; without, they are thrown away")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.folder or Path(scratch)).absolute()
         images = draw_flowers(folder / "images", per_class=40, size=48, species=SPECIES)
-        reference, seconds = train_whole(folder / "reference", images)
+        reference, seconds = train_whole(folder / "reference", images, options.devices)
         print(f"reference: {seconds:.1f} s from the first line of its log to its end", flush=True)
         begun = time.monotonic()
         with ThreadPoolExecutor(options.jobs) as pool:
             outcomes = list(
                 pool.map(
-                    lambda number: one_run(number, folder, images, reference, seconds, options.seed),
+                    lambda number: one_run(number, folder, images, reference, seconds, options.devices, options.seed),
                     range(1, options.runs + 1),
                 )
             )
@@ -126,16 +138,21 @@ def main() -> int:
     return int(any(outcome.faults for outcome in outcomes))
 
 
-def command_for(run: Path, images: Path, minutes: float) -> tuple[list[str], dict[str, str]]:
-    """Return the one command line of a run, and its environment: threads and activation store of its own."""
+def command_for(run: Path, images: Path, devices: int, minutes: float) -> tuple[list[str], dict[str, str]]:
+    """Return the one command line of a run, and its environment: threads and activation store of its own.
+
+    Several processes look every ten steps whether to write a checkpoint: they take smaller batches, to have as many.
+    """
+    batch, last = (8, 4) if devices == 1 else (2, 2)
     keys = [f"data.root={images}", f"run_dir={run}", f"trainer.checkpoint_minutes={minutes}", *SETTINGS]
+    keys += [PHASES.format(last=last), f"data.batch_size={batch}", f"trainer.devices={devices}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", FOLDER_VARIABLE: str(run.with_name(f"{run.name}-cache"))}
     return [sys.executable, "train.py", "folder", *keys, "resume=auto"], environment
 
 
-def train_whole(folder: Path, images: Path) -> tuple[Run, float]:
+def train_whole(folder: Path, images: Path, devices: int) -> tuple[Run, float]:
     """Train without interruption, and return the run with its seconds after the first line of the log."""
-    attempt = Attempt(*command_for(folder, images, 10))
+    attempt = Attempt(*command_for(folder, images, devices, 10))
     attempt.spoke.wait()
     begun = time.monotonic()
     if attempt.wait():
@@ -143,17 +160,21 @@ def train_whole(folder: Path, images: Path) -> tuple[Run, float]:
     return Run(folder), time.monotonic() - begun
 
 
-def one_run(number: int, folder: Path, images: Path, reference: Run, seconds: float, seed: int) -> Outcome:
+def one_run(
+    number: int, folder: Path, images: Path, reference: Run, seconds: float, devices: int, seed: int
+) -> Outcome:
     """Start, kill and resume a run until it is done, and compare it."""
     moments = random.Random(1000 * seed + number)
     run, outcome = Run(folder / f"run{number}"), Outcome()
-    command, environment = command_for(run.folder, images, MINUTES[number % len(MINUTES)])
+    command, environment = command_for(run.folder, images, devices, MINUTES[number % len(MINUTES)])
     reached = (-1, 0, 0)
     for attempt_number in range(1 + moments.randint(1, 4)):
         attempt = Attempt(command, environment)
         signal_number = (signal.SIGKILL, signal.SIGTERM)[(number + attempt_number) % 2]
         early = moments.random() < EARLY
-        code = attempt.end(signal_number, moments.uniform(0, START_SECONDS if early else seconds), early)
+        after = moments.uniform(0, START_SECONDS if early else seconds)
+        to_all = devices > 1 and moments.random() < 0.5
+        code = attempt.end(signal_number, after, early, to_all)
         if code == 0:
             break
         outcome.kills.append((signal_number.name, attempt.where))
