@@ -6,6 +6,7 @@ for another within a layer, and activations stay in the cache. With an accelerat
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from tqdm import tqdm
 
 from effnet_ft.data.images import pillow_silenced
 from effnet_ft.processes import rank
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -46,7 +49,7 @@ def over_images(
         compute: maps a batch, ``[N, size, size, 3]`` or ``[N, V, size, size, 3]``, on the CPU, to whatever is wanted;
             called without gradients, on the CPU by several threads at once.
         device: where ``compute`` works.
-        batch_size: items at once; on the CPU no more than are good for it.
+        batch_size: items at once; on the CPU no more than are good for it, on a GPU no more than it has room for.
         title: of the progress bar, which a terminal shows for more than two seconds' work.
 
     Yields:
@@ -98,10 +101,21 @@ def _on_a_device(
     answered: Callable[[list[np.ndarray]], Answer],
     batch_size: int,
 ) -> Iterator[tuple[Answer, int]]:
+    most, batch = batch_size, list[np.ndarray]()
     with _pool(_READERS) as pool:
         prepared = _in_order(pool, prepare, iter(items), 2 * batch_size)
-        while batch := list(islice(prepared, batch_size)):
-            yield answered(batch), len(batch)
+        while batch := batch or list(islice(prepared, most)):
+            part = batch[:most]
+            try:
+                yield answered(part), len(part)
+                batch = batch[most:]
+                continue
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            most = len(part) // 2
+            log.info("%d images at once do not fit on the GPU: %d are tried", len(part), most)
+            torch.cuda.empty_cache()
 
 
 def _in_order(

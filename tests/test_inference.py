@@ -31,6 +31,30 @@ def test_items_are_answered_once_and_in_order(count: int, batch_size: int, devic
     assert [start for start, _ in found] == np.cumsum([0, *(len(answer) for _, answer in found)])[:-1].tolist()
 
 
+@pytest.mark.parametrize("room", [1, 3, 100])
+def test_a_gpu_without_room_for_a_batch_is_given_parts_of_it(room: int) -> None:
+    tried = []
+
+    def compute(batch: Tensor) -> list[int]:
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return batch[:, 0, 0, 0, 0].tolist()
+
+    found = list(over_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
+    assert [value for _, answer in found for value in answer] == list(range(23))
+    assert [start for start, _ in found] == np.cumsum([0, *(len(answer) for _, answer in found)])[:-1].tolist()
+    assert sum(size > room for size in tried) <= 3, "what does not fit is not tried for every batch again"
+
+
+def test_where_not_even_one_image_fits() -> None:
+    def compute(batch: Tensor) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(over_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
+
+
 @pytest.mark.parametrize("device", [CPU, DEVICE])
 def test_a_fault_comes_through_and_leaves_no_thread(device: torch.device) -> None:
     def prepare(item: int) -> np.ndarray:

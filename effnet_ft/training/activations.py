@@ -80,8 +80,6 @@ class ActivationStore:
         self.settings = settings
         self.cache = cache or ArrayCache()
         self._digests: dict[str, str] = {}
-        self._most: int | None = None
-        """Images at once for which the GPU has room, where it had none for a batch."""
         self._known_shapes: dict[tuple[int, ...], dict[int, tuple[int, ...]]] = {}
 
     def size(self, model: Classifier, views: Views, cuts: Sequence[int]) -> int:
@@ -173,7 +171,7 @@ class ActivationStore:
         for start, answer in over_images(
             share,
             lambda index: self._views_of(samples[index], views, index, numbers),
-            lambda batch: self._in_parts(model, batch, cuts),
+            lambda batch: self._through(model, batch, cuts),
             device=self.settings.device,
             batch_size=batch_size,
             title=f"store, {part}",
@@ -188,20 +186,6 @@ class ActivationStore:
         """Return all of ``numbers`` of an image's views, uint8 ``[V, size, size, 3]``."""
         image = read_image(self.split.image(sample))
         return np.stack([views.view(image, index, number) for number in numbers])
-
-    def _in_parts(self, model: Classifier, batch: Tensor, cuts: Sequence[int]) -> dict[int, np.ndarray]:
-        """Return what :meth:`_through` does, of as many images at once as the GPU has room for."""
-        while True:
-            size = min(self._most or len(batch), len(batch))
-            try:
-                parts = [self._through(model, part, cuts) for part in torch.split(batch, size)]
-                return {cut: np.concatenate([part[cut] for part in parts]) for cut in cuts}
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-            self._most = size // 2
-            log.info("store: %d images at once do not fit on the GPU: %d are tried", size, self._most)
-            torch.cuda.empty_cache()
 
     def _through(self, model: Classifier, batch: Tensor, cuts: Sequence[int]) -> dict[int, np.ndarray]:
         """Return for each cut what the frozen layers make of views, uint8 ``[N, V, size, size, 3]``."""

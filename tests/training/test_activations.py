@@ -92,37 +92,6 @@ def views_of(model: Classifier, count: int = 3, augment: str = "basic", seed: in
     return Views(model.preprocessing, augment, count, (seed,))
 
 
-@pytest.mark.parametrize("room", [1, 3, 100])
-def test_a_gpu_without_room_for_a_batch_is_given_parts_of_it(
-    room: int, split: Split, model: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def held(self: ActivationStore, model: Classifier, batch: Tensor, cuts: list[int]) -> dict[int, np.ndarray]:
-        tried.append(len(batch))
-        if len(batch) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return through(self, model, batch, cuts)
-
-    tried: list[int] = []
-    through = ActivationStore._through
-    expected = ActivationStore(split, StoreSettings(), ArrayCache()).arrays(model, views_of(model), [5, 9])
-    ArrayCache().clear()
-    monkeypatch.setattr(ActivationStore, "_through", held)
-    found = ActivationStore(split, StoreSettings(), ArrayCache()).arrays(model, views_of(model), [5, 9])
-    for cut in (5, 9):
-        for one, other in zip((*found[cut][0], found[cut][1]), (*expected[cut][0], expected[cut][1]), strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=2e-2)
-    assert sum(size > room for size in tried) <= 4, "what does not fit is not tried for every batch again"
-
-
-def test_not_even_one_image_fits(split: Split, model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> dict[int, np.ndarray]:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(ActivationStore, "_through", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        ActivationStore(split, StoreSettings(), ArrayCache()).arrays(model, views_of(model), [9])
-
-
 # The heart: nothing but the time it takes
 
 
