@@ -199,7 +199,7 @@ class TrainerSettings:
     compile: str = option(
         "auto",
         choices=("auto", "on", "off"),
-        help="torch.compile; auto: on a GPU, where the phase is long enough to earn it back",
+        help="torch.compile; auto: on a GPU, where the phase is long enough to earn it back; not with checkpointing",
     )
     checkpointing: str = option(
         "off", choices=("on", "off"), per_phase=True, help="compute activations again in the backward pass: less memory"

@@ -51,7 +51,9 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     """
     if plan.trainer.compile != "auto":
         return plan.trainer.compile == "on"
-    if stored or plan.cut > 0 or plan.trainer.accelerator not in ("gpu", "cuda") or plan.trainer.strategy == NAME:
+    if stored or plan.cut > 0 or plan.trainer.accelerator not in ("gpu", "cuda"):
+        return False
+    if plan.trainer.strategy == NAME or plan.trainer.checkpointing == "on":  # neither can be compiled
         return False
     compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
@@ -78,6 +80,8 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
     settings, optim = plan.trainer, plan.optim
     if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
         raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
+    if settings.compile == settings.checkpointing == "on":
+        raise RecipeError("trainer.compile is 'on', not with trainer.checkpointing: set one of them off")
     if sharded := settings.strategy == NAME:
         check_sharding(plan)
     patience = timedelta(minutes=settings.timeout_minutes)

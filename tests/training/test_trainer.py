@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from tiny import TINY
 
+from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import TrainerSettings, load_recipe
+from effnet_ft.results.run import Run
 from effnet_ft.training.callbacks import AveragedWeights
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phases import PhasePlan, plan_phases
-from effnet_ft.training.trainer import resolve_devices, worth_compiling
+from effnet_ft.training.trainer import build_trainer, resolve_devices, worth_compiling
 
 LONG, SHORT = 1_000_000, 1_000
 
@@ -53,6 +56,15 @@ def test_a_long_phase_that_trains_everything_on_a_gpu_is_compiled(
 @pytest.mark.parametrize("images", [LONG, SHORT])
 def test_the_user_has_the_last_word(word: str, worth: bool, images: int) -> None:
     assert worth_compiling(plan_of("all", f"trainer.compile={word}"), images, False) == worth
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_is_computed_again_is_not_compiled(tmp_path: Path) -> None:
+    # PyTorch fails on it: "`context_fn` arg passed to `torch.utils.checkpoint` must generate ..."
+    settings = ["trainer.accelerator=gpu", "trainer.checkpointing=on"]
+    assert not worth_compiling(plan_of("all", *settings), LONG, False)
+    with pytest.raises(RecipeError, match=r"trainer\.compile is 'on'.*trainer\.checkpointing"):
+        build_trainer(plan_of("all", *settings, "trainer.compile=on"), Run(tmp_path), [], [])
 
 
 def test_without_a_compiler_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
