@@ -1,6 +1,6 @@
-"""Divides images where a class alone does not decide: images of a group stay together, or an image has several labels.
+"""Takes a share of a data set's images out of it: of each class, of each label, or in whole groups.
 
-Both are greedy and repeatable: the seed decides, and each label's share comes as near to the wanted one as it can.
+The seed decides. Where labels or groups do, the search is greedy: each share comes as near to the wanted one as it can.
 """
 
 from __future__ import annotations
@@ -11,13 +11,38 @@ from collections.abc import Sequence
 import numpy as np
 
 from effnet_ft.data.sources import Sample, labels_of
-from effnet_ft.errors import DataError
+from effnet_ft.errors import DataError, listing
 
 _PASSES = 4
 """Over all groups, to improve a division; later ones find nothing more to change."""
 
 Divided = tuple[list[Sample], list[Sample]]
 """What is left and what was taken, both in the order of the samples."""
+
+
+def carve(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:
+    """Take ``fraction`` of each class out of ``samples``, at random, at least one image and leaving at least ``kept``.
+
+    Raises:
+        DataError: where a class has fewer than ``kept + 1`` images.
+    """
+    by_class: dict[str, list[int]] = {}
+    for number, sample in enumerate(samples):
+        by_class.setdefault(sample.label, []).append(number)
+    small = [f"{name}: {len(numbers)}" for name, numbers in sorted(by_class.items()) if len(numbers) <= kept]
+    if small:
+        raise DataError(
+            f"{len(small)} classes have fewer than {kept + 1} images, too few to hold some out: add images, "
+            f"or divide them yourself into train/, val/ and test/\n{listing(small)}"
+        )
+    random = np.random.default_rng(seed)
+    taken: set[int] = set()
+    for name in sorted(by_class):
+        numbers = by_class[name]
+        count = min(max(1, round(fraction * len(numbers))), len(numbers) - kept)
+        taken.update(random.permutation(numbers)[:count].tolist())
+    left = [sample for number, sample in enumerate(samples) if number not in taken]
+    return left, [samples[number] for number in sorted(taken)]
 
 
 def carve_labels(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:

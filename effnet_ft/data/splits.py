@@ -1,10 +1,8 @@
-"""Which image is for training, which for validation, which for the test: decided once, written down, read back."""
+"""Which image is for training, which for validation, which for the test."""
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.cache import ArrayCache, array_key, file_states
-from effnet_ft.data.carving import carve_groups, carve_labels
-from effnet_ft.data.images import unreadable
+from effnet_ft.data.carving import Divided, carve, carve_groups, carve_labels
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of
 from effnet_ft.errors import DataError, listing
-from effnet_ft.tabular import unguarded, write_csv
-from effnet_ft.writing import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +122,7 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
     return split
 
 
-def _carver(source: Source) -> Callable[..., tuple[list[Sample], list[Sample]]]:
+def _carver(source: Source) -> Callable[..., Divided]:
     """Return what divides the samples of ``source``: by groups where it has some, by labels, or by classes."""
     if any(sample.group for sample in source.part("all")):
         return partial(carve_groups, multilabel=source.multilabel)
@@ -156,139 +150,3 @@ def _tell_missing(split: Split) -> None:
                 "%d classes have no image in the %s part, which says nothing of them\n%s",
                 *(len(missing), name, listing(missing)),
             )
-
-
-def carve(
-    samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int
-) -> tuple[list[Sample], list[Sample]]:
-    """Take ``fraction`` of each class out of ``samples``, at random, at least one image and leaving at least ``kept``.
-
-    Returns:
-        What is left and what was taken, both in the order of ``samples``.
-
-    Raises:
-        DataError: where a class has fewer than ``kept + 1`` images.
-    """
-    by_class: dict[str, list[int]] = {}
-    for number, sample in enumerate(samples):
-        by_class.setdefault(sample.label, []).append(number)
-    small = [f"{name}: {len(numbers)}" for name, numbers in sorted(by_class.items()) if len(numbers) <= kept]
-    if small:
-        raise DataError(
-            f"{len(small)} classes have fewer than {kept + 1} images, too few to hold some out: add images, "
-            f"or divide them yourself into train/, val/ and test/\n{listing(small)}"
-        )
-    random = np.random.default_rng(seed)
-    taken: set[int] = set()
-    for name in sorted(by_class):
-        numbers = by_class[name]
-        count = min(max(1, round(fraction * len(numbers))), len(numbers) - kept)
-        taken.update(random.permutation(numbers)[:count].tolist())
-    left = [sample for number, sample in enumerate(samples) if number not in taken]
-    return left, [samples[number] for number in sorted(taken)]
-
-
-def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
-    """Read every image of ``source`` once and refuse or leave out those that cannot be read.
-
-    Args:
-        source: what to check.
-        on_bad: ``error`` or ``skip``.
-        cache: remembers files that could all be read: they are not read again until one changes in size or time.
-
-    Returns:
-        The source without unreadable files, and their reasons by path.
-
-    Raises:
-        DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
-    """
-    paths = [sample.path for samples in source.splits.values() for sample in samples]
-    key = array_key(readable=file_states([source.root / path for path in paths])) if cache else ""
-    if cache and cache.noted(key):
-        return source, {}
-    reasons = unreadable(source.root, paths)
-    if not reasons:
-        if cache:
-            cache.note(key, "all")
-        return source, reasons
-    lines = [f"{path}: {reason}" for path, reason in reasons.items()]
-    if on_bad == "error":
-        raise DataError(
-            f"{len(lines)} files of {source.root} cannot be read: repair or remove them, "
-            f"or leave them out with data.bad_images=skip\n{listing(lines)}"
-        )
-    kept = {
-        split: [sample for sample in samples if sample.path not in reasons] for split, samples in source.splits.items()
-    }
-    for split, samples in source.splits.items():
-        before, after = (
-            {label for sample in listed for label in labels_of(sample, source.multilabel)}
-            for listed in (samples, kept[split])
-        )
-        if emptied := sorted(before - after):
-            raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
-    return replace(source, splits=kept), reasons
-
-
-def require_images(split: Split) -> None:
-    """Refuse a split whose images are not, or no longer, in its root.
-
-    Raises:
-        DataError: naming the first of them.
-    """
-    samples = (sample for name in SPLITS for sample in split.part(name))
-    root = str(split.root)
-    if gone := [sample.path for sample in samples if not os.path.isfile(os.path.join(root, sample.path))]:
-        raise DataError(
-            f"{len(gone)} images of the run are not in {split.root}: "
-            f"give the folder they lie in now with data.root=...\n{listing(gone, 3)}"
-        )
-
-
-def write_split(split: Split, path: Path) -> None:
-    """Write ``split`` as CSV with the columns path, label or labels, split and, where there are groups, group.
-
-    It is a manifest too, as of :mod:`effnet_ft.data.manifest`.
-    """
-    grouped = any(sample.group for sample in split.part("all"))
-    # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
-    with whole_file(path, newline="", errors="surrogateescape") as file:
-        head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
-        rows = (
-            [sample.path, sample.label, name, *([sample.group] if grouped else [])]
-            for name in SPLITS
-            for sample in split.part(name)
-        )
-        write_csv(file, [head, *rows])
-
-
-def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
-    """Return the split that :func:`write_split` wrote.
-
-    Args:
-        path: the CSV file.
-        root: the folder that its paths are relative to.
-        classes: names, in the order of the model's logits.
-
-    Raises:
-        DataError: where the file is missing or damaged.
-    """
-    parts: dict[str, list[Sample]] = {name: [] for name in SPLITS}
-    known = frozenset(classes)
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.DictReader(file)
-            multilabel = "labels" in (rows.fieldnames or ())
-            column = "labels" if multilabel else "label"
-            for row in rows:
-                if None in row.values() or None in row:
-                    raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
-                sample = Sample(unguarded(row["path"]), unguarded(row[column]), unguarded(row.get("group", "")))
-                if strange := set(labels_of(sample, multilabel)) - known:
-                    raise ValueError(f"{min(strange)!r} is not a class of the model")
-                parts[row["split"]].append(sample)
-        if not parts["train"] or not parts["val"]:
-            raise ValueError("it lists no images")
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise DataError(f"cannot read the split {path} ({error!r}): the run folder is incomplete") from error
-    return Split(root, tuple(classes), parts["train"], parts["val"], parts["test"], multilabel)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effnet_ft import processes
-from effnet_ft.data.datamodule import EpochSampler, WholeBatches, whole_part
+from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
 from effnet_ft.data.views import Views
 
 StoredBatch = tuple[Tensor, Tensor]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from effnet_ft.data.sources import SPLITS, Sample, Source, labels_of, scan_folder
-from effnet_ft.data.splits import Split, encoded, read_split, require_images
+from effnet_ft.data.split_file import read_split, require_images
+from effnet_ft.data.splits import Split, encoded
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from effnet_ft import processes
-from effnet_ft.data.splits import read_split, require_images
+from effnet_ft.data.split_file import read_split, require_images
 from effnet_ft.data.stored import StoredDataModule
 from effnet_ft.errors import Interrupted
 from effnet_ft.locking import held

@@ -7,8 +7,10 @@ import shlex
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
+from effnet_ft.data.readable import without_unreadable
 from effnet_ft.data.sources import Source, require_one_line_names
-from effnet_ft.data.splits import Split, make_split, without_unreadable, write_split
+from effnet_ft.data.split_file import write_split
+from effnet_ft.data.splits import Split, make_split
 from effnet_ft.environment import note_start
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.models.classifier import Classifier

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 from effnet_ft.data import images
 from effnet_ft.data.images import (
     SUFFIXES,
+    median_side,
     read_image,
     read_reduced,
     reduced,
@@ -330,3 +331,11 @@ def test_the_limit_holds_for_reduced_images_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(DataError, match=r"64 x 64 pixels"):
         read_reduced(tmp_path / "a.jpg", 8)
+
+
+def test_the_median_side_is_read_from_headers(tmp_path: Path) -> None:
+    for number, side in enumerate((20, 300, 90)):
+        Image.new("L", (side, 400)).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"no image")
+    assert median_side([tmp_path / f"{number}.png" for number in range(4)]) == 90
+    assert median_side([tmp_path / "3.png"]) is None

@@ -26,10 +26,10 @@ from torchvision import datasets
 from effnet_ft.cli import main
 from effnet_ft.data import published
 from effnet_ft.data.imagenet import read_imagenet
-from effnet_ft.data.images import median_side, read_image
+from effnet_ft.data.images import read_image
 from effnet_ft.data.published import PUBLISHED, read_published
-from effnet_ft.data.sources import Sample, Source
-from effnet_ft.data.splits import make_split, read_split, write_split
+from effnet_ft.data.sources import Source
+from effnet_ft.data.split_file import read_split
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.recipe import load_recipe
@@ -505,14 +505,6 @@ def test_training_on_cifar100(fit: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert main(["evaluate", str(run.folder)]) == 0
 
 
-def test_the_median_side_is_read_from_headers(tmp_path: Path) -> None:
-    for number, side in enumerate((20, 300, 90)):
-        Image.new("L", (side, 400)).save(tmp_path / f"{number}.png")
-    (tmp_path / "3.png").write_bytes(b"no image")
-    assert median_side([tmp_path / f"{number}.png" for number in range(4)]) == 90
-    assert median_side([tmp_path / "3.png"]) is None
-
-
 def test_training_on_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flat_val(tmp_path / "root", monkeypatch)
     run = Run(tmp_path / "run")
@@ -520,26 +512,6 @@ def test_training_on_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert main(["train", "folder", *keys, PHASES, *TINY]) == 0
     assert tuple(run.classes.read_text().splitlines()) == USED
     assert len(run.predictions.read_text().splitlines()) == 1 + len(VAL)
-
-
-def test_an_image_in_two_parts_is_written_and_read_back(tmp_path: Path) -> None:
-    samples = {
-        part: [Sample(f"{part}/{number}", "ba"[number % 2]) for number in range(8)] for part in ("train", "test")
-    }
-    source = Source(tmp_path, ("b", "a"), samples)
-    fractions = {"val_fraction": 0.25, "test_fraction": 0.15, "seed": 3}
-    plain, both = (make_split(source, **fractions, fit=fit) for fit in ("train", "trainval"))
-    assert (both.val, both.test) == (plain.val, plain.test)
-    assert both.train == [*plain.train, *plain.val]
-    assert both.labels(both.test).tolist() == [0, 1] * 4
-    write_split(both, tmp_path / "split.csv")
-    assert read_split(tmp_path / "split.csv", tmp_path, source.classes) == both
-
-
-def test_validation_images_are_not_trained_on_where_they_measure(tmp_path: Path) -> None:
-    samples = {part: [Sample(f"{part}/{name}", name) for name in "ab"] for part in ("train", "val")}
-    with pytest.raises(DataError, match=r"data\.fit is 'trainval', but .* has no test images"):
-        make_split(Source(tmp_path, ("a", "b"), samples), val_fraction=0.1, test_fraction=0.1, seed=0, fit="trainval")
 
 
 def test_what_needs_validation_images_is_refused_without() -> None:

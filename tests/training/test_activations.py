@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from effnet_ft.cache import FOLDER_VARIABLE, ArrayCache
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, ImageDataset, WholeBatches, image_loader
+from effnet_ft.data.datamodule import ImageDataModule, ImageDataset, image_loader
 from effnet_ft.data.images import read_image
+from effnet_ft.data.sampling import EpochSampler, WholeBatches
 from effnet_ft.data.sources import scan_folder
 from effnet_ft.data.splits import Split, make_split
 from effnet_ft.data.stored import StoredDataModule

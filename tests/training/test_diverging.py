@@ -13,7 +13,8 @@ from tiny import TINY
 from torch import Tensor
 
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import EpochSampler, ImageDataset, WholeBatches
+from effnet_ft.data.datamodule import ImageDataset
+from effnet_ft.data.sampling import EpochSampler, WholeBatches
 from effnet_ft.data.stored import StoredDataset
 from effnet_ft.errors import DivergedError
 from effnet_ft.models.classifier import Classifier

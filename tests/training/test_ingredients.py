@@ -11,7 +11,7 @@ import torch
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import EpochSampler, WholeBatches
+from effnet_ft.data.sampling import EpochSampler, WholeBatches
 from effnet_ft.data.splits import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe

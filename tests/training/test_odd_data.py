@@ -12,7 +12,7 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.manifest import read_manifest
-from effnet_ft.data.splits import read_split
+from effnet_ft.data.split_file import read_split
 from effnet_ft.results.run import Run
 from effnet_ft.tabular import unguarded
 from effnet_ft.training.callbacks import Stopwatch

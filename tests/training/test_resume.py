@@ -19,8 +19,9 @@ from same_runs import assert_same
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import EpochSampler, ImageDataModule, WholeBatches
-from effnet_ft.data.splits import read_split
+from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.sampling import EpochSampler, WholeBatches
+from effnet_ft.data.split_file import read_split
 from effnet_ft.errors import DataError
 from effnet_ft.locking import held, lock_of
 from effnet_ft.recipe import load_recipe

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from effnet_ft.data.sources import Sample
-from effnet_ft.data.splits import Split, read_split, require_images
+from effnet_ft.data.split_file import read_split, require_images
+from effnet_ft.data.splits import Split
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
