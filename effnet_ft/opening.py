@@ -6,7 +6,8 @@ from pathlib import Path
 
 from effnet_ft.data.imagenet import read_imagenet, scan_imagenet
 from effnet_ft.data.manifest import image_folder, read_manifest
-from effnet_ft.data.published import PUBLISHED, read_published
+from effnet_ft.data.published import read_published
+from effnet_ft.data.published.table import PUBLISHED
 from effnet_ft.data.sources import Source, scan_folder
 from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.recipe import DataSettings

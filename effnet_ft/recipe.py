@@ -16,7 +16,7 @@ from typing import Any
 
 from effnet_ft import checking
 from effnet_ft.checking import option
-from effnet_ft.data.published import PUBLISHED
+from effnet_ft.data.published.table import PUBLISHED
 from effnet_ft.data.transforms import AUGMENTATIONS, SMALLEST_CROP
 from effnet_ft.errors import RecipeError, nearest, shortened, shown
 from effnet_ft.models.heads import HEADS

@@ -17,7 +17,10 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from effnet_ft.data import published
+from effnet_ft.data.published import read_published, table
+from effnet_ft.data.published.table import PUBLISHED, Piece
+from effnet_ft.data.sources import Source
+from effnet_ft.errors import DataError
 
 Labelled = list[tuple[str, str]]
 """Paths relative to the root, and labels."""
@@ -65,7 +68,7 @@ def cifar(name: str, counts: dict[str, int]) -> Callable[[Made, pytest.MonkeyPat
     """Return what makes CIFAR's pickles: with ``counts`` images in each file, the last file for the test."""
 
     def make(made: Made, patch: pytest.MonkeyPatch) -> None:
-        kind = getattr(datasets, published.PUBLISHED[name].kind)
+        kind = getattr(datasets, PUBLISHED[name].kind)
         fine = name == "cifar100"
         made.classes = ("whale", "apple", "cat", "aquarium_fish")
         base, random = made.tree / kind.base_folder, np.random.default_rng(0)
@@ -171,7 +174,7 @@ def aircraft(made: Made, patch: pytest.MonkeyPatch) -> None:
             made.splits.setdefault(part, []).append((f"fgvc-aircraft-2013b/data/images/{number:07}.jpg", name))
         (base / f"images_variant_{part}.txt").write_text("".join(lines))
     archive = pack(made, "fgvc-aircraft-2013b", "fgvc-aircraft-2013b.tar.gz")
-    patch.setattr(published, "AIRCRAFT_MD5", md5(archive))
+    patch.setattr(table, "AIRCRAFT_MD5", md5(archive))
 
 
 def cars(made: Made, patch: pytest.MonkeyPatch) -> None:
@@ -197,8 +200,8 @@ def cars(made: Made, patch: pytest.MonkeyPatch) -> None:
     for archive, name in {"car_devkit": "devkit", "cars_train": "cars_train", "cars_test": "cars_test"}.items():
         offered = pack(made, name, f"{archive}.tgz", "stanford_cars").parent
     shutil.copy(base / places["test"], offered)
-    hashes = {address: md5(offered / Path(address).name) for address in published.CARS_MD5}
-    patch.setattr(published, "CARS_MD5", hashes)
+    hashes = {address: md5(offered / Path(address).name) for address in table.CARS_MD5}
+    patch.setattr(table, "CARS_MD5", hashes)
 
 
 MAKERS: dict[str, Callable[[Made, pytest.MonkeyPatch], None]] = {
@@ -218,3 +221,33 @@ def make(name: str, place: Path, patch: pytest.MonkeyPatch) -> Made:
     made.folder.mkdir(parents=True)
     MAKERS[name](made, patch)
     return made
+
+
+def pieces(name: str) -> tuple[Piece, ...]:
+    return PUBLISHED[name].pieces(getattr(datasets, PUBLISHED[name].kind))
+
+
+def check(source: Source, made: Made, root: Path) -> None:
+    assert source.root == root
+    assert source.classes == made.classes, "the official order, not the alphabet's"
+    assert set(source.splits) == set(made.splits)
+    for part, expected in made.splits.items():
+        assert sorted((sample.path, sample.label) for sample in source.splits[part]) == sorted(expected), part
+        assert all(source.image(sample).is_file() for sample in source.splits[part])
+
+
+def refused(name: str, root: Path, download: bool = False) -> str:
+    with pytest.raises(DataError) as error:
+        read_published(name, root, download=download)
+    return str(error.value)
+
+
+def left_in(root: Path) -> list[str]:
+    """Return what lies below ``root``, but for the empty files that processes lock."""
+    found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])

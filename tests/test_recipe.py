@@ -283,3 +283,13 @@ def test_a_resolved_recipe_loads_without_its_weights_file(tmp_path: Path) -> Non
     file.unlink()
     assert load_recipe(tmp_path / "recipe.yaml").model.weights == str(file)
     assert "neither a file" in fault_of(tmp_path / "recipe.yaml", require=["model.weights"])
+
+
+def test_what_needs_validation_images_is_refused_without() -> None:
+    phases = "phases=[{train: head, epochs: 1, lr: auto}, {train: all, epochs: 1, lr: auto, patience: 2}]"
+    with pytest.raises(RecipeError) as error:
+        load_recipe("folder", [phases, "data.fit=trainval", "data.source=cifar"])
+    faults = "\n".join(error.value.faults)
+    assert len(error.value.faults) == 3
+    assert "data.source is 'cifar', expected one of" in faults and "did you mean 'cifar10" in faults
+    assert "trainer.patience=off" in faults and "search the head's lr" in faults

@@ -57,6 +57,12 @@ class ArchiveMember:
             return BytesIO(file.read(self.size))
 
 
+def named_as_image(name: str) -> bool:
+    """Return whether a file of this name is taken for an image; hidden ones are not."""
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
     """Read an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.images import SUFFIXES, unreadable
+from effnet_ft.data.images import named_as_image, unreadable
 from effnet_ft.errors import DataError, listing
 from effnet_ft.results.abstaining import threshold_for
 from effnet_ft.results.predict import Predictor, joined, load
@@ -94,19 +94,14 @@ def find_images(paths: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for path in paths:
-        if os.path.isdir(path):
-            files = sorted(str(file) for file in Path(path).rglob("*") if _is_image(file))
-        elif os.path.exists(path):
+        if os.path.exists(path) and not os.path.isdir(path):
             files = [path]
         else:
-            files = sorted(file for file in glob.glob(path, recursive=True) if _is_image(Path(file)))
+            below = map(str, Path(path).rglob("*")) if os.path.isdir(path) else glob.iglob(path, recursive=True)
+            files = sorted(file for file in below if named_as_image(file) and os.path.isfile(file))
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"
             )
         found.update(dict.fromkeys(files))
     return list(found)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
