@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
-from torchvision.models.efficientnet import MBConv
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError, listing
+from effnet_ft.models.checkpointing import blocks_of, recomputed
 from effnet_ft.models.efficientnet import build_stages
+from effnet_ft.models.filling import fill, undrawn
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.provenance import scratch_preprocessing
 from effnet_ft.models.variants import STAGES, VARIANTS
@@ -122,19 +119,13 @@ class Classifier(nn.Module):
         """Map what :meth:`prefix` returned, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
         x = x.to(self.mean.dtype)
         for stage in islice(self.stages, self.cut, None):
-            x = self._recomputed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
+            x = recomputed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
         features = x if self.cut == STAGES else _pool(x)
         return self.head(features).float()
 
-    def _recomputed(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
-        for block in _blocks(stage):
-            x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))
-        return x
-
     def blocks(self) -> list[nn.Module]:
         """Return the blocks of all stages, in order; a stage without any counts as one."""
-        return [block for stage in self.stages for block in _blocks(stage)]
+        return [block for stage in self.stages for block in blocks_of(stage)]
 
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
         """Train stages ``cut`` to 8 and the head; freeze the stages before, parameters and statistics alike.
@@ -207,7 +198,7 @@ class Classifier(nn.Module):
         model = cls.unfilled(settings.pop("variant"), **settings)
         if apart := sorted(model.state_dict().keys() ^ state.keys()):
             raise WeightsError(f"it holds not all that it should, or more; {len(apart)} keys:\n{listing(apart, 5)}")
-        model.fill(state)
+        fill(model, state)
         return model.eval()
 
     @classmethod
@@ -216,34 +207,12 @@ class Classifier(nn.Module):
 
         Args and errors are those of the class. Drawing the stages of a large variant takes longer than reading them.
         """
-        with torch.device("meta"), _Undrawn():
+        with undrawn():
             model = cls(variant, **settings)
         model.head = nn.Sequential()
         model.to_empty(device="cpu")
         model._complete(settings.get("head", "linear"), settings.get("dropout"))
         return model
-
-    def fill(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ``state`` into the model; batch counters that it lacks begin at 0, the rest that it lacks stays.
-
-        Raises:
-            WeightsError: for shapes that differ and for values that are not finite, with the keys.
-        """
-        own = self.state_dict()
-        wrong = [
-            f"{key}: {tuple(value.shape)}, the model has {tuple(own[key].shape)}"
-            for key, value in state.items()
-            if value.shape != own[key].shape
-        ]
-        if wrong:
-            raise WeightsError(f"it does not fit, {len(wrong)} shapes differ:\n{listing(wrong, 5)}")
-        for key, value in own.items():
-            if key in state:
-                value.copy_(state[key])
-            elif key.endswith("num_batches_tracked"):
-                value.zero_()
-        if broken := [key for key in state if not _finite(own[key])]:
-            raise WeightsError(f"{len(broken)} of its tensors hold NaN or infinity: damaged\n{listing(broken, 5)}")
 
     def _complete(self, head: str, dropout: float | None) -> None:
         """Draw the head and set the normalisation."""
@@ -263,41 +232,6 @@ class Classifier(nn.Module):
         if self.batchnorm == "frozen":
             for norm in self._norms():
                 norm.eval()
-
-
-def _blocks(stage: nn.Module) -> list[nn.Module]:
-    return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
-
-
-def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return the contexts of the first computation and of the second, which must not move the statistics again."""
-    return nullcontext(), _statistics_held(block)
-
-
-@contextmanager
-def _statistics_held(block: nn.Module) -> Iterator[None]:
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm, (_, tracked) in zip(norms, before, strict=True):
-        norm.momentum = 0.0
-        norm.num_batches_tracked = None if tracked is None else tracked.clone()  # a synchronised norm must have one
-    try:
-        yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
-
-
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of random numbers: on tensors without memory it takes longer than all the rest."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
-
-
-def _finite(values: Tensor) -> bool:
-    # A sum is finite where all its terms are, but for a sum of huge ones; it reads every value once.
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from effnet_ft.models import layouts
 from effnet_ft.models.checkpoints import Checkpoint, blaming, read_weights
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.download import weights_file
+from effnet_ft.models.filling import fill
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.provenance import family_of_name, record_of
 from effnet_ft.models.variants import VARIANTS
@@ -133,7 +134,7 @@ def _with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[
     )
     kept, why = _keeps_head(model, state, own)
     state = {key: value for key, value in state.items() if kept or not key.startswith("head.")}
-    model.fill(state)
+    fill(model, state)
     part = f" of its {checkpoint.part}" if checkpoint.part else ""
     log.info("weights %s (%s layout): %d tensors%s loaded, %s", record.name, layout, len(state), part, why)
     return model

@@ -1,0 +1,42 @@
+"""Activations computed again in the backward pass: blocks keep their inputs alone, and need less memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.efficientnet import MBConv
+
+
+def blocks_of(stage: nn.Module) -> list[nn.Module]:
+    """Return the inverted residuals of a stage in order; a stage without any counts as one block."""
+    return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
+
+
+def recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+    """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
+    for block in blocks_of(stage):
+        x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))
+    return x
+
+
+def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the first computation and of the second, which must not move the statistics again."""
+    return nullcontext(), _statistics_held(block)
+
+
+@contextmanager
+def _statistics_held(block: nn.Module) -> Iterator[None]:
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, (_, tracked) in zip(norms, before, strict=True):
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if tracked is None else tracked.clone()  # a synchronised norm must have one
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
