@@ -33,8 +33,8 @@ def measure(file: Path, run: Path) -> dict[str, float]:
     import torch
 
     import effnet_ft
+    from effnet_ft.data.image_like import as_rgb
     from effnet_ft.results.export.checking import run_split
-    from effnet_ft.results.predict import as_rgb
     from effnet_ft.results.run import Run
 
     predictor = effnet_ft.load(file, "cpu")

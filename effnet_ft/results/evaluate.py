@@ -19,9 +19,10 @@ from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.provenance import record_of
 from effnet_ft.opening import image_root, open_source
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
+from effnet_ft.results.answers import best_classes, best_labels, joined
 from effnet_ft.results.bootstrap import class_intervals, label_intervals
 from effnet_ft.results.metrics import calibration_error, classification_metrics, multilabel_metrics
-from effnet_ft.results.predict import Predictor, best_classes, best_labels, joined, load
+from effnet_ft.results.predict import Predictor, load
 from effnet_ft.results.run import Run
 from effnet_ft.tabular import write_csv
 from effnet_ft.writing import whole_file, write_whole

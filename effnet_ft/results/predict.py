@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from effnet_ft.data.images import ArchiveMember, read_image, to_rgb
-from effnet_ft.data.sources import LABEL_SEPARATOR
+from effnet_ft.data.image_like import ImageLike, as_list, as_rgb
 from effnet_ft.errors import DataError, nearest
 from effnet_ft.inference import over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.abstaining import threshold_for
+from effnet_ft.results.answers import best_classes, best_labels
 from effnet_ft.results.explain import Explanation, enlarged, evidence
 from effnet_ft.results.run import load_model
 
@@ -29,9 +28,6 @@ VIEWS: dict[str, Callable[[Preprocessing, np.ndarray], list[np.ndarray]]] = {
     "five": lambda view, image: [view(image, *place) for place in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))],
 }
 """What a prediction is averaged over: the central crop, it and its mirror image, or it and the four corners."""
-
-ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
-_SINGLE = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
 
 
 class Predictor:
@@ -86,7 +82,7 @@ class Predictor:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
         surest = 0.0 if precision is None else threshold_for(self.model.record, precision)
-        listed = [images] if isinstance(images, _SINGLE) else list(images)
+        listed = as_list(images)
         rows = self.probabilities(listed, batch_size, views=views)
         return [self.best(row, top_k) if row.max() >= surest else [] for row in rows]
 
@@ -113,7 +109,7 @@ class Predictor:
             DataError: where an image cannot be read, or a class is not the model's.
             ValueError: where there are not as many classes as images.
         """
-        listed = [images] if isinstance(images, _SINGLE) else list(images)
+        listed = as_list(images)
         named = [classes] * len(listed) if isinstance(classes, str) else classes
         if named is not None and len(named) != len(listed):
             raise ValueError(f"{len(named)} classes for {len(listed)} images: give one for each, or one for all")
@@ -234,28 +230,6 @@ class Predictor:
         return self.model.probabilities(self._network(images))
 
 
-def best_classes(probabilities: np.ndarray, classes: Sequence[str], top_k: int) -> list[tuple[str, float]]:
-    """Return the ``top_k`` likeliest classes of one image's probabilities ``[K]``, best first."""
-    order = np.argsort(-probabilities, kind="stable")[:top_k]
-    return [(classes[index], float(probabilities[index])) for index in order]
-
-
-def best_labels(
-    probabilities: np.ndarray, classes: Sequence[str], thresholds: Sequence[float]
-) -> list[tuple[str, float]]:
-    """Return the labels of one image whose probabilities ``[K]`` reach their thresholds, best first."""
-    holds = probabilities >= np.asarray(thresholds, np.float64)
-    return best_classes(np.where(holds, probabilities, -1.0), classes, int(holds.sum()))
-
-
-def joined(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
-    """Return the names of an image's labels and their probabilities, each as the text of a CSV cell."""
-    return (
-        LABEL_SEPARATOR.join(name for name, _ in labels),
-        LABEL_SEPARATOR.join(f"{probability:.6f}" for _, probability in labels),
-    )
-
-
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:
     """Load a trained model: a run folder, a checkpoint or an export of any format.
 
@@ -269,21 +243,3 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
     from effnet_ft.results.export.programs import open_program  # its predictor is built on this one
 
     return open_program(Path(path).expanduser(), device) or Predictor(load_model(path), device)
-
-
-def as_rgb(image: ImageLike) -> np.ndarray:
-    """Return a path's, an array's or a Pillow image's pixels as uint8 ``[H, W, 3]``, RGB.
-
-    Raises:
-        DataError: where the file cannot be read.
-        ValueError: for an array that is not uint8 ``[H, W, 3]`` or ``[H, W]``.
-    """
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-            raise ValueError(f"an array image must be uint8 [H, W, 3] RGB or [H, W], got {image.dtype} {image.shape}")
-        return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    if isinstance(image, str | os.PathLike | ArchiveMember):
-        return read_image(image)
-    raise DataError(f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image")

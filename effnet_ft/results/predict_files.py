@@ -15,7 +15,8 @@ import numpy as np
 from effnet_ft.data.images import named_as_image, unreadable
 from effnet_ft.errors import DataError, listing
 from effnet_ft.results.abstaining import threshold_for
-from effnet_ft.results.predict import Predictor, joined, load
+from effnet_ft.results.answers import joined
+from effnet_ft.results.predict import Predictor, load
 from effnet_ft.tabular import write_csv
 from effnet_ft.writing import whole_file
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from effnet_ft.data.image_like import ImageLike
 from effnet_ft.data.sources import Sample
 from effnet_ft.data.split_file import read_split, require_images
 from effnet_ft.data.splits import Split
@@ -16,7 +17,7 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.opening import image_root
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.predict import ImageLike, Predictor, load
+from effnet_ft.results.predict import Predictor, load
 from effnet_ft.results.run import Run
 
 CHECKED = 32

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effnet_ft.data.image_like import ImageLike
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.checkpoints import DESCRIPTION
 from effnet_ft.models.classifier import Classifier
@@ -18,7 +19,7 @@ from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.results.export.formats import PROGRAMS
 from effnet_ft.results.export.onnx import OnnxProgram
 from effnet_ft.results.export.torch_export import TorchProgram
-from effnet_ft.results.predict import ImageLike, Predictor
+from effnet_ft.results.predict import Predictor
 
 
 class Program(Protocol):

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from effnet_ft.data.image_like import as_rgb
 from effnet_ft.data.splits import Split, encoded
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.classifier import Classifier
@@ -24,7 +25,7 @@ from effnet_ft.results.export.checking import spread
 from effnet_ft.results.export.formats import require_ending
 from effnet_ft.results.export.libraries import quoted
 from effnet_ft.results.export.serving import INPUT, metadata
-from effnet_ft.results.predict import Predictor, as_rgb, load
+from effnet_ft.results.predict import Predictor, load
 
 CALIBRATED, MEASURED = 128, 2000
 """Training images that give the ranges of activations; held-out images that the loss is measured on; at most."""
