@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from effnet_ft import checking
 from effnet_ft import recipe as recipes
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.provenance import default_family
@@ -270,7 +271,7 @@ def test_every_key_has_a_meaning() -> None:
 def test_defaults_pass_their_own_limits() -> None:
     plain = {key: value for key, value in Recipe().to_dict().items() if key != "phases"}
     faults: list[str] = []
-    recipes.checking.build(Recipe, plain, "", faults)
+    checking.build(Recipe, plain, "", faults)
     assert [fault for fault in faults if "data.root" not in fault] == []
     assert OptimSettings().ema == "off"
 

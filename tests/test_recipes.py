@@ -12,7 +12,7 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.recipe import SECTIONS, Recipe, load_recipe, per_phase_keys, recipe_folder
-from effnet_ft.recipe_page import header, recipe_files, recipes_page
+from effnet_ft.recipe.page import header, recipe_files, recipes_page
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {path.stem: load_recipe(path, ["data.root=x"]) for path in recipe_files()}

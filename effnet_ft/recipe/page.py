@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from effnet_ft.checking import expected
-from effnet_ft.recipe import SECTIONS, Phase, Recipe, per_phase_keys, recipe_folder
+from effnet_ft.recipe.loading import recipe_folder
+from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
 from effnet_ft.tabular import columns, markdown
 
 _PAGE = """# Recipes

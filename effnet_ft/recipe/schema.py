@@ -1,35 +1,24 @@
-"""The recipe: every key, its default and its limits. Free of torch, so that a wrong recipe is told in a moment.
+"""Every key of a recipe: its default, its limits and its meaning stand here alone.
 
-``load_recipe`` reads a YAML file, applies ``key=value`` overrides, checks every value and reports all faults at once.
-The checks themselves are in :mod:`effnet_ft.checking`; a key, its default, its limits and its meaning stand here alone.
+The checks themselves are in :mod:`effnet_ft.checking`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft import checking
 from effnet_ft.checking import option
 from effnet_ft.data.published.table import PUBLISHED
 from effnet_ft.data.transforms import AUGMENTATIONS, SMALLEST_CROP
-from effnet_ft.errors import RecipeError, nearest, shortened, shown
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.provenance import default_family, record_of, scratch_preprocessing, weights_fault
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights import FAMILIES
-from effnet_ft.plain_yaml import read_yaml
 from effnet_ft.preprocessing import CROPS
 from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
 from effnet_ft.writing import write_whole
-
-RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
-"""Set by the process that starts a run, so that the processes it launches write to the same folder."""
 
 DEFAULT_BATCH = 32
 """Images a device and step of the optimiser, before accumulation, where the recipe names no number."""
@@ -261,7 +250,7 @@ class Recipe:
     run_dir: str = option("auto", path=True, help="where the run is written; auto is runs/DATA-VARIANT, numbered")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain dicts and lists that :func:`load_recipe` reads back to an equal recipe."""
+        """Return plain dicts and lists that, as YAML, :func:`effnet_ft.load_recipe` reads back to an equal recipe."""
         return _to_plain(self)
 
     def save(self, path: Path) -> None:
@@ -271,54 +260,6 @@ class Recipe:
         # Interpolation marks in a value are the user's own characters by now, not OmegaConf's.
         text = OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict())))
         write_whole(path, text)
-
-
-def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequence[str] = ()) -> Recipe:
-    """Read, override, check and resolve a recipe.
-
-    Args:
-        name: a path, or the name of a file in ``recipes/`` without its ending.
-        overrides: ``key=value`` texts, applied in order; keys are dotted, ``phases.0.lr`` reaches into a list.
-        require: dotted keys that the purpose needs, e.g. ``data.root`` and ``phases``; with ``model.weights``, weights
-            that can be had are meant.
-
-    Returns:
-        A recipe in which every ``auto`` that does not depend on the machine's devices is resolved.
-
-    Raises:
-        RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
-        WeightsError: where the weights decide a value and cannot be had.
-    """
-    path = find_recipe(name)
-    faults: list[str] = []
-    raw = read_yaml(path)
-    _spell_out_store(raw)
-    for text in overrides:
-        checking.apply_override(raw, text, Recipe, faults)
-        _spell_out_store(raw)
-    recipe = _build(raw, faults)
-    for key in require:
-        if not checking.lookup(recipe, key):
-            meaning = checking.describe(Recipe, key) or "a list of {train, epochs, lr}"
-            faults.append(f"{key} is not set: {meaning}")
-    if "model.weights" in require:
-        model = recipe.model
-        model.weights = os.path.expanduser(model.weights)
-        faults += filter(None, [weights_fault(model.variant, model.weights, model.family)])
-    if recipe.data.fit == "trainval":
-        if any(phase.overrides.get("patience", recipe.trainer.patience) != "off" for phase in recipe.phases):
-            faults.append("data.fit is 'trainval', which leaves no images to tell a better epoch: trainer.patience=off")
-        if any(phase.lr == "auto" and phase.train == "head" for phase in recipe.phases):
-            faults.append(
-                "data.fit is 'trainval', which leaves no images to search the head's lr on: set the one that an "
-                "earlier run found"
-            )
-    if recipe.data.val_fraction + recipe.data.test_fraction >= 1:
-        faults.append("data.val_fraction and data.test_fraction add up to 1 or more: nothing is left to train on")
-    if faults:
-        raise RecipeError(faults, str(name))
-    resolve(recipe)
-    return recipe
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
@@ -337,84 +278,6 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def recipe_folder() -> Path:
-    """Return the folder of the recipes that come with the project: in the installed package, or in the checkout."""
-    inside = Path(__file__).parent / "recipes"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Return the file of recipe ``name``: a path, or a name in the recipe folder.
-
-    Raises:
-        RecipeError: where there is none, with the nearest name.
-    """
-    if os.path.isfile(name):
-        if str(name).lower().endswith((".csv", ".tsv")):
-            raise RecipeError(
-                f"'{shortened(str(name))}' is a list of images, not a recipe: for its images write folder "
-                f"data.source=manifest {shlex.quote(f'data.root={name}')}"
-            )
-        return Path(name)
-    known = {file.stem: file for file in sorted(recipe_folder().glob("*.yaml"))}
-    stem = str(name).removesuffix(".yaml")
-    if stem in known:
-        return known[stem]
-    told = shortened(str(name))
-    if os.path.isdir(name):
-        raise RecipeError(
-            f"'{told}' is a folder, not a recipe: for its images write folder {shlex.quote(f'data.root={told}')}"
-        )
-    if re.match(r"[\w.]+=", told):
-        raise RecipeError(f"'{told}' stands where a recipe is expected: the recipe first, then its keys: folder {told}")
-    raise RecipeError(f"no recipe '{told}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}")
-
-
-def resolve(recipe: Recipe) -> None:
-    """Replace in place every ``auto`` that the recipe and the number of cores decide."""
-    model, data = recipe.model, recipe.data
-    variant = VARIANTS[model.variant]
-    model.weights = os.path.expanduser(model.weights)
-    # A run that is resolved already is loaded again without its weights' file, which may be gone.
-    if "auto" in (model.weights, data.image_size, data.crop) or model.weights in FAMILIES:
-        _resolve_weights(model, data)
-    if model.dropout == "auto":
-        model.dropout = variant.dropout
-    for phase in recipe.phases:  # a phase's own auto is the recipe's
-        own = {"image_size": data.image_size, "dropout": model.dropout}
-        phase.overrides.update({key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
-    if data.workers == "auto":
-        data.workers = default_workers()
-    recipe.run_dir = os.path.expanduser(recipe.run_dir)
-    if recipe.run_dir == "auto":
-        recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
-
-
-def default_workers() -> int:
-    """Return how many processes read images, a device, where the recipe says ``auto``."""
-    # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
-    return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
-
-
-def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
-    """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
-    if model.weights == "auto":
-        model.weights = default_family(model.variant)
-    record = record_of(model.variant, model.weights, model.family)
-    view = record.preprocessing if record else scratch_preprocessing(model.variant)
-    if record and record.family in FAMILIES:
-        model.family = record.family
-    data.image_size = view.size if data.image_size == "auto" else data.image_size
-    data.crop = view.crop if data.crop == "auto" else data.crop
-
-
-def _free_run_dir(root: str | None, variant: str) -> str:
-    name = os.path.basename(os.path.realpath(root)).removesuffix(".csv") if root else ""
-    stem = f"{name[:50] or 'run'}-{variant}"
-    names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 1_000_000))
-    return next(str(Path("runs") / name) for name in names if not (Path("runs") / name).exists())
-
-
 def per_phase_keys() -> dict[str, str]:
     """Return the keys a phase may override, each with the section it comes from."""
     return {
@@ -423,42 +286,6 @@ def per_phase_keys() -> dict[str, str]:
         for item in fields(kind)
         if item.metadata.get("per_phase")
     }
-
-
-def _spell_out_store(raw: dict[str, Any]) -> None:
-    """Let ``store: off`` stand for ``store: {mode: off}``."""
-    if raw.get("store") in (False, "off", "keep"):
-        raw["store"] = {"mode": raw["store"] or "off"}
-
-
-def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
-    """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
-    listed = raw.pop("phases", None)
-    recipe = checking.build(Recipe, raw, "", faults, skip=("phases",))
-    if listed is None:
-        return recipe
-    if not isinstance(listed, list):
-        faults.append(f"phases is {shown(listed)}, expected a list of {{train, epochs, lr}}")
-        return recipe
-    recipe.phases = [_build_phase(entry, f"phases[{number}]", faults) for number, entry in enumerate(listed)]
-    return recipe
-
-
-def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
-    if not isinstance(entry, dict):
-        faults.append(f"{where} is {shown(entry)}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
-        return Phase()
-    sections = per_phase_keys()
-    own = {key: value for key, value in entry.items() if key not in sections}
-    phase = checking.build(Phase, own, where, faults, skip=("overrides",), also=tuple(sections))
-    for name in ("train", "epochs", "lr"):
-        if entry.get(name) in (None, "???"):
-            faults.append(f"{where}.{name} is not set: {checking.describe(Phase, name)}")
-    for key, value in entry.items():
-        if key in sections:
-            checked: Any = checking.build(SECTIONS[sections[key]], {key: value}, where, faults)
-            phase.overrides[key] = getattr(checked, key)
-    return phase
 
 
 def _to_plain(value: Any) -> Any:

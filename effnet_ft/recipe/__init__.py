@@ -1,0 +1,40 @@
+"""The recipe: what a run is asked for.
+
+``schema`` holds every key, ``loading`` reads a file and tells all its faults, ``resolving`` says what ``auto`` stands
+for, ``page`` documents them all. Free of torch, so that a wrong recipe is told in a moment.
+"""
+
+from effnet_ft.recipe.loading import find_recipe, load_recipe, recipe_folder
+from effnet_ft.recipe.resolving import RUN_DIR_VARIABLE, default_workers
+from effnet_ft.recipe.schema import (
+    DEFAULT_BATCH,
+    SECTIONS,
+    DataSettings,
+    ModelSettings,
+    OptimSettings,
+    Phase,
+    Recipe,
+    StoreSettings,
+    TrainerSettings,
+    flat,
+    per_phase_keys,
+)
+
+__all__ = [
+    "DEFAULT_BATCH",
+    "RUN_DIR_VARIABLE",
+    "SECTIONS",
+    "DataSettings",
+    "ModelSettings",
+    "OptimSettings",
+    "Phase",
+    "Recipe",
+    "StoreSettings",
+    "TrainerSettings",
+    "default_workers",
+    "find_recipe",
+    "flat",
+    "load_recipe",
+    "per_phase_keys",
+    "recipe_folder",
+]
