@@ -13,10 +13,10 @@ from torch import nn
 
 from effnet_ft import processes
 from effnet_ft.cli import main
-from effnet_ft.training import fit
+from effnet_ft.training import phase_fitting
 
 folder, *arguments = sys.argv[1:]
-share_statistics = fit.share_statistics
+share_statistics = phase_fitting.share_statistics
 
 
 def share_and_keep(model: nn.Module) -> None:
@@ -27,5 +27,5 @@ def share_and_keep(model: nn.Module) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fit.share_statistics = share_and_keep
+    phase_fitting.share_statistics = share_and_keep
     sys.exit(main(["train", *arguments]))

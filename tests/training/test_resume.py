@@ -18,6 +18,7 @@ import torch
 from same_runs import assert_same
 from tiny import TINY
 
+from effnet_ft import processes
 from effnet_ft.cli import main
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sampling import EpochSampler, WholeBatches
@@ -29,6 +30,7 @@ from effnet_ft.results.run import Run, load_model, read_checkpoint
 from effnet_ft.training import fit, trainer
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
+from effnet_ft.training.phase_fitting import PhaseFitter
 from effnet_ft.training.phases import plan_phases
 from effnet_ft.training.resuming import Left, take_up
 from effnet_ft.training.stopping import SIGNALS
@@ -121,6 +123,7 @@ def test_kill_minus_nine_while_a_checkpoint_is_written(settings: list[str], whol
     script = """
 import os, signal, sys
 from effnet_ft import writing
+from effnet_ft import processes
 from effnet_ft.cli import main
 from effnet_ft.training import keeping
 
@@ -524,12 +527,12 @@ def test_all_processes_go_on_where_the_first_one_does(
     def from_main(value: Any) -> Any:
         return replace(value, best=float("-inf")) if isinstance(value, Left) else value
 
-    def fit_phases(*arguments: Any) -> None:
-        seen.append(arguments[-1])
+    def fit_phases(_: PhaseFitter, left: Left | None) -> None:
+        seen.append(left)
         raise Killed
 
-    monkeypatch.setattr(fit.processes, "from_main", from_main)
-    monkeypatch.setattr(fit, "_fit_phases", fit_phases)
+    monkeypatch.setattr(processes, "from_main", from_main)
+    monkeypatch.setattr(PhaseFitter, "fit", fit_phases)
     with pytest.raises(Killed):
         main(["train", "folder", f"resume={run.folder}"])
     assert [left and left.best for left in seen] == [float("-inf")]
