@@ -12,9 +12,6 @@ from torch import Tensor
 
 from effnet_ft.models.classifier import Classifier
 
-AT_ONCE = 32
-"""Images whose maps are held at once."""
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -35,33 +32,6 @@ class Explanation:
     def overlay(self) -> np.ndarray:
         """Return the view with the heat laid over it, uint8 ``[S, S, 3]``, RGB."""
         return overlay(self.view, self.heat)
-
-
-def heat_maps(model: Classifier, images: Tensor, classes: Sequence[int] | None = None) -> np.ndarray:
-    """Return Grad-CAM of the head convolution's output, each image's scaled to a highest value of 1.
-
-    The model answers in evaluation mode and is left as it was, gradients included.
-
-    Args:
-        model: the network, of classes or of labels.
-        images: uint8 ``[N, 3, H, W]``, RGB.
-        classes: the number of each image's class; None takes the likeliest.
-
-    Returns:
-        float32 ``[N, H, W]``, 0 to 1; all 0 where nothing in the image speaks for the class.
-    """
-    training, (height, width) = model.training, images.shape[-2:]
-    model.eval()
-    found = []
-    try:
-        for start in range(0, len(images), AT_ONCE):
-            with torch.no_grad():
-                maps = model.maps(images[start : start + AT_ONCE].to(model.mean.device))
-            some = None if classes is None else classes[start : start + AT_ONCE]
-            found.append(enlarged(evidence(model, maps, some)[0], (height, width)))
-    finally:
-        model.train(training)
-    return np.concatenate([np.zeros((0, height, width), np.float32), *found])
 
 
 def evidence(

@@ -15,6 +15,7 @@ from PIL import Image
 from published_files import MAKERS, check, cut, left_in, make, md5, pieces, refused
 from tiny import TINY
 from torchvision import datasets
+from trap import Trap
 
 from effnet_ft.cli import main
 from effnet_ft.data.images import read_image
@@ -213,16 +214,6 @@ def test_training_on_cifar100(fit: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 # Harm
-
-
-class Trap:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.mark,)
 
 
 @pytest.mark.parametrize("file", ["data_batch_2", "test_batch", "batches.meta"])

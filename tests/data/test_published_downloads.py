@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from published_files import Made, check, left_in, make, pieces, refused
+from serving import Site, serving
 from torchvision import datasets
 
 from effnet_ft.data.published import read_published
@@ -18,37 +16,18 @@ from effnet_ft.data.published.table import PUBLISHED
 
 
 @dataclass
-class Site:
-    """A server of one folder's files, by their names alone; ``cuts`` ends the next answers after so many bytes."""
+class Folder(Site):
+    """A server of one folder's files, by their names alone."""
 
-    folder: Path
-    address: str = ""
-    cuts: list[int] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    folder: Path = Path()
 
+    def content(self, path: str) -> bytes | None:
+        found = next(self.folder.rglob(path.rsplit("/", 1)[-1]), None)
+        return found.read_bytes() if found else None
 
-class Handler(BaseHTTPRequestHandler):
-    def __init__(self, *arguments: object, site: Site) -> None:
-        self.site = site
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        name = self.path.rsplit("/", 1)[-1]
-        self.site.asked.append(name)
-        found = list(self.site.folder.rglob(name))
-        if not found:
-            return self.send_error(404)
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        rest = found[0].read_bytes()[start:]
-        if not rest:
-            return self.send_error(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        self.wfile.write(rest[: self.site.cuts.pop(0)] if self.site.cuts else rest)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the tests' output clean."""
+    @property
+    def asked(self) -> list[str]:
+        return [path.rsplit("/", 1)[-1] for path, _ in self.requests]
 
 
 @pytest.fixture(params=["cifar100", "flowers102"])
@@ -63,22 +42,16 @@ def made(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 @pytest.fixture
-def site(made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     """A server on this machine, which torchvision's addresses lead to."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    site = Site(made.folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site=site)) as server:
-        site.address = f"http://127.0.0.1:{server.server_port}"
+    with serving(Folder(folder=made.folder)) as site:
         monkeypatch.setattr(datasets.CIFAR100, "url", f"{site.address}/~kriz/cifar-100-python.tar.gz")
         monkeypatch.setattr(datasets.Flowers102, "_download_url_prefix", f"{site.address}/data/flowers/102/")
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield site
-        server.shutdown()
-        thread.join()
 
 
-def test_a_set_is_downloaded_once(site: Site, name: str, made: Made, tmp_path: Path) -> None:
+def test_a_set_is_downloaded_once(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     root = tmp_path / "new" / "root"
     check(read_published(name, root), made, root)
     assert sorted(site.asked) == sorted(piece.file for piece in pieces(name))
@@ -86,7 +59,7 @@ def test_a_set_is_downloaded_once(site: Site, name: str, made: Made, tmp_path: P
     assert len(site.asked) == len(pieces(name))
 
 
-def test_a_cut_download_is_taken_up_by_the_next_run(site: Site, name: str, made: Made, tmp_path: Path) -> None:
+def test_a_cut_download_is_taken_up_by_the_next_run(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     site.cuts = [100, 50, 25]
     text = refused(name, tmp_path / "root", download=True)
     file = pieces(name)[0].file
@@ -97,7 +70,7 @@ def test_a_cut_download_is_taken_up_by_the_next_run(site: Site, name: str, made:
     check(read_published(name, tmp_path / "root"), made, tmp_path / "root")
 
 
-def test_a_wrong_file_leaves_nothing(site: Site, name: str, made: Made, tmp_path: Path) -> None:
+def test_a_wrong_file_leaves_nothing(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     piece = pieces(name)[-1]
     path = made.folder / PUBLISHED[name].base / piece.file
     right = path.read_bytes()

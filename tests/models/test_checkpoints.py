@@ -18,6 +18,7 @@ import torchvision
 from safetensors.torch import save, save_file
 from tiny import TINY
 from torch import Tensor, nn
+from trap import Trap
 
 from effnet_ft.cli import main
 from effnet_ft.errors import WeightsError
@@ -185,16 +186,6 @@ def test_content_that_is_no_state_dict(content: object, found: str, tmp_path: Pa
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cannot read .*gone\.pth: No such file"):
         read_weights(tmp_path / "gone.pth")
-
-
-class Trap:
-    """Creates a file when a careless reader loads its pickle."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return Path.touch, (self.mark,)
 
 
 def save_pickle(value: object, file: Path) -> None:

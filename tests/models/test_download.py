@@ -7,17 +7,14 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from serving import Site, serving
 
 from effnet_ft.cli import main
 from effnet_ft.errors import WeightsError
@@ -32,57 +29,14 @@ CONTENT = np.random.default_rng(0).bytes(5000)
 PACKAGED = [record for record in WEIGHTS.values() if record.package]
 
 
-@dataclass
-class Site:
-    """A server's files and manners, and what it was asked.
-
-    Attributes:
-        files: by path.
-        requests: path and ``Range`` of each.
-        cuts: bytes after which the next answers end too early.
-        ranges: it heeds ``Range``.
-        delay: seconds in the middle of an answer.
-    """
-
-    address: str
-    files: dict[str, bytes] = field(default_factory=dict)
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    ranges: bool = True
-    delay: float = 0
+class Offers(Site):
+    """A server of weights."""
 
     def offer(self, content: bytes = CONTENT) -> WeightsRecord:
         """Return a record whose file is here, under a name that bears its hash."""
         file = f"b0-{hashlib.sha256(content).hexdigest()[:8]}.pth"
         self.files[f"/{file}"] = content
         return replace(WEIGHTS["b0/torchvision"], address=self.address, file=file)
-
-
-class Handler(BaseHTTPRequestHandler):
-    def __init__(self, *arguments: object, site: Site) -> None:
-        self.site = site
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.site.requests.append((self.path, asked))
-        content = self.site.files.get(self.path)
-        if content is None:
-            return self.send_error(404)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.site.ranges else 0
-        if start >= len(content):
-            return self.send_error(416)
-        rest = content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        rest = rest[: self.site.cuts.pop(0)] if self.site.cuts else rest
-        self.wfile.write(rest[:1000])
-        time.sleep(self.site.delay)
-        self.wfile.write(rest[1000:])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the tests' output clean."""
 
 
 @pytest.fixture
@@ -95,17 +49,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def site(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offers]:
     """A server on this machine."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    site = Site("")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site=site)) as server:
-        site.address = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Offers()) as site:
         yield site
-        server.shutdown()
-        thread.join()
 
 
 def left_in(cache: Path) -> list[str]:
@@ -130,7 +78,7 @@ def assert_names_the_ways_on(text: str, record: WeightsRecord) -> None:
 
 
 def test_a_download_ends_whole_under_its_published_name(
-    site: Site, cache: Path, capsys: pytest.CaptureFixture[str]
+    site: Offers, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = site.offer()
     path = weights_file(record)
@@ -142,7 +90,7 @@ def test_a_download_ends_whole_under_its_published_name(
 
 
 @pytest.mark.parametrize("cuts", [[1], [1200], [1200, 700]], ids=str)
-def test_a_cut_connection_is_taken_up_where_it_stopped(site: Site, cache: Path, cuts: list[int]) -> None:
+def test_a_cut_connection_is_taken_up_where_it_stopped(site: Offers, cache: Path, cuts: list[int]) -> None:
     record, site.cuts = site.offer(), list(cuts)
     assert weights_file(record).read_bytes() == CONTENT
     here = [sum(cuts[:number]) for number in range(len(cuts) + 1)]
@@ -150,7 +98,7 @@ def test_a_cut_connection_is_taken_up_where_it_stopped(site: Site, cache: Path, 
     assert left_in(cache) == [record.file]
 
 
-def test_what_broke_for_good_is_taken_up_by_the_next_call(site: Site, cache: Path) -> None:
+def test_what_broke_for_good_is_taken_up_by_the_next_call(site: Offers, cache: Path) -> None:
     record, site.cuts = site.offer(), [100] * 3
     text = refused(record)
     assert_names_the_ways_on(text, record)
@@ -161,13 +109,13 @@ def test_what_broke_for_good_is_taken_up_by_the_next_call(site: Site, cache: Pat
     assert left_in(cache) == [record.file]
 
 
-def test_a_server_without_ranges_begins_again(site: Site) -> None:
+def test_a_server_without_ranges_begins_again(site: Offers) -> None:
     record, site.cuts, site.ranges = site.offer(), [1200], False
     assert weights_file(record).read_bytes() == CONTENT
     assert [asked for _, asked in site.requests] == [None, "bytes=1200-"]
 
 
-def test_a_part_that_is_whole_already(site: Site, cache: Path) -> None:
+def test_a_part_that_is_whole_already(site: Offers, cache: Path) -> None:
     record = site.offer()
     cache.mkdir(parents=True)
     (cache / f"{record.file}.part").write_bytes(CONTENT)
@@ -176,7 +124,7 @@ def test_a_part_that_is_whole_already(site: Site, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [b"x" * 300, b"x" * 9000], ids=["shorter", "longer"])
-def test_a_part_of_another_file_is_given_up(site: Site, cache: Path, part: bytes) -> None:
+def test_a_part_of_another_file_is_given_up(site: Offers, cache: Path, part: bytes) -> None:
     record = site.offer()
     cache.mkdir(parents=True)
     (cache / f"{record.file}.part").write_bytes(part)
@@ -186,7 +134,7 @@ def test_a_part_of_another_file_is_given_up(site: Site, cache: Path, part: bytes
 
 
 @pytest.mark.parametrize("part", [b"x" * 300, b"x" * 9000], ids=["shorter", "longer"])
-def test_a_part_of_another_file_where_no_hash_tells(site: Site, part: bytes) -> None:
+def test_a_part_of_another_file_where_no_hash_tells(site: Offers, part: bytes) -> None:
     site.files["/mine.pth"] = part + CONTENT
     site.cuts = [len(part) // 3] * 3
     record = record_of("b0", f"{site.address}/mine.pth", "aa")
@@ -196,7 +144,7 @@ def test_a_part_of_another_file_where_no_hash_tells(site: Site, part: bytes) -> 
     assert weights_file(record).read_bytes() == CONTENT
 
 
-def test_a_wrong_hash_is_refused_and_leaves_nothing(site: Site, cache: Path) -> None:
+def test_a_wrong_hash_is_refused_and_leaves_nothing(site: Offers, cache: Path) -> None:
     record = site.offer()
     site.files[f"/{record.file}"] = page = b"a captive portal's page"
     text = refused(record)
@@ -205,7 +153,7 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(site: Site, cache: Path) -> 
     assert left_in(cache) == []
 
 
-def test_a_file_that_the_server_does_not_have(site: Site, cache: Path) -> None:
+def test_a_file_that_the_server_does_not_have(site: Offers, cache: Path) -> None:
     record = replace(site.offer(), file="b0-00000000.pth")
     text = refused(record)
     assert_names_the_ways_on(text, record)
@@ -214,7 +162,7 @@ def test_a_file_that_the_server_does_not_have(site: Site, cache: Path) -> None:
     assert left_in(cache) == []
 
 
-def test_no_server(site: Site, cache: Path) -> None:
+def test_no_server(site: Offers, cache: Path) -> None:
     record = replace(site.offer(), address="http://127.0.0.1:1")
     text = refused(record)
     assert_names_the_ways_on(text, record)
@@ -222,7 +170,7 @@ def test_no_server(site: Site, cache: Path) -> None:
     assert left_in(cache) == []
 
 
-def test_a_cache_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(site: Offers, tmp_path: Path) -> None:
     record = site.offer()
     (tmp_path / "cache").touch()
     text = refused(record)
@@ -230,7 +178,7 @@ def test_a_cache_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     assert site.requests == []
 
 
-def test_a_full_disk(site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(site: Offers, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -254,7 +202,7 @@ print(weights_file(record))
 """
 
 
-def test_processes_that_ask_at_once_share_one_download(site: Site, cache: Path) -> None:
+def test_processes_that_ask_at_once_share_one_download(site: Offers, cache: Path) -> None:
     record, site.delay = site.offer(), 0.5
     arguments = [sys.executable, "-c", ASK, str(cache.parent), record.file, record.address]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -274,7 +222,7 @@ def test_processes_that_ask_at_once_share_one_download(site: Site, cache: Path) 
 
 @pytest.mark.parametrize("kind", ["folder", "address", "address/"])
 def test_a_mirror_is_asked_instead(
-    site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    site: Offers, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     record = replace(site.offer(), address="http://127.0.0.1:1")
     (tmp_path / record.file).write_bytes(CONTENT)
@@ -286,7 +234,7 @@ def test_a_mirror_is_asked_instead(
 
 
 def test_a_mirror_with_a_wrong_file_or_none(
-    site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Offers, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = site.offer()
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
@@ -296,7 +244,7 @@ def test_a_mirror_with_a_wrong_file_or_none(
     assert (left_in(cache), site.requests) == ([], [])
 
 
-def test_an_empty_mirror_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_mirror_is_none(site: Offers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR_VARIABLE, "")
     assert weights_file(site.offer()).read_bytes() == CONTENT
 
@@ -314,7 +262,7 @@ def test_a_package(record: WeightsRecord, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("name", "family"), [("tf_efficientnet_lite0-{}.pth", "auto"), ("mine.pth", "lite")])
-def test_an_address_as_weights(site: Site, tmp_path: Path, name: str, family: str) -> None:
+def test_an_address_as_weights(site: Offers, tmp_path: Path, name: str, family: str) -> None:
     torch.manual_seed(0)
     source = Classifier("lite0", classes="abc").eval()
     torch.save(to_layout(source.state_dict(), source.variant, "timm"), tmp_path / "source.pth")
@@ -326,7 +274,7 @@ def test_an_address_as_weights(site: Site, tmp_path: Path, name: str, family: st
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in model.state_dict().items())
 
 
-def test_an_address_without_a_hash_has_a_place_of_its_own(site: Site, cache: Path) -> None:
+def test_an_address_without_a_hash_has_a_place_of_its_own(site: Offers, cache: Path) -> None:
     paths = ["/mine/w.pth", "/yours/w.pth", "/mine/w.pth?version=2"]
     site.files = {path: path.encode() for path in paths}
     files = [weights_file(record_of("b0", site.address + path, "aa")) for path in paths]
@@ -337,7 +285,7 @@ def test_an_address_without_a_hash_has_a_place_of_its_own(site: Site, cache: Pat
     assert weights_file(record_of("b0", f"{site.address}/{hashed.file}", "aa")) == cache / hashed.file
 
 
-def test_an_address_cannot_leave_the_cache(site: Site, cache: Path) -> None:
+def test_an_address_cannot_leave_the_cache(site: Offers, cache: Path) -> None:
     site.files["/..%2F..%2F..%2Fw.pth"] = CONTENT
     path = weights_file(record_of("b0", f"{site.address}/..%2F..%2F..%2Fw.pth", "aa"))
     assert path.resolve().parent.parent == cache / "effnet_ft"
@@ -365,7 +313,7 @@ def test_a_published_name_promises_its_content(
 
 @pytest.mark.parametrize("kind", ["path", "address"])
 def test_a_published_file_is_taken_from_where_the_user_says(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    site: Offers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     record = site.offer()
     monkeypatch.setitem(WEIGHTS, record.name, replace(record, address="http://127.0.0.1:1"))
@@ -382,7 +330,7 @@ def test_a_published_file_is_taken_from_where_the_user_says(
 
 
 def test_download_ahead_of_time(
-    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    site: Offers, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = site.offer()
     monkeypatch.setitem(WEIGHTS, record.name, record)
@@ -406,7 +354,7 @@ def test_download_ahead_of_time(
     ],
 )
 def test_unknown_names_are_told_before_anything_is_downloaded(
-    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, expected: str
+    site: Offers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, expected: str
 ) -> None:
     record = site.offer()
     monkeypatch.setitem(WEIGHTS, record.name, record)

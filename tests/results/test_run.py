@@ -7,20 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from trap import Trap
 
 from effnet_ft.cli import main
 from effnet_ft.results.run import Run
-
-
-class Trap:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.mark,)
-
 
 COMMANDS = {
     "resume": ["train", "folder", "resume={run}"],
