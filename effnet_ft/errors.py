@@ -78,10 +78,10 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
-def shown(value: object, most: int = 200) -> str:
-    """Return how ``value`` is written in Python, in at most about ``most`` characters."""
+def shown(value: object) -> str:
+    """Return how ``value`` is written in Python, of a long text its begin and its end."""
     try:
-        return shortened(repr(value), most)
+        return shortened(repr(value))
     except ValueError:  # Python writes no number of thousands of figures
         return f"a {type(value).__name__} too large to be written"
 

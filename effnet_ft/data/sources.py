@@ -106,9 +106,9 @@ def require_one_line_names(source: Source) -> None:
         )
 
 
-def listing_bar(title: str, total: int | None = None) -> tqdm:
+def listing_bar(title: str) -> tqdm:
     """Return a progress bar for listing files, shown on a terminal where it takes more than two seconds."""
-    return tqdm(total=total, desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)
+    return tqdm(desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)
 
 
 def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: bool = False) -> Source:

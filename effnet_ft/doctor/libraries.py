@@ -51,8 +51,8 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     return {name: _version(name) for name in names}
 
 
-def unmet_requirements(project: str = "effnet_ft") -> list[str]:
-    """Return what ``project`` requires and is not installed, or not in a version that will do.
+def unmet_requirements() -> list[str]:
+    """Return what the project requires and is not installed, or not in a version that will do.
 
     Raises:
         PackageNotFoundError: where the project itself is not installed, so that its requirements are not known.
@@ -60,7 +60,7 @@ def unmet_requirements(project: str = "effnet_ft") -> list[str]:
     from packaging.requirements import Requirement
 
     unmet = []
-    for text in metadata.requires(project) or ():
+    for text in metadata.requires("effnet_ft") or ():
         required = Requirement(text)
         if required.marker and not required.marker.evaluate({"extra": ""}):
             continue

@@ -19,7 +19,6 @@ def build_stages(
     drop_path: float = 0.2,
     padding: str = "same",
     norm_eps: float = 1e-3,
-    norm_momentum: float = 0.01,
 ) -> nn.Sequential:
     """Return stages 0 to 8, randomly initialised, in channels-last memory format.
 
@@ -28,7 +27,6 @@ def build_stages(
         drop_path: stochastic depth; block i of N is dropped at rate ``drop_path * i / N``.
         padding: ``same`` as in TensorFlow, or ``symmetric`` as in torchvision's own weights.
         norm_eps: epsilon of the batch norms.
-        norm_momentum: weight of a new batch in the running statistics, PyTorch's sense.
 
     Returns:
         A sequence of nine modules: images ``[N, 3, H, W]``, normalised, to maps ``[N, variant.features, h, w]``.
@@ -50,7 +48,7 @@ def build_stages(
         plans,
         dropout=0.0,
         stochastic_depth_prob=drop_path,
-        norm_layer=partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum),
+        norm_layer=partial(nn.BatchNorm2d, eps=norm_eps, momentum=0.01),  # the momentum of 0.99 of TensorFlow
         last_channel=variant.features,
     ).features
     if variant.lite:

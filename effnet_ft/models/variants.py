@@ -100,11 +100,11 @@ class Variant:
             channels = plan.output_channels
 
 
-def scaled_channels(channels: int, width: float, divisor: int = 8) -> int:
-    """Return ``channels * width`` rounded to a multiple of ``divisor``, never below 90% of the exact value."""
+def scaled_channels(channels: int, width: float) -> int:
+    """Return ``channels * width`` rounded to a multiple of 8, never below 90% of the exact value."""
     exact = channels * width
-    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * exact else rounded
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 VARIANTS: dict[str, Variant] = {

@@ -23,9 +23,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def counted(number: int, one: str, more: str = "") -> str:
+def counted(number: int, one: str) -> str:
     """Return "1 image" or "2 images"."""
-    return f"{number:,} {one if number == 1 else more or one + 's'}"
+    return f"{number:,} {one if number == 1 else one + 's'}"
 
 
 def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[float, str]]]]) -> str:
