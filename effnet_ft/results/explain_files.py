@@ -11,10 +11,12 @@ from PIL import Image
 
 from effnet_ft.data.images import unreadable
 from effnet_ft.errors import DataError, listing
-from effnet_ft.results.explain import AT_ONCE
 from effnet_ft.results.predict import load
 from effnet_ft.results.predict_files import find_images
 from effnet_ft.tabular import write_csv
+
+_AT_ONCE = 32
+"""Images whose explanations are held at once."""
 
 
 def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:
@@ -38,14 +40,14 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
     found = find_images(paths)
     predictor = load(model)
     if name is not None:
-        predictor.class_number(name)  # a misspelt class is told before all files are read
+        predictor.class_index(name)  # a misspelt class is told before all files are read
     bad = unreadable(Path(), found)
     images = [path for path in found if path not in bad]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
     write_csv(sys.stdout, [["path", "overlay", "class", "probability"]])
-    for start in range(0, len(images), AT_ONCE):
-        some = images[start : start + AT_ONCE]
+    for start in range(0, len(images), _AT_ONCE):
+        some = images[start : start + _AT_ONCE]
         for path, explanation in zip(some, predictor.explain(some, name), strict=True):
             overlay = _written(Image.fromarray(explanation.overlay()), out, Path(path).stem)
             write_csv(sys.stdout, [[path, str(overlay), explanation.name, f"{explanation.probability:.6f}"]])

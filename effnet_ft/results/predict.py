@@ -13,7 +13,7 @@ from torch import Tensor
 
 from effnet_ft.data.image_like import ImageLike, as_list, as_rgb
 from effnet_ft.errors import DataError, nearest
-from effnet_ft.inference import over_images
+from effnet_ft.inference import Item, over_images
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.folding import folded
 from effnet_ft.preprocessing import Preprocessing
@@ -113,7 +113,7 @@ class Predictor:
         named = [classes] * len(listed) if isinstance(classes, str) else classes
         if named is not None and len(named) != len(listed):
             raise ValueError(f"{len(named)} classes for {len(listed)} images: give one for each, or one for all")
-        wanted = None if named is None else [self.class_number(name) for name in named]
+        wanted = None if named is None else [self.class_index(name) for name in named]
 
         def seen(batch: Tensor) -> tuple[np.ndarray, Tensor]:
             return batch.numpy(), self._network.maps(batch.permute(0, 3, 1, 2).to(self.device))
@@ -135,7 +135,7 @@ class Predictor:
             found += map(Explanation, names, probabilities.tolist(), views, heat)
         return found
 
-    def class_number(self, name: str) -> int:
+    def class_index(self, name: str) -> int:
         """Return the index of the class ``name``.
 
         Raises:
@@ -146,7 +146,7 @@ class Predictor:
         return self.classes.index(name)
 
     def probabilities(
-        self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "", views: str = "one"
+        self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "predicting", views: str = "one"
     ) -> np.ndarray:
         """Return class probabilities, float32 ``[N, K]``.
 
@@ -159,16 +159,16 @@ class Predictor:
         Raises:
             DataError: where an image cannot be read.
         """
-        return self._rows(images, views, self._answer, batch_size, title or "predicting")
+        return self._rows(images, self._viewed(views), self._answer, batch_size, title)
 
-    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "predicting") -> np.ndarray:
         """Return logits, float32 ``[N, K]``, of the central crops; arguments and errors are :meth:`probabilities`'."""
 
         def answered(batch: Tensor) -> np.ndarray:
             found: np.ndarray = self._network(self._on_device(batch)).cpu().numpy()
             return found
 
-        return self._rows(images, "one", answered, batch_size, title or "predicting")
+        return self._rows(images, self._viewed("one"), answered, batch_size, title)
 
     def logits_from(self, maps: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
         """Return logits, float32 ``[N, K]``, from what the stages before ``cut`` made of the images.
@@ -186,34 +186,23 @@ class Predictor:
             found: np.ndarray = network.suffix(x.to(self.device)).cpu().numpy()
             return found
 
-        rows = over_images(
-            range(len(maps)),
-            lambda index: maps[index],
-            answered,
-            device=self.device,
-            batch_size=batch_size,
-            title="evaluating",
-        )
-        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(row for _, row in rows)])
+        return self._rows(range(len(maps)), lambda index: maps[index], answered, batch_size, "evaluating")
 
     def _rows(
         self,
-        images: Sequence[ImageLike],
-        views: str,
+        items: Sequence[Item],
+        prepare: Callable[[Item], np.ndarray],
         answered: Callable[[Tensor], np.ndarray],
         batch_size: int,
         title: str,
     ) -> np.ndarray:
-        """Return what ``answered`` makes of the images' views, batches of ``[N, V, size, size, 3]``, as one array."""
-        answers = over_images(
-            images,
-            lambda image: np.stack(VIEWS[views](self.preprocessing, as_rgb(image))),
-            answered,
-            device=self.device,
-            batch_size=batch_size,
-            title=title,
-        )
+        """Return what ``answered`` makes of batches of prepared items, float32 ``[N, K]``, as one array."""
+        answers = over_images(items, prepare, answered, device=self.device, batch_size=batch_size, title=title)
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(row for _, row in answers)])
+
+    def _viewed(self, views: str) -> Callable[[ImageLike], np.ndarray]:
+        """Return what makes the views of an image, uint8 ``[V, size, size, 3]``."""
+        return lambda image: np.stack(VIEWS[views](self.preprocessing, as_rgb(image)))
 
     def _on_device(self, batch: Tensor) -> Tensor:
         """Return views, uint8 ``[N, V, size, size, 3]``, as the network takes them, ``[N * V, 3, size, size]``."""

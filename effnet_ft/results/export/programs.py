@@ -52,7 +52,7 @@ class ProgramPredictor(Predictor):
         self.model = model
         self._program = program
 
-    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "") -> np.ndarray:
+    def logits(self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "predicting") -> np.ndarray:
         """Return logits that have the program's probabilities, ``[N, K]``; those of classes are any but for a sum."""
         p = np.clip(self.probabilities(images, batch_size, title).astype(np.float64), 1e-30, None)
         odds = np.log(p) - (np.log1p(-np.minimum(p, 1 - 1e-7)) if self.model.multilabel else 0)
