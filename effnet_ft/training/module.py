@@ -176,8 +176,10 @@ class FineTuner(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
-        # A gradient scaler unscales outside the optimiser, which a fused one does not allow; divided weights know some.
-        fused = self.trainer.precision != "16-mixed" and self.device_mesh is None
+        # Lightning neither unscales nor, in mixed precision, clips the gradients of a fused optimiser; divided weights
+        # know none.
+        clipped = self.trainer.precision.endswith("-mixed") and bool(self.trainer.gradient_clip_val)
+        fused = self.trainer.precision != "16-mixed" and not clipped and self.device_mesh is None
         groups = parameter_groups(self.model, self.weight_decay, self.lr, self.layer_decay)
         optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
         total = int(self.trainer.estimated_stepping_batches)

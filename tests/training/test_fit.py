@@ -24,6 +24,7 @@ from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training.callbacks import COLUMNS
 from effnet_ft.training.feeding import Feeder
 from effnet_ft.training.module import FineTuner
+from effnet_ft.training.optim import OPTIMISERS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -138,6 +139,13 @@ def test_the_best_epoch_of_all_phases_is_kept(flowers: Path, tmp_path: Path) -> 
     best = read_checkpoint(run.best)
     assert best["effnet_ft"]["phase"] == 0
     assert json.loads(run.metrics.read_text())["val/acc1"] == pytest.approx(max(accuracies), abs=1e-6)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_gradients_are_clipped_in_mixed_precision_too(optimiser: str, flowers: Path, tmp_path: Path) -> None:
+    phase = f"{{train: head, epochs: 1, lr: 1e-3, clip_norm: 1, name: {optimiser}}}"
+    run = run_phases(flowers, tmp_path / "run", phase, "trainer.precision=bf16-mixed")
+    assert run.report.is_file(), "Lightning refuses to clip for a fused optimiser"
 
 
 SETTINGS = {
