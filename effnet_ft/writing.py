@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,23 @@ def install(part: Path, path: Path) -> None:
         os.fsync(file.fileno())
     os.replace(part, path)
     settle(path.parent)
+
+
+def install_twin(file: Path, path: Path) -> None:
+    """Give a finished file a second name as well, or that name to a copy of it where the disk knows no hard links.
+
+    Only for files that are replaced, never changed in place: what changed the one would change the other.
+    """
+    part = part_of(path)
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(file, part)
+        except OSError:
+            shutil.copyfile(file, part)
+        install(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def settle(folder: Path) -> None:

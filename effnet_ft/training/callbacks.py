@@ -32,6 +32,8 @@ Where an image has several labels, ``map`` stands for ``acc1``.
 class Stopwatch(Callback):
     """Measures training: images, seconds of its steps, and of those the seconds spent waiting for the next batch.
 
+    Writing checkpoints and validating are no steps: they count as elapsed alone.
+
     One is carried through all phases; its totals travel in checkpoints.
     """
 
@@ -60,12 +62,20 @@ class Stopwatch(Callback):
     ) -> None:
         """Count the batch's images, those of the other processes included."""
         self._add("images", len(batch[1]) * trainer.world_size)
-        self._lap()
+        self.end_step()
         self._count_elapsed()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch, its validation included."""
         self._count_elapsed()
+
+    def end_step(self) -> None:
+        """Count what passed until now as the step's, not as waiting."""
+        self._lap()
+
+    def leave_out(self) -> None:
+        """Count what passed since the step ended neither as a step's nor as waiting."""
+        self._mark = time.perf_counter()
 
     def speed(self, of: dict[str, float]) -> dict[str, float]:
         """Return images a second and the share of waiting, of :attr:`epoch` or :attr:`total`."""

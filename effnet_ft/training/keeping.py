@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,8 +14,9 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from effnet_ft.errors import Interrupted
 from effnet_ft.results.run import Run
+from effnet_ft.training.callbacks import Stopwatch
 from effnet_ft.training.stopping import SIGNALS, Stop
-from effnet_ft.writing import install, part_of
+from effnet_ft.writing import install, install_twin, part_of
 
 _VOTE_STEPS = 10
 """Batches between two votes of several processes on whether to write: a vote waits for all of them."""
@@ -31,6 +31,7 @@ class Keeper(Checkpoint):
     Args:
         run: the run folder.
         stop: whether to stop.
+        stopwatch: told what of the time between two batches is no waiting for data.
         minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser. Several
             processes look about every 10 batches whether it is time, and whether a signal came.
         select: keep the best epoch by the validation images; without, the last epoch counts as the best.
@@ -43,6 +44,7 @@ class Keeper(Checkpoint):
         self,
         run: Run,
         stop: Stop,
+        stopwatch: Stopwatch,
         *,
         minutes: float = 10.0,
         select: bool = True,
@@ -52,6 +54,7 @@ class Keeper(Checkpoint):
     ) -> None:
         self.run = run
         self.stop = stop
+        self.stopwatch = stopwatch
         self.minutes = minutes
         self.select = select
         self.best = best
@@ -77,7 +80,7 @@ class Keeper(Checkpoint):
         self.stop.listen()  # Lightning has put its own handlers in place
         self.accumulate = trainer.accumulate_grad_batches
         if not self.begun:
-            self._write_last(trainer)
+            self._write(trainer)
         self._written = time.monotonic()
         self.stop.deferring = True
 
@@ -98,9 +101,11 @@ class Keeper(Checkpoint):
             return
         due = time.monotonic() - self._written >= 60 * self.minutes
         due, *asked = _anyones(trainer, [due, *self._asked()])
+        self.stopwatch.end_step()  # a vote waits for the other processes and for the device, not for data
         if due or any(asked):
             self.place = (trainer.current_epoch, batch_idx + 1)
-            self._write_last(trainer)
+            self._write(trainer)
+            self.stopwatch.leave_out()
         self._end_where(asked)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -112,10 +117,10 @@ class Keeper(Checkpoint):
         self.place = (trainer.current_epoch + 1, 0)
         score = float(trainer.callback_metrics["val/selection"])
         score = -math.inf if math.isnan(score) else score  # no number is no better than any
-        if self.best is None or score > self.best or not self.select:
+        better = self.best is None or score > self.best or not self.select
+        if better:
             self.best = score
-            self._write(trainer, self.run.best)
-        self._write_last(trainer)
+        self._write(trainer, best=better)
         self._end_where(_anyones(trainer, self._asked()))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -139,22 +144,26 @@ class Keeper(Checkpoint):
             self.stop.deferring = False
             raise Interrupted(next(number for number, yes in zip(SIGNALS, asked, strict=True) if yes))
 
-    def _write_last(self, trainer: pl.Trainer) -> None:
-        self._write(trainer, self.run.last, self.run.previous)
-        self._written = time.monotonic()
+    def _write(self, trainer: pl.Trainer, best: bool = False) -> None:
+        """Write ``last.ckpt`` beside its place, then give it that name; what had it before becomes ``previous.ckpt``.
 
-    def _write(self, trainer: pl.Trainer, path: Path, previous: Path | None = None) -> None:
-        """Write a checkpoint beside ``path``, then give it that name; what had it before becomes ``previous``."""
-        part = part_of(path)
+        Args:
+            trainer: whose state is written.
+            best: it is ``best.ckpt`` as well: one file of two names, until either is replaced.
+        """
+        part = part_of(self.run.last)
         try:
             trainer.save_checkpoint(part, weights_only=False)
             if trainer.is_global_zero:
-                if previous is not None and path.is_file():
-                    os.replace(path, previous)
-                install(part, path)
+                if best:
+                    install_twin(part, self.run.best)
+                if self.run.last.is_file():
+                    os.replace(self.run.last, self.run.previous)
+                install(part, self.run.last)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        self._written = time.monotonic()
 
 
 def scaled(batches: int, before: int | None, now: int) -> int:

@@ -102,6 +102,7 @@ class PhaseFitter:
         keeper = Keeper(
             run,
             self.stop,
+            stopwatch,
             minutes=plan.trainer.checkpoint_minutes,
             select=self.recipe.data.fit == "train",
             best=best,

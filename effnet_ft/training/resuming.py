@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from effnet_ft.errors import WeightsError, listing
 from effnet_ft.results.run import Run, read_checkpoint
 from effnet_ft.training.keeping import Keeper
-from effnet_ft.writing import install, part_of, remove_parts
+from effnet_ft.writing import install_twin, remove_parts
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +118,5 @@ def _sound_best(run: Run, left: Left, main: bool) -> Left:
         return left
     log.warning("%s: the last checkpoint takes its place, and any epoch that follows counts as better", fault)
     if main:
-        shutil.copyfile(run.last, part_of(run.best))
-        install(part_of(run.best), run.best)
+        install_twin(run.last, run.best)
     return Left(**{**vars(left), "best": float("-inf")})
