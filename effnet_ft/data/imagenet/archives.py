@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ def unpack(root: Path, part: str) -> None:
             log.info("ImageNet: checking and unpacking %s, which takes long", archive)
             shutil.rmtree(temporary, ignore_errors=True)
             try:
-                _parse_archive(imagenet, root, part, temporary.name)
+                with _kept_inside():
+                    _parse_archive(imagenet, root, part, temporary.name)
                 os.replace(temporary, root / part)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -61,6 +64,17 @@ def unpack(root: Path, part: str) -> None:
         raise DataError(
             f"cannot unpack {places}: {error or type(error).__name__}\nIs it whole? Get what is damaged again."
         ) from error
+
+
+@contextmanager
+def _kept_inside() -> Iterator[None]:
+    """Let no archive write outside its folder, whether torchvision asks for that (0.29 does) or not (0.26)."""
+    before = vars(tarfile.TarFile)["extraction_filter"]
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # PEP 706's own place for it
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def _parse_archive(imagenet: Any, root: Path, part: str, folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,14 +48,16 @@ def write(model: Classifier, path: Path) -> None:
 
     from effnet_ft.results.export.serving import INPUT, OUTPUT, metadata, traced
 
-    program = torch.onnx.export(
-        traced(model, channels_last=False),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: "batch"},),
-        dynamo=True,
-        verbose=False,
-    )
+    exported = traced(model, channels_last=False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 warns of its own exporter
+        program = torch.onnx.export(
+            exported,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: "batch"},),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props.update(metadata(model))
     path.write_bytes(program.model_proto.SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,9 @@ class TorchProgram:
 
         try:
             self.metadata: Mapping[str, str] = read_metadata(path)
-            program = torch.export.load(path)
+            with warnings.catch_warnings():  # torch 2.11 warns of how it reads its own files
+                warnings.filterwarnings("ignore", "The given buffer is not writable")
+                program = torch.export.load(path)
             self._call = program.module()
         except Exception as error:  # torch raises many kinds for a broken file
             first = str(error).partition("\n")[0]
