@@ -13,9 +13,14 @@ from effnet_ft.training.together import lost_another
 
 _MEMORY = "memory is used up: set a smaller data.batch_size, data.workers or data.image_size"
 
+_GPU_MEMORY = (
+    "the GPU's memory is used up: set a smaller data.batch_size with a larger optim.accumulate, data.batch_size=auto, "
+    "or trainer.checkpointing=on"
+)
+
 _TEXTS = (
     (
-        r"shared memory|Bus error|</?torch_\w+",
+        r"(?<!resource: )shared memory|Bus error|</?torch_\w+",  # a GPU's kernels have a shared memory of their own
         "the memory that processes share, /dev/shm, is full: set data.workers=0, or give it more room (of a container "
         "by --shm-size or --ipc=host)",
     ),
@@ -25,6 +30,7 @@ _TEXTS = (
         "or free memory",
     ),
     (r"PytorchStreamWriter|file write failed|Errno 28|No space left on device", "the disk is full: make room"),
+    (r"CUDA (?:driver )?error: out of memory|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED", _GPU_MEMORY),
     (r"DefaultCPUAllocator|[Cc]annot allocate memory|not enough memory", _MEMORY),
     (
         r"Timed out waiting \d+ms|collective operation timeout",
@@ -60,10 +66,7 @@ def machine_faults_told() -> Iterator[None]:
 def explained(error: BaseException) -> MachineError | None:
     """Return what happened in the user's words; None where the machine is not at fault."""
     if isinstance(error, torch.OutOfMemoryError):
-        return MachineError(
-            "the GPU's memory is used up: set a smaller data.batch_size with a larger optim.accumulate, "
-            "data.batch_size=auto, or trainer.checkpointing=on"
-        )
+        return MachineError(_GPU_MEMORY)
     if isinstance(error, MemoryError):
         return MachineError(_MEMORY)
     if isinstance(error, OSError) and (told := disk_fault(error)):

@@ -52,6 +52,8 @@ FAULTS: dict[str, tuple[BaseException, str]] = {
     "memory": (MemoryError(), "memory is used up"),
     "torch's memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "memory is used up"),
     "GPU's memory": (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "the GPU's memory is used up"),
+    "GPU's libraries' memory": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "the GPU's memory is used up"),
+    "driver's memory": (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "the GPU's memory is used up"),
     "a process that hangs": (
         RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
         r"did not answer in time: .*trainer\.timeout_minutes",
@@ -67,7 +69,14 @@ def test_a_fault_of_the_machine_says_what_to_do(fault: str) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), BrokenPipeError(errno.EPIPE, os.strerror(32))])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shape mismatch"),
+        RuntimeError("out of resource: shared memory, Required: 114688, Hardware limit: 101376"),
+        BrokenPipeError(errno.EPIPE, os.strerror(32)),
+    ],
+)
 def test_faults_of_our_own_stay_what_they_are(error: BaseException) -> None:
     assert explained(error) is None
     with pytest.raises(type(error)), machine_faults_told():
