@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -54,6 +55,8 @@ def test_a_run_becomes_integers(
     before, after = original.probabilities(images), served.probabilities(images)
     assert 1e-4 < abs(before - after).max() < 0.25
     assert (before.argmax(1) == after.argmax(1)).mean() > 0.9
+    np.testing.assert_allclose(after.sum(1), 1, atol=1e-5)
+    assert len(np.unique(after)) > 0.9 * after.size, "probabilities and logits are no multiples of a 255th"
 
 
 def test_too_high_a_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split) -> None:
