@@ -191,6 +191,8 @@ def test_every_export_is_read_back(
     export(source, form, file)
     assert_same(read(file, source), source)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    (tmp_path / "plain").touch()
+    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode, "whoever may read other files may read it"
 
 
 def test_another_order_of_the_classes_is_not_taken_for_the_same(tmp_path: Path) -> None:
@@ -253,14 +255,15 @@ def test_a_refused_export_leaves_what_was_there(
 
 @pytest.mark.parametrize(
     ("name", "library", "function"),
-    [("a.pth", torch, "save"), ("a.safetensors", safetensors.torch, "save_file")],
+    [("a.pth", torch, "save"), ("a.safetensors", Path, "write_bytes")],
     ids=["pth", "safetensors"],
 )
 def test_a_disk_that_fills_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: object, function: str
 ) -> None:
-    def fill(_: object, path: Path, *rest: object) -> None:
-        Path(path).write_bytes(b"half")
+    def fill(*arguments: object) -> None:
+        path = next(some for some in arguments if isinstance(some, Path))
+        path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(library, function, fill)
