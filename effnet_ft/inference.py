@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from effnet_ft.data.images import pillow_silenced
+from effnet_ft.overlapping import Overlapping
 from effnet_ft.processes import rank
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def over_images(
         prepare: reads an item as uint8 ``[size, size, 3]``, or views of it, ``[V, size, size, 3]``; called by several
             threads at once.
         compute: maps a batch, ``[N, size, size, 3]`` or ``[N, V, size, size, 3]``, on the CPU, to whatever is wanted;
-            called without gradients, on the CPU by several threads at once.
+            called without gradients, on the CPU by several threads at once, each of which computes a layer alone.
         device: where ``compute`` works.
         batch_size: items at once; on the CPU no more than are good for it, on a GPU no more than it has room for.
         title: of the progress bar, which a terminal shows for more than two seconds' work.
@@ -91,8 +92,12 @@ def _on_each_core(
     def work(batch: Sequence[Item]) -> tuple[Answer, int]:
         return answered([prepare(item) for item in batch]), len(batch)
 
-    with _one_thread_each() as threads, _pool(threads) as pool:
-        yield from _in_order(pool, work, batches, 2 * threads)
+    with _threads_of_torch() as threads:
+        try:
+            with _pool(threads, lambda: torch.set_num_threads(1)) as pool:
+                yield from _in_order(pool, work, batches, 2 * threads)
+        finally:
+            torch.set_num_threads(threads)  # for threads to come: those of the pool have set it for them too
 
 
 def _on_a_device(
@@ -130,21 +135,17 @@ def _in_order(
 
 
 @contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool; what it has not begun when the block ends is dropped."""
-    pool = ThreadPoolExecutor(threads)
+def _pool(threads: int, begin: Callable[[], None] | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool whose threads call ``begin`` first; what it has not begun when the block ends is dropped."""
+    pool = ThreadPoolExecutor(threads, initializer=begin)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@Overlapping
 @contextmanager
-def _one_thread_each() -> Iterator[int]:
-    """Let torch compute each layer with one thread meanwhile; give how many threads there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
+def _threads_of_torch() -> Iterator[int]:
+    """Give how many threads torch computes a layer with, before any call here has changed it."""
+    yield torch.get_num_threads()

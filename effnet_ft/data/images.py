@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from effnet_ft.cache import ArrayCache, array_key, file_states
 from effnet_ft.errors import DataError
+from effnet_ft.overlapping import Overlapping
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 """Endings of the files that are taken for images, in lower case."""
@@ -196,11 +197,12 @@ def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
     return digest
 
 
+@Overlapping
 @contextmanager
 def pillow_silenced() -> Iterator[None]:
     """Silence Pillow's warnings of broken EXIF, odd palettes and large sizes: what it still decodes is good enough.
 
-    Warnings belong to the whole process: for the thread that reads all images, or the one that starts the readers.
+    Warnings belong to the whole process: for the threads that read images, or those that start the readers.
     """
     with warnings.catch_warnings():
         ignore_pillow_warnings()
