@@ -77,10 +77,12 @@ class Predictor:
 
         Raises:
             DataError: where an image cannot be read, or the model cannot vouch for ``precision``.
-            ValueError: for ``top_k`` below 1, or an array that is no image.
+            ValueError: for ``top_k`` below 1, other ``views``, or an array that is no image.
         """
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
+        if views not in VIEWS:
+            raise ValueError(f"views is {views!r}, expected one of {', '.join(VIEWS)}")
         surest = 0.0 if precision is None else threshold_for(self.model.record, precision)
         listed = as_list(images)
         rows = self.probabilities(listed, batch_size, views=views)
@@ -93,7 +95,7 @@ class Predictor:
         return best_classes(probabilities, self.classes, top_k)
 
     def explain(
-        self, images: Iterable[ImageLike] | ImageLike, classes: Sequence[str] | str | None = None, batch_size: int = 32
+        self, images: Iterable[ImageLike] | ImageLike, classes: Iterable[str] | str | None = None, batch_size: int = 32
     ) -> list[Explanation]:
         """Show for each image where the evidence for a class lies, by Grad-CAM.
 
@@ -110,10 +112,11 @@ class Predictor:
             ValueError: where there are not as many classes as images.
         """
         listed = as_list(images)
-        named = [classes] * len(listed) if isinstance(classes, str) else classes
-        if named is not None and len(named) != len(listed):
-            raise ValueError(f"{len(named)} classes for {len(listed)} images: give one for each, or one for all")
-        wanted = None if named is None else [self.class_index(name) for name in named]
+        if isinstance(classes, str):
+            classes = [classes] * len(listed)
+        wanted = None if classes is None else [self.class_index(name) for name in classes]
+        if wanted is not None and len(wanted) != len(listed):
+            raise ValueError(f"{len(wanted)} classes for {len(listed)} images: give one for each, or one for all")
 
         def seen(batch: Tensor) -> tuple[np.ndarray, Tensor]:
             return batch.numpy(), self._network.maps(batch.permute(0, 3, 1, 2).to(self.device))
