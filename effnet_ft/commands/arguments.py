@@ -18,7 +18,7 @@ def add_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add ``RUN``."""
-    parser.add_argument("run", metavar="RUN", help="a run folder or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help="a run folder, a checkpoint or an exported model")
 
 
 def positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Measure a run, or a recipe's pretrained model as it is."""
+"""Measure a run, a model as it is shipped, or a recipe's pretrained model as it is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from effnet_ft.commands.arguments import add_overrides
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import RecipeError
 
+MODEL_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".pt2")
+"""Endings of the files that are taken for models, not for recipes."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "target", metavar="RUN|RECIPE", help="a run folder, or a recipe whose pretrained model is measured as it is"
+        "target",
+        metavar="RUN|FILE|RECIPE",
+        help="a run folder; an exported model or a checkpoint, to be measured on data.root=...; or a recipe whose "
+        "pretrained model is measured as it is",
     )
     add_overrides(parser)
     parser.add_argument(
@@ -37,17 +43,22 @@ def run(options: argparse.Namespace) -> int:
     from effnet_ft.recipe import find_recipe
     from effnet_ft.results.run import Run, is_run
 
-    of_run = is_run(options.target)
-    if not of_run and os.sep in options.target and not Path(options.target).is_file():
-        raise RecipeError(f"'{options.target}' is no run folder (it holds no recipe.yaml) and no recipe file")
-    if not of_run:
+    path = Path(options.target).expanduser()
+    of_run, named_as_model = is_run(path), path.suffix in MODEL_SUFFIXES
+    if not of_run and (os.sep in options.target or named_as_model) and not path.is_file():
+        raise RecipeError(
+            f"'{options.target}' is no run folder (it holds no recipe.yaml), no model's file and no recipe file"
+        )
+    if not (of_run or named_as_model):
         find_recipe(options.target)  # a misspelt name is told before torch is imported
     check_outputs(options.json, options.out)
 
-    from effnet_ft.results.evaluate import evaluate_recipe, evaluate_run, write_json
+    from effnet_ft.results.evaluate import evaluate_file, evaluate_recipe, evaluate_run, write_json
 
     if of_run:
         evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)
+    elif named_as_model:
+        evaluation = evaluate_file(path, options.overrides, options.split, options.views)
     else:
         evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
     metrics = evaluation.metrics

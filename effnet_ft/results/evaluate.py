@@ -189,6 +189,35 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     return evaluate(predictor, split, _choose(split, part), _batch(recipe), views)
 
 
+def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
+    """Evaluate an exported model or a checkpoint on labelled images.
+
+    Args:
+        path: the file.
+        overrides: ``data.root``, which must be given; ``data.source`` and ``data.images``, where the images are no
+            class folders; ``data.batch_size``.
+        part: ``train``, ``val``, ``test`` or ``all``; None takes the test images, else validation, else all.
+        views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
+
+    Raises:
+        DataError: where the images are at fault.
+        RecipeError: where an override is, or no images are named.
+        WeightsError: where the file cannot be read.
+    """
+    allowed = ("data.root=", "data.source=", "data.images=", "data.batch_size=")
+    if strange := [text for text in overrides if not text.startswith(allowed)]:
+        raise RecipeError(
+            f"a model is evaluated as it was shipped; only data.root, data.source, data.images and data.batch_size "
+            f"can be set: {' '.join(strange)}"
+        )
+    if not any(text.startswith("data.root=") for text in overrides):
+        raise RecipeError(f"'{path}' does not tell what to measure it on: give labelled images, data.root=...")
+    recipe = load_recipe("folder", overrides)
+    predictor = load(path)
+    source = open_source(recipe.data, for_training=False)
+    return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+
+
 def evaluate_recipe(
     name: str, overrides: Sequence[str] = (), part: str | None = None, views: str = "one"
 ) -> Evaluation:

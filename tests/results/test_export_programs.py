@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,17 @@ import onnxruntime
 import pytest
 import torch
 from drawn_models import CLASSES, VIEW, drawn
+from pages import HOME
+from PIL import Image
 
 import effnet_ft
 from effnet_ft import errors
 from effnet_ft.cli import main
+from effnet_ft.data.sources import scan_folder
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import VARIANTS
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.results.evaluate import evaluate
 from effnet_ft.results.export import writing
 from effnet_ft.results.export.formats import PROGRAMS
 from effnet_ft.results.export.writing import export
@@ -83,6 +90,26 @@ def test_it_answers_as_the_original(exported: Exported, name: str, form: str, co
 
 @each_program
 @each_model
+def test_it_is_measured_as_the_original(
+    exported: Exported, name: str, form: str, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = evaluate(Predictor(MODELS[name]()), scan_folder(flowers, for_training=False), "all", 8)
+    outputs = ["--json", str(tmp_path / "metrics.json"), "--out", str(tmp_path / "answers.csv")]
+    assert main(["evaluate", str(exported(name, form)), f"data.root={flowers}", *outputs]) == 0
+    assert "36 images, all part" in capsys.readouterr().out
+    measured = json.loads((tmp_path / "metrics.json").read_text())
+    assert measured.keys() == original.metrics.keys()
+    certain = [key for key in measured if "ece" not in key]  # an image at the edge of a bin may move
+    assert [measured[key] for key in certain] == pytest.approx([original.metrics[key] for key in certain], abs=1e-6)
+    original.write_predictions(tmp_path / "expected.csv")
+    told, expected = (
+        list(csv.reader((tmp_path / f"{name}.csv").read_text().splitlines())) for name in ("answers", "expected")
+    )
+    assert [row[:3] for row in told] == [row[:3] for row in expected]
+
+
+@each_program
+@each_model
 def test_it_says_what_the_model_says(exported: Exported, name: str, form: str) -> None:
     original, served = MODELS[name](), effnet_ft.load(exported(name, form))
     assert served.model.describe() == original.describe()
@@ -101,6 +128,23 @@ def test_an_onnx_file_serves_without_this_project(exported: Exported) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (5, 3, 64, 64), np.uint8)
     (rows,) = session.run(None, {"images": batch})
     np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-5)
+
+
+def test_the_script_of_the_page_answers_as_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = drawn("lite0", temperature=0.5, preprocessing=Preprocessing(64, 73, "bicubic", "timm"))
+    export(model, "onnx", tmp_path / "photos.onnx")
+    monkeypatch.chdir(tmp_path)
+    for name, image in zip("ab", pictures(2), strict=True):
+        Image.fromarray(image).save(f"{name}.jpg")
+    blocks = re.findall(r"^```python\n(.*?)^```", (HOME / "docs" / "serving.md").read_text(), re.S | re.M)
+    (script,) = (block for block in blocks if "import onnxruntime" in block)
+    exec(script, {})
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    expected = Predictor(model).predict(["a.jpg", "b.jpg"], top_k=1)
+    assert [name for name, _ in told] == [name for ((name, _),) in expected]
+    np.testing.assert_allclose([float(value) for _, value in told], [value for ((_, value),) in expected], atol=1e-3)
 
 
 def test_a_torch_program_serves_without_this_project(exported: Exported) -> None:
