@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,16 @@ def test_unreadable_image_is_refused_or_skipped(
     assert "a/0.jpg" in (run / "log.txt").read_text()
 
 
+def test_keys_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: RECIPE\n")
+
+
+def test_a_report_of_no_run_is_one_message(fails: Fails, tmp_path: Path) -> None:
+    assert fails("report", str(tmp_path)) == f"effnet-ft: '{tmp_path}' is no run folder: it holds no recipe.yaml\n"
+
+
 def test_a_used_run_folder_is_left_alone(
     image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +200,9 @@ def test_evaluate_on_another_folder_matches_classes_by_name(
             (other / name / path.name).write_bytes(path.read_bytes())
     out = tmp_path / "answers.csv"
     assert main(["evaluate", str(trained_run), f"data.root={other}", "--out", str(out)]) == 0
-    assert "10 images, all part" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "10 images, all part" in printed.out
+    assert re.search(r"\d of 10 images are called as images that the run was trained or chosen on", printed.err)
     everything = tmp_path / "everything.csv"
     assert main(["evaluate", str(trained_run), "--split", "all", "--out", str(everything)]) == 0
     with everything.open() as file:

@@ -13,7 +13,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 def add_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Add ``key=value ...``, with ``more`` at the end of its help."""
     text = f"recipe keys to set, e.g. data.root=photos{more}"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)  # or it would be required
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

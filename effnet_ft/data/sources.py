@@ -191,7 +191,8 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty
         )
     empty = [name for name, paths in by_class.items() if not paths]
     if empty and not empty_classes:
-        camera = any(path.lower().endswith(CAMERA_SUFFIXES) for path in ignored)
+        inside = tuple(f"{(folder / name).relative_to(root).as_posix()}/" for name in empty)
+        camera = any(path.startswith(inside) and path.lower().endswith(CAMERA_SUFFIXES) for path in ignored)
         raise DataError(
             f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders"
             f"{'; HEIC and raw photographs are not read: save them as JPEG' * camera}\n{listing(empty)}"

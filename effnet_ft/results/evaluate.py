@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -185,8 +186,21 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         if not moved:
             raise
         source = scan_folder(recipe.data.root, for_training=False)  # other images than the run's
-        return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+        evaluation = evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+        _tell_of_known(evaluation, split)
+        return evaluation
     return evaluate(predictor, split, _choose(split, part), _batch(recipe), views)
+
+
+def _tell_of_known(evaluation: Evaluation, split: Split) -> None:
+    """Tell of images that may be those of the run's training: of its own folder where some of them are gone."""
+    known = {(sample.path, sample.label) for sample in (*split.train, *split.val)}
+    if count := sum((sample.path, sample.label) in known for sample in evaluation.samples):
+        print(
+            f"effnet-ft: {count} of {len(evaluation.samples)} images are called as images that the run was trained or "
+            "chosen on: where they are the same, the figures flatter it",
+            file=sys.stderr,
+        )
 
 
 def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:

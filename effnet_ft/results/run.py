@@ -93,6 +93,10 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
 
     path = Path(path).expanduser()
     file = Run(path).best if path.is_dir() else path
+    if not file.is_file() and is_run(path):
+        raise WeightsError(
+            f"{path} has no {file.relative_to(path)}: if its training was stopped, go on with it by resume={path}"
+        )
     if not file.is_file():
         raise WeightsError(f"there is no {file}: give a run folder, a checkpoint or an exported model")
     checkpoint = read_weights(file)

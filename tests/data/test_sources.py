@@ -117,7 +117,7 @@ MISTAKES = {
     "empty-split": ("r", ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/val/.keep"], r"no images in .*/r/val: expected"),
     "empty-class": (
         "r",
-        ["r/a/1.jpg", "r/b/1.jpg", "r/hollow/notes.txt"],
+        ["r/a/1.jpg", "r/b/1.jpg", "r/b/2.HEIC", "r/hollow/notes.txt"],
         r"1 class folders of .*/r hold no image: add images or remove the folders\n  hollow$",
     ),
     "class-of-a-telephone": (

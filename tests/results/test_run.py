@@ -10,7 +10,18 @@ import torch
 from trap import Trap
 
 from effnet_ft.cli import main
-from effnet_ft.results.run import Run
+from effnet_ft.errors import WeightsError
+from effnet_ft.results.run import Run, load_model
+
+
+def test_a_run_that_was_stopped_early_is_told_from_no_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(WeightsError, match=r"has no checkpoints/best.ckpt: .* go on with it by resume="):
+        load_model(tmp_path)
+    (tmp_path / "recipe.yaml").unlink()
+    with pytest.raises(WeightsError, match=r"there is no .*: give a run folder"):
+        load_model(tmp_path)
+
 
 COMMANDS = {
     "resume": ["train", "folder", "resume={run}"],

@@ -74,8 +74,9 @@ def _measured(run: Contents) -> str:
     text += f"with a macro F1 of {show(run.metric('macro_f1'), '.1%')}."
     scores = class_scores(run.tallies)[:, 2]
     known = np.flatnonzero(np.isfinite(scores))
-    if len(known) > 1:
-        worst = known[np.argsort(scores[known], kind="stable")][:3]
+    flawed = known[scores[known] < 1]
+    if len(known) > 1 and len(flawed):
+        worst = flawed[np.argsort(scores[flawed], kind="stable")][:3]
         listed = ", ".join(f"{escape(run.classes[place])} ({scores[place]:.1%})" for place in worst)
         text += f" The lowest F1 have {listed}."
     before, after = run.metric("ece_uncalibrated"), run.metric("ece")

@@ -110,6 +110,11 @@ def _targets(run: Contents) -> str:
         right = float(run.right[answered].mean()) if answered.any() else math.nan
         values = (threshold, float(answered.mean()), right)
         rows.append((f"{target:.1%}", [(value, show(value, ".1%")) for value in values]))
+    if all(math.isnan(first) for _, ((first, _), *_) in rows):
+        return (
+            f"<p>The validation images are too few, or too often mistaken, to bear out a precision of {TARGETS[0]:.0%} "
+            "by any threshold: a model that may abstain needs more of them.</p>"
+        )
     head = ("Precision asked for", "Answered from a probability of", "Images answered", "Right among them")
     return (
         f"<p>A model that may abstain: thresholds chosen on the validation images, where they bear the precision out, "

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from report_run import HOSTILE, write_predictions
+
 from effnet_ft.results.report.card import model_card
 from effnet_ft.results.report.reading import read_run
 
@@ -30,6 +32,15 @@ def test_facts(run: Path) -> None:
     assert "The lowest F1 have &lt;script" in text and "a&amp;b" not in text  # a class without images has no F1
     assert "not calibrated: their expected error is 4.2%" in text
     assert "The rarest class was measured on 0 images" in text
+
+
+def test_a_class_without_a_mistake_is_not_among_the_lowest(run: Path) -> None:
+    right = [("cat", "cat", 0.9, "two.png"), ("'=sum", "'=sum", 0.9, "six.png"), (HOSTILE, HOSTILE, 0.9, "five.png")]
+    write_predictions(run, [*right, ("cat", "'=sum", 0.6, "one.png")])
+    (lowest,) = re.findall(r"The lowest F1 have (.*?)\. ", card(run, {"variant": "b0", "weights": "none"}))
+    assert lowest == "cat (66.7%), =sum (66.7%)"
+    write_predictions(run, right)
+    assert "lowest" not in card(run, {"variant": "b0", "weights": "none"})
 
 
 def test_calibrated_and_random_weights(run: Path) -> None:

@@ -42,6 +42,14 @@ def test_thresholds_of_the_validation_images_are_kept_on_the_others(run: Path) -
     assert texts[3] == ["99.0%", DASH, DASH, DASH]
 
 
+def test_few_validation_images_are_told_instead_of_an_empty_table(run: Path) -> None:
+    record = {"thresholds": [0.75], "answered": [22], "right": [22]}
+    model = SimpleNamespace(model=SimpleNamespace(record=record))
+    html = confidence(replace(read_run(run), pictures=Pictures(None, model)))  # type: ignore[arg-type]
+    assert "too few, or too often mistaken, to bear out a precision of 90% by any threshold" in html
+    assert "<table" not in html
+
+
 def test_without_a_record_there_is_no_table(run: Path) -> None:
     html = confidence(read_run(run))
     assert "no temperature was fitted" in html and html.count("<svg") == 2 and "before calibration" not in html
