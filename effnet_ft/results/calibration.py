@@ -30,15 +30,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    z, y = torch.from_numpy(np.asarray(logits, np.float32)), torch.from_numpy(np.asarray(labels))
+    # In float32 the cost is flat around its lowest place: the last bits of a logit would move it by a ten-thousandth.
+    z, y = torch.from_numpy(np.asarray(logits, np.float64)), torch.from_numpy(np.asarray(labels))
 
     def cost(log_temperature: float) -> float:
         scaled = z / math.exp(log_temperature)
         if y.ndim == 2:
-            losses = F.binary_cross_entropy_with_logits(scaled, y.float(), reduction="none")
+            losses = F.binary_cross_entropy_with_logits(scaled, y.double(), reduction="none")
         else:
             losses = F.cross_entropy(scaled, y.long(), reduction="none")
-        return float(losses.double().sum()) + (log_temperature / _SPREAD) ** 2 / 2
+        return float(losses.sum()) + (log_temperature / _SPREAD) ** 2 / 2
 
     found = minimize_scalar(cost, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
     return math.exp(float(found.x)) if len(z) else 1.0
