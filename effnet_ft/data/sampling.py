@@ -89,6 +89,16 @@ class WholeBatches(Sampler[list[int]]):
         batches, left = divmod(len(self.sampler), self.batch_size * self.processes)
         return max(1, batches + (left >= 2 * self.processes))
 
+    def images_with(self, batch: int, together: int) -> int:
+        """Return how many images all processes have in a step of the optimiser.
+
+        Args:
+            batch: one of the step's, from 0 at the beginning of the epoch.
+            together: batches that a step accumulates; the last step of an epoch may have fewer.
+        """
+        number, images = batch // together, self.batch_size * self.processes * together
+        return images if (number + 1) * together < len(self) else len(self.sampler) - number * images
+
     def __iter__(self) -> Iterator[list[int]]:
         items = list(self.sampler)
         step = self.batch_size * self.processes

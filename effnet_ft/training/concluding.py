@@ -19,10 +19,13 @@ from effnet_ft.training.feeding import Feeder
 log = logging.getLogger(__name__)
 
 
-def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> None:
+def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> dict[str, float]:
     """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
 
     The model comes from the first process: another node need not see the run folder.
+
+    Returns:
+        What ``metrics.json`` holds, in the first process; nothing in the others.
     """
     main = is_main_process()
     model = from_main(load_model(run.best) if main else None)
@@ -33,15 +36,17 @@ def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch:
     parts = [name for name in ("val", "test") if split.part(name)]
     logits = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
     if not main:
-        return
+        return {}
     metrics, evaluation = measure(split, predictor, batch, logits, calibrate=recipe.data.fit == "train")
     keep_description(run.best, predictor.model)
     evaluation.write_predictions(run.predictions)
     seconds = stopwatch.total["elapsed"]
-    write_json({**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}, run.metrics)
+    written = {**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}
+    write_json(written, run.metrics)
     _tell_of_calibration(metrics, evaluation, len(split.val))
     _tell_result(metrics, evaluation, seconds)
     write_report(run.folder, predictor)
+    return written
 
 
 def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, images: int) -> None:

@@ -92,20 +92,6 @@ def require_same_weights(model: nn.Module, where: str) -> None:
     return None
 
 
-def global_weight(images: int, device: torch.device) -> Tensor:
-    """Return what this process's mean loss weighs in the mean of all processes: 1 where they have as many images.
-
-    All processes call this together.
-
-    Args:
-        images: of this process's batch.
-        device: where the gradients are.
-    """
-    total = torch.tensor(float(images), device=device)
-    dist.all_reduce(total)
-    return images * dist.get_world_size() / total
-
-
 def average_over_processes(values: Iterable[Tensor]) -> None:
     """Replace each of ``values`` in place by its mean over the processes; all of them call this together."""
     if processes.count() > 1:

@@ -16,7 +16,7 @@ from effnet_ft.locking import held
 from effnet_ft.opening import image_root
 from effnet_ft.process import end_with_parent
 from effnet_ft.processes import is_main_process
-from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe
+from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat
 from effnet_ft.results.run import Run, load_model
 from effnet_ft.training.batches import resolve_batches
 from effnet_ft.training.concluding import write_end
@@ -24,7 +24,7 @@ from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.distributed import require_same_images, take_batches
 from effnet_ft.training.faults import machine_faults_told
 from effnet_ft.training.feeding import Feeder
-from effnet_ft.training.loggers import build_loggers
+from effnet_ft.training.loggers import build_loggers, log_result
 from effnet_ft.training.phase_fitting import PhaseFitter
 from effnet_ft.training.phases import plan_phases
 from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
@@ -100,13 +100,16 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         processes.join(devices, started=watch)  # from here on all processes of the run go the same way
         left = processes.from_main(left)  # the others may have read files that the first one has replaced since
         take_batches(recipe)
+        for logger in loggers:
+            logger.log_hyperparams(flat(recipe))
         require_same_images(split)
         feeder = Feeder(recipe, split, plan_phases(recipe))
         fitter = PhaseFitter(recipe, run, feeder, model, loggers, stop)
         fitter.fit(left)
         if main:
             run.previous.unlink(missing_ok=True)  # nothing is trained any more that it could stand in for
-        write_end(recipe, run, split if test else replace(split, test=[]), feeder, fitter.stopwatch)
+        metrics = write_end(recipe, run, split if test else replace(split, test=[]), feeder, fitter.stopwatch)
+        log_result(loggers, metrics, len(fitter.table.rows))
     return run
 
 

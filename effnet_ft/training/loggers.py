@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
@@ -14,7 +14,7 @@ def tensorboard(folder: Path) -> Logger:
     """Write event files to the run folder's ``tensorboard/``."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    return TensorBoardLogger(folder, name="tensorboard", version="")
+    return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
 
 
 def wandb(folder: Path) -> Logger:
@@ -51,3 +51,10 @@ def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
         except ModuleNotFoundError as error:
             raise RecipeError(f"trainer.loggers names '{name}', which is not installed: pip install {name}") from error
     return loggers
+
+
+def log_result(loggers: Sequence[Logger], metrics: Mapping[str, float], epochs: int) -> None:
+    """Log what ``metrics.json`` holds behind the last epoch; not each label's F1, whose name a logger may not take."""
+    for logger in loggers:
+        logger.log_metrics({name: value for name, value in metrics.items() if "/f1/" not in name}, step=epochs)
+        logger.finalize("success")

@@ -16,9 +16,10 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from effnet_ft import processes
+from effnet_ft.data.sampling import WholeBatches
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.results.metrics import MeanAveragePrecision
-from effnet_ft.training.distributed import global_weight, share_statistics
+from effnet_ft.training.distributed import share_statistics
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.training.sharding import shard
@@ -140,9 +141,21 @@ class FineTuner(pl.LightningModule):
         self.recent["loss"] = loss.detach()
         if not self.model.multilabel:
             self.recent["acc"] = (logits.detach().argmax(1) == labels).float().mean()
-        if processes.count() > 1 and self.trainer.is_last_batch:  # the one that may differ between processes in size
-            loss = loss * global_weight(len(labels), self.device)
-        return loss
+        weight = self._weight(len(labels), batch_idx)
+        return loss if weight == 1 else loss * weight
+
+    def _weight(self, images: int, batch_idx: int) -> float:
+        """Return what a batch's mean loss weighs in its step, so that all images of the step count alike.
+
+        Otherwise the batches of all processes that a step accumulates would: the last ones of an epoch are smaller, and
+        may be fewer.
+        """
+        loader, together = self.trainer.train_dataloader, self.trainer.accumulate_grad_batches
+        samplers = (getattr(loader, name, None) for name in ("batch_sampler", "sampler"))
+        batches = next((sampler for sampler in samplers if isinstance(sampler, WholeBatches)), None)
+        if batches is None:
+            return 1.0
+        return images * processes.count() * together / batches.images_with(batch_idx, together)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the validation metrics; the loss is without smoothing."""

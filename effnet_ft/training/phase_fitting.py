@@ -67,7 +67,7 @@ class PhaseFitter:
         self.loggers = loggers
         self.stop = stop
         self.stopwatch = Stopwatch()
-        self._table = EpochTable(run.table, self.stopwatch, len(feeder.plans))
+        self.table = EpochTable(run.table, self.stopwatch, len(feeder.plans))
 
     def fit(self, left: Left | None = None) -> None:
         """Train every phase; ``left`` is where an interrupted run goes on.
@@ -76,7 +76,7 @@ class PhaseFitter:
         """
         plans = self.feeder.plans
         if left:
-            for callback in (self.stopwatch, self._table):
+            for callback in (self.stopwatch, self.table):
                 callback.load_state_dict(left.states[callback.state_key])
             self.feeder.take_up(left.notes)
         best = left.best if left else None
@@ -86,7 +86,7 @@ class PhaseFitter:
                 plan,
                 self.model,
                 partial(self._fit_phase, within, best),
-                begun=partial(self._has_trained, -1 if within else len(self._table.rows)),
+                begun=partial(self._has_trained, -1 if within else len(self.table.rows)),
                 settle=self._settle,
             )
         require_same_weights(self.model, "after the last phase")
@@ -110,7 +110,7 @@ class PhaseFitter:
             notes=feeder.choices,
         )
         guard = FiniteGuard(run, [sample.path for sample in split.train])
-        callbacks = [guard, stopwatch, self._table, keeper, *optional_callbacks(plan, stopwatch, phases)]
+        callbacks = [guard, stopwatch, self.table, keeper, *optional_callbacks(plan, stopwatch, phases)]
         trainer = build_trainer(plan, run, callbacks, self.loggers)
         model.set_norm_momentum(norm_momentum(plan, len(split.train), trainer.world_size))
         begun = time.perf_counter()
@@ -143,7 +143,7 @@ class PhaseFitter:
 
     def _has_trained(self, rows: int) -> bool:
         """Return whether the table has more than ``rows`` by now."""
-        return len(self._table.rows) > rows
+        return len(self.table.rows) > rows
 
     def _settle(self, plan: PhasePlan) -> None:
         """Enter the batches of ``plan`` in the recipe, and in that of the run, which is resumed with them."""

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.loggers import Logger
 from tiny import TINY
 from torch import Tensor
 
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.recipe import load_recipe
-from effnet_ft.results.run import Run, read_checkpoint
+from effnet_ft.recipe import flat, load_recipe
+from effnet_ft.results.run import Run, load_model, read_checkpoint
 from effnet_ft.training.callbacks import COLUMNS
 from effnet_ft.training.feeding import Feeder
+from effnet_ft.training.loggers import LOGGERS
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import OPTIMISERS
 
@@ -184,6 +186,22 @@ def test_every_setting_of_a_phase_changes_what_is_trained(
     assert any(not torch.equal(other[key], value) for key, value in plain_weights.items())
 
 
+@pytest.mark.parametrize(("whole", "batch", "accumulate"), [(10, 5, 2), (14, 7, 2), (20, 5, 4)])
+def test_accumulated_batches_train_what_one_does(
+    whole: int, batch: int, accumulate: int, flowers: Path, tmp_path: Path
+) -> None:
+    """Of the 24 images, the last step has fewer batches, or a smaller one, and its images still count alike."""
+    phase = "phases=[{train: head, epochs: 2, lr: 0.1, name: sgd, dropout: 0}]"
+    heads = []
+    for size, together in ((whole, 1), (batch, accumulate)):
+        run = Run(tmp_path / f"run{size}")
+        own = [f"data.batch_size={size}", f"optim.accumulate={together}"]
+        assert main(["train", "folder", f"data.root={flowers}", f"run_dir={run.folder}", phase, *TINY, *own]) == 0
+        heads.append(load_model(run.last).head.state_dict())
+    for key, value in heads[0].items():
+        torch.testing.assert_close(heads[1][key], value, rtol=1e-4, atol=1e-6)
+
+
 def test_early_stopping_ends_a_phase(flowers: Path, tmp_path: Path) -> None:
     run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 9, lr: 1e-9, patience: 1, batch_size: 30}")
     with run.table.open() as file:
@@ -226,6 +244,38 @@ def test_tensorboard_by_recipe(flowers: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-3}", "trainer.loggers=[tensorboard]")
     assert list((run.folder / "tensorboard").glob("events.*"))
+
+
+class NotingLogger(Logger):
+    """Notes what it is told, where others send it away."""
+
+    name, version = "noting", 0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {}
+        self.rows: list[tuple[dict[str, float], int | None]] = []
+
+    def log_hyperparams(self, params: dict[str, Any], *_: Any, **__: Any) -> None:  # type: ignore[override]
+        self.settings = params
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append((metrics, step))
+
+
+def test_a_logger_gets_the_recipe_every_epoch_and_the_result(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[NotingLogger] = []
+    monkeypatch.setitem(LOGGERS, "wandb", lambda folder: made.append(NotingLogger(folder)) or made[-1])
+    phases = "{train: head, epochs: 2, lr: 1e-3}, {train: stage8, epochs: 1, lr: 2e-3, label_smoothing: 0}"
+    run = run_phases(flowers, tmp_path / "run", phases, "trainer.loggers=[wandb]")
+    (logger,) = made
+    assert logger.settings == flat(load_recipe(run.recipe))
+    assert (logger.settings["phases.1.lr"], logger.settings["phases.1.label_smoothing"]) == (2e-3, 0)
+    *epochs, (result, last) = logger.rows
+    assert [step for _, step in epochs] == [1, 2, 3] and last == 3
+    assert result == json.loads(run.metrics.read_text())
 
 
 def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
