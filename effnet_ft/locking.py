@@ -1,11 +1,13 @@
 """One training at a time in a run folder. Free of torch.
 
-The lock is a file beside the run folder, so that nothing is added to the run. What counts is the system's lock on it,
-which ends with the process that holds it: a file that a killed process left means nothing.
+The lock is a file beside the run folder, so that nothing is added to the run; where its parent cannot be written to, as
+in a container that is lent the run folder alone, a file in it. What counts is the system's lock on it, which ends with
+the process that holds it: a file that a killed process left means nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,39 +20,44 @@ from effnet_ft.errors import RecipeError
 _PATIENCE = 1.0
 """Seconds to wait for a lock: another process that only asks whether it is taken holds it for a moment."""
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What a file system without locks says."""
+
+WITHIN = "training.lock"
+"""Name of the lock file in the run folder, where its parent cannot be written to."""
+
 
 def lock_of(folder: Path) -> Path:
-    """Return the lock file of the run in ``folder``."""
+    """Return the lock file of the run in ``folder``, where its parent can be written to."""
     folder = folder.resolve()
     return folder.with_name(f".{folder.name}.lock")
+
+
+def lock_within(folder: Path) -> Path:
+    """Return the lock file of the run in ``folder``, where its parent cannot be written to."""
+    return folder.resolve() / WITHIN
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other trainings out of ``folder`` within the block.
 
-    Where no lock can be made, as beside a folder whose parent is not ours to write to, there is none.
+    Where no lock can be made, as on a file system that knows none, there is none.
 
     Raises:
         RecipeError: where another training is in there.
     """
-    path = lock_of(folder)
-    made = [parent for parent in path.parents if not parent.exists()]
-    lock = FileLock(path)
+    beside = lock_of(folder)
+    made = [parent for parent in beside.parents if not parent.exists()]
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=_PATIENCE, poll_interval=0.05)
-        except Timeout:
-            raise _taken(folder) from None
-        if _launch():
-            path.write_text(_launch())
+        beside.parent.mkdir(parents=True, exist_ok=True)
+    lock = _taken_lock(folder)
     try:
         yield
     finally:
-        if lock.is_locked:
+        if lock is not None:
             with suppress(OSError):
-                path.unlink(missing_ok=True)  # before it is let go: whoever comes next makes a file of its own
+                os.unlink(lock.lock_file)  # before it is let go: whoever comes next makes a file of its own
             lock.release()
         for parent in made:
             with suppress(OSError):  # the run is in there
@@ -64,10 +71,34 @@ def is_held(folder: Path, main: bool) -> bool:
         folder: of the run.
         main: this is the process that takes the lock; the others of its launch find it taken, which is as it should be.
     """
-    path = lock_of(folder)
-    if not path.is_file():
+    return any(_is_taken(path, main) for path in (lock_of(folder), lock_within(folder)))
+
+
+def _taken_lock(folder: Path) -> FileLock | None:
+    """Return the lock of ``folder``, taken; None where none can be made."""
+    within = [lock_within(folder)] if folder.is_dir() else []
+    for path in (lock_of(folder), *within):
+        lock = _lock(path)
+        try:
+            lock.acquire(timeout=_PATIENCE, poll_interval=0.05)
+        except Timeout:
+            raise _refusal(folder) from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                with suppress(OSError):
+                    path.unlink()  # no one can hold it
+            continue
+        if _launch():
+            with suppress(OSError):
+                path.write_text(_launch())
+        return lock
+    return None
+
+
+def _is_taken(path: Path, main: bool) -> bool:
+    if not os.path.isfile(path):  # unlike pathlib's, it is no error where the name is too long for the disk
         return False
-    lock = FileLock(path)
+    lock = _lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -79,7 +110,12 @@ def is_held(folder: Path, main: bool) -> bool:
     return False
 
 
-def _taken(folder: Path) -> RecipeError:
+def _lock(path: Path) -> FileLock:
+    """Return the system's lock on ``path``; a mere file in its stead would outlive the process that made it."""
+    return FileLock(path, fallback_to_soft=False)
+
+
+def _refusal(folder: Path) -> RecipeError:
     return RecipeError(f"run_dir is '{folder}', where another training is at work: wait for it, or name another folder")
 
 

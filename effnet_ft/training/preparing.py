@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from pathlib import Path
 
 from effnet_ft.cache import ArrayCache
 from effnet_ft.data.images import median_side
@@ -13,6 +14,7 @@ from effnet_ft.data.split_file import write_split
 from effnet_ft.data.splits import Split, make_split
 from effnet_ft.environment import note_start
 from effnet_ft.errors import RecipeError, listing
+from effnet_ft.locking import WITHIN
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.opening import HASHED, open_source
@@ -35,11 +37,16 @@ def check_folder(run: Run, resume: bool, main: bool) -> None:
         run.require(run.recipe)
     elif run.folder.exists() and not run.folder.is_dir():
         raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
-    elif main and any(path.is_file() and path.suffix != PART for path in run.folder.rglob("*")):
+    elif main and any(_holds(path) for path in run.folder.rglob("*")):
         raise RecipeError(
             f"run_dir is '{run.folder}', which holds files already: name another folder, "
             f"remove it, or go on with it by {shlex.quote(f'resume={run.folder}')}"
         )
+
+
+def _holds(path: Path) -> bool:
+    """Return whether ``path`` is a file that someone may want to keep."""
+    return path.is_file() and path.suffix != PART and path.name != WITHIN
 
 
 def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
