@@ -59,7 +59,7 @@ class Evaluation:
         """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``.
 
         Each of ``acc1``, ``map``, ``macro_f1`` and ``ece`` has its 95% interval beside it, ``test/acc1_low`` and
-        ``test/acc1_high``.
+        ``test/acc1_high``, where there is one (:mod:`effnet_ft.results.bootstrap`).
         """
         known, prefix = (self.probabilities, self.labels), self.prefix
         if self.labels.ndim == 2:

@@ -63,10 +63,11 @@ def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, i
 def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: float) -> None:
     part, multilabel = evaluation.name, evaluation.labels.ndim == 2
     score, word = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
-    value, low, high = (100 * metrics[f"{part}/{score}{end}"] for end in ("", "_low", "_high"))
+    ends = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
     log.info(
-        "%s %s %.1f%% (%.1f to %.1f) on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
-        *(_WORDS[part], word, value, low, high, len(evaluation.samples)),
+        "%s %s %.1f%%%s on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+        *(_WORDS[part], word, 100 * metrics[f"{part}/{score}"]),
+        *(" ({:.1f} to {:.1f})".format(*ends) if ends else "", len(evaluation.samples)),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
     )
 

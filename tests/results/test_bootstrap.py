@@ -8,8 +8,15 @@ import torch
 from torchmetrics.functional.classification import binary_average_precision
 
 from effnet_ft.results import bootstrap
-from effnet_ft.results.bootstrap import class_intervals, label_intervals, resampled
+from effnet_ft.results.bootstrap import (
+    class_intervals,
+    drawn_of_classes,
+    drawn_of_labels,
+    label_intervals,
+    resampled,
+)
 from effnet_ft.results.metrics import classification_metrics, multilabel_metrics
+from effnet_ft.results.shares import share_interval
 
 
 def classes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,8 +50,8 @@ def test_a_resamples_values_are_the_metrics_of_its_images(seed: int, monkeypatch
     p, y = classes(60)
     chosen = drawn_once(monkeypatch, 60, seed)
     expected = classification_metrics(p[chosen], y[chosen], "x")
-    for name, (low, high) in class_intervals(p, y).items():
-        assert low == high == pytest.approx(expected[f"x/{name}"], abs=1e-6), name
+    for name, values in drawn_of_classes(p, y).items():
+        assert values == pytest.approx([expected[f"x/{name}"]], abs=1e-6), name
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,17 +59,41 @@ def test_a_resamples_values_are_the_metrics_of_its_labels(seed: int, monkeypatch
     p, y, thresholds = labelled(40)
     chosen = drawn_once(monkeypatch, 40, seed)
     expected = multilabel_metrics(p[chosen], y[chosen], thresholds, "abcd", "x")
-    for name, (low, high) in label_intervals(p, y, thresholds).items():
-        assert low == high == pytest.approx(expected[f"x/{name}"], abs=1e-6), name
+    for name, values in drawn_of_labels(p, y, thresholds).items():
+        assert values == pytest.approx([expected[f"x/{name}"]], abs=1e-6), name
     assert expected["x/map"] < 1 and binary_average_precision(torch.ones(2), torch.tensor([0, 1])) == 0.5
 
 
-def test_the_interval_of_accuracy_is_as_wide_as_the_binomials() -> None:
-    p, y = classes(2000)
-    low, high = class_intervals(p, y)["acc1"]
-    accuracy = classification_metrics(p, y, "x")["x/acc1"]
-    width = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 2000)
-    assert low < accuracy < high and high - low == pytest.approx(width, rel=0.1)
+def test_the_interval_of_accuracy_is_wilsons() -> None:
+    # Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662, and 0 of 20 gives 0 to 0.1611.
+    assert share_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert share_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    p, y = classes(400)
+    right = int((p.argmax(1) == y).sum())
+    assert 0 < right < 400 and class_intervals(p, y)["acc1"] == share_interval(right, 400)
+
+
+def test_the_interval_of_a_drawn_metric_is_where_95_of_100_draws_lie() -> None:
+    p, y = classes(400)
+    low, high = class_intervals(p, y)["macro_f1"]
+    drawn = drawn_of_classes(p, y)["macro_f1"]
+    assert [(drawn < low).mean(), (drawn > high).mean()] == pytest.approx([0.025, 0.025], abs=0.002)
+
+
+@pytest.mark.parametrize("right", [0, 20])
+def test_no_metric_is_certain_of_twenty_images(right: int) -> None:
+    y = np.arange(20) % 2
+    guessed = np.where(np.arange(20) < right, y, 1 - y)
+    sure = 1 - np.random.default_rng(0).random(20) / 3
+    p = np.stack([np.where(guessed == place, sure, 1 - sure) for place in (0, 1)], 1)
+    found = class_intervals(p, y)
+    assert set(found) == {"acc1", "ece"}, "every draw has the same macro F1"
+    assert found["acc1"] == pytest.approx((0.8389, 1.0) if right else (0.0, 0.1611), abs=5e-5)
+
+
+def test_labels_that_are_all_ranked_rightly_have_no_interval() -> None:
+    y = np.eye(2)[np.arange(20) % 2]
+    assert set(label_intervals(0.1 + 0.8 * y, y, [0.5, 0.5])) == set()
 
 
 def test_resamples_are_a_thousand_of_every_image_count_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +106,7 @@ def test_resamples_are_a_thousand_of_every_image_count_and_the_same_again(monkey
     assert class_intervals(*classes(50)) == class_intervals(*classes(50))
 
 
-def test_one_image_and_one_class_have_intervals_too() -> None:
+def test_one_image_has_an_interval_of_accuracy() -> None:
     p, y = classes(1)
-    right = float(p.argmax(1)[0] == y[0])
-    assert class_intervals(p, y)["acc1"] == (right, right)
-    assert label_intervals(np.array([[0.5]]), np.array([[0.0]]), [0.5])["map"] == (0.0, 0.0)
+    low, high = class_intervals(p, y)["acc1"]
+    assert high - low == pytest.approx(0.7935, abs=5e-5) and label_intervals(p[:, :1], y[:, None] * 0, [0.5]) == {}

@@ -36,10 +36,13 @@ RUN_FILES = {
 }
 ENDS = ("", "_low", "_high")
 METRICS = {
-    *(f"{part}/{name}{end}" for part in ("val", "test") for name in ("acc1", "macro_f1", "ece") for end in ENDS),
+    *(f"{part}/{name}{end}" for part in ("val", "test") for name in ("acc1", "ece") for end in ENDS),
+    *("val/macro_f1", "test/macro_f1"),
     *("val/ece_uncalibrated", "test/ece_uncalibrated", "temperature"),
     *("train_seconds", "images_per_second", "data_wait_fraction"),
 }
+SOMETIMES = {f"{part}/macro_f1{end}" for part in ("val", "test") for end in ENDS[1:]}
+"""What is left out where all answers are right: drawing them again tells no interval."""
 
 
 def run_phases(flowers: Path, folder: Path, phases: str, *more: str) -> Run:
@@ -60,8 +63,8 @@ def test_the_run_folder_is_complete_and_holds_nothing_else(trained_run: Path) ->
 
 def test_metrics_are_named_and_possible(trained_run: Path) -> None:
     metrics = json.loads((trained_run / "metrics.json").read_text())
-    assert set(metrics) == METRICS  # three classes: no acc5
-    assert all(0 <= metrics[name] <= 1 for name in METRICS - {"train_seconds", "images_per_second", "temperature"})
+    assert METRICS <= set(metrics) <= METRICS | SOMETIMES  # three classes: no acc5
+    assert all(0 <= metrics[name] <= 1 for name in set(metrics) - {"train_seconds", "images_per_second", "temperature"})
     assert metrics["train_seconds"] > 0
     assert metrics["images_per_second"] > 0
 

@@ -6,13 +6,16 @@ import math
 
 from effnet_ft.results.report.contents import SPLITS, Contents
 from effnet_ft.results.report.formats import cards, duration, show
+from effnet_ft.results.shares import share_interval
+
+_DRAWN = "from drawing the images again a thousand times (bootstrap), and are left out where every draw is the same"
 
 
 def results(run: Contents) -> str:
     """The headline numbers."""
     split = run.split_word.capitalize()
     if run.multilabel:
-        return cards(
+        html = cards(
             (
                 f"{split} mean average precision",
                 show(run.metric("map"), ".1%"),
@@ -21,8 +24,9 @@ def results(run: Contents) -> str:
             ("Macro F1", show(run.metric("macro_f1"), ".1%"), "thresholds of the validation images"),
             *_amounts(run),
         )
+        return f"{html}<p>Intervals come {_DRAWN}.</p>"
     before = show(run.metric("ece_uncalibrated"), ".1%")
-    return cards(
+    html = cards(
         (
             f"{split} accuracy",
             show(run.metric("acc1"), ".1%"),
@@ -38,6 +42,7 @@ def results(run: Contents) -> str:
         ),
         *_amounts(run),
     )
+    return f"{html}<p>The interval of the accuracy is Wilson's; the others come {_DRAWN}.</p>"
 
 
 def _amounts(run: Contents) -> tuple[tuple[str, ...], ...]:
@@ -48,23 +53,14 @@ def _amounts(run: Contents) -> tuple[tuple[str, ...], ...]:
 
 
 def bounds(run: Contents, name: str) -> tuple[float, float]:
-    """Return a metric's 95% interval as it was measured; of an older run's accuracy Wilson's; else NaN."""
-    low, high = run.metric(f"{name}_low"), run.metric(f"{name}_high")
-    if name == "acc1" and not math.isfinite(low):
-        return wilson(run.metric("acc1"), len(run.predictions))
-    return low, high
+    """Return a metric's 95% interval: Wilson's of accuracy, of the others as it was measured; NaN where it has none."""
+    if name != "acc1":
+        return run.metric(f"{name}_low"), run.metric(f"{name}_high")
+    share, total = run.metric("acc1"), len(run.predictions)
+    return share_interval(round(share * total), total) if total and math.isfinite(share) else (math.nan, math.nan)
 
 
 def interval(run: Contents, name: str) -> str:
     """Return a metric's 95% interval in words, an empty text where it is not known."""
     low, high = bounds(run, name)
     return f"95% interval: {show(low, '.1%')} to {show(high, '.1%')}" if math.isfinite(low) else ""
-
-
-def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share of `total` (95% with the default `z`); NaN where there is no share."""
-    if not total or math.isnan(share):
-        return math.nan, math.nan
-    middle = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, (middle - half) / (1 + z * z / total)), min(1.0, (middle + half) / (1 + z * z / total))
