@@ -189,10 +189,10 @@ def cars(made: Made, patch: pytest.MonkeyPatch) -> None:
     for part, labels in numbers.items():
         rows = [(39, 116, 569, 375, label, f"{number:05}.jpg") for number, label in enumerate(labels, 1)]
         columns = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
-        table = np.array([tuple(rows[0])] * len(rows), [(column, object) for column in columns])
+        records = np.array([tuple(rows[0])] * len(rows), [(column, object) for column in columns])
         for index, row in enumerate(rows):
-            table[index] = row
-        savemat(base / places[part], {"annotations": table[None]})
+            records[index] = row
+        savemat(base / places[part], {"annotations": records[None]})
         for number, label in enumerate(labels, 1):
             path = f"stanford_cars/cars_{part}/{number:05}.jpg"
             draw(made.tree / path, number)
