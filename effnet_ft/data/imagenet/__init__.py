@@ -45,7 +45,8 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
         raise DataError(f"data.root is '{root}', which holds no images: give ImageNet's validation images, {what}")
     label = labels_of_flat(root, classes, ground_truth, names)
     found = {name: label(name) for name in names}
-    if unknown := [name for name, wnid in found.items() if wnid not in set(classes)]:
+    known = frozenset(classes)
+    if unknown := [name for name, wnid in found.items() if wnid not in known]:
         raise DataError(f"{len(unknown)} images of {root} have no class in the ground truth\n{listing(unknown, 5)}")
     samples = [Sample(name, str(wnid)) for name, wnid in found.items()]
     return Source(root, tuple(sorted({sample.label for sample in samples})), {"val": samples}, members=members)

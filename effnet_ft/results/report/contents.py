@@ -106,6 +106,10 @@ class Contents:
         rank = [row.wrong if self.multilabel else row.probability for row in self.predictions]
         return sorted(wrong, key=lambda number: -rank[number])
 
+    def has_images(self) -> bool:
+        """Return whether any of the predicted images lies where the recipe says."""
+        return any(self.pictures.file(row.path) for row in self.predictions)
+
     def metric(self, name: str) -> float:
         """A metric of the predicted split or, failing that, of the run; NaN where it is absent."""
         value = self.metrics.get(f"{self.split}/{name}", self.metrics.get(name))

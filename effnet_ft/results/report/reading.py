@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,13 @@ NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
 """Columns of metrics.csv; `map` stands for `acc1` where images have several labels."""
 
 
-def read_run(folder: Path, predictor: Predictor | None = None) -> Contents:
+def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[str, str] | None = None) -> Contents:
     """Read the files of a run folder.
 
     Args:
         folder: the run.
         predictor: its model, to explain answers; None explains none.
+        moved: ``root`` and ``images`` of the recipe's section ``data``, where they have changed since.
 
     Raises:
         DataError: a file is missing or cannot be understood; the message names it.
@@ -97,7 +98,7 @@ def read_run(folder: Path, predictor: Predictor | None = None) -> Contents:
         images=len(members),
         training=training,
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
-        pictures=Pictures(_image_root(recipe), predictor),
+        pictures=Pictures(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
     )
 
 

@@ -104,6 +104,20 @@ def test_import_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_command_finds_images_that_have_moved(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run)]) == 0
+    before = (run / "report.html").read_bytes()
+    moved = (run.parent / "images").rename(run.parent / "moved")
+    assert main(["report", str(run)]) == 2
+    assert "give data.root=FOLDER; " in capsys.readouterr().err and (run / "report.html").read_bytes() == before
+    assert main(["report", str(run), "seed=3"]) == 2
+    assert main(["report", str(run), f"data.root={moved}"]) == 0
+    assert (run / "report.html").read_bytes() == before
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0, "a page without images is better than none"
+    assert "without images: " in capsys.readouterr().err and (run / "report.html").is_file()
+
+
 def test_command_without_a_checkpoint_leaves_out_what_needs_it(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
