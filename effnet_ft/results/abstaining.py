@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from effnet_ft.errors import DataError
-from effnet_ft.results.metrics import precision_coverage
 
 Record = Mapping[str, Sequence[float]]
 """How a model did on images that it was not trained on: ``thresholds`` of its confidence, falling; how many images it
@@ -37,6 +36,28 @@ def record_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[f
         "answered": answered[kept].tolist(),
         "right": (precision * answered).round().astype(int)[kept].tolist(),
     }
+
+
+def precision_coverage(confidences: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what answering only the surest images gives: precision at every share of images that is answered.
+
+    Args:
+        confidences: the probability of each image's answer, ``[N]``.
+        right: whether the answer is right, ``[N]``.
+
+    Returns:
+        Thresholds, falling; precision, the share of right ones among the images whose confidence reaches the
+        threshold; and coverage, the share of those images among all, rising to 1. Images of the same confidence are
+        answered together. A threshold lies midway between two confidences, the last one at 0.
+    """
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    falling = np.asarray(confidences, np.float64)[order]
+    lower = np.append(falling[1:], -np.inf)[: len(order)]
+    ends = np.flatnonzero(falling > lower)
+    thresholds = np.maximum((falling[ends] + lower[ends]) / 2, 0)
+    answered = ends + 1
+    precision = np.asarray(right, bool)[order].cumsum()[ends] / answered
+    return thresholds, precision, answered / max(1, len(order))
 
 
 def threshold_for(record: Record | None, precision: float) -> float:

@@ -86,28 +86,6 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(binary_calibration_error(p.flatten(), (y > 0.5).long().flatten(), n_bins=ECE_BINS))
 
 
-def precision_coverage(confidences: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what answering only the surest images gives: precision at every share of images that is answered.
-
-    Args:
-        confidences: the probability of each image's answer, ``[N]``.
-        right: whether the answer is right, ``[N]``.
-
-    Returns:
-        Thresholds, falling; precision, the share of right ones among the images whose confidence reaches the
-        threshold; and coverage, the share of those images among all, rising to 1. Images of the same confidence are
-        answered together. A threshold lies midway between two confidences, the last one at 0.
-    """
-    order = np.argsort(-np.asarray(confidences), kind="stable")
-    falling = np.asarray(confidences, np.float64)[order]
-    lower = np.append(falling[1:], -np.inf)[: len(order)]
-    ends = np.flatnonzero(falling > lower)
-    thresholds = np.maximum((falling[ends] + lower[ends]) / 2, 0)
-    answered = ends + 1
-    precision = np.asarray(right, bool)[order].cumsum()[ends] / answered
-    return thresholds, precision, answered / max(1, len(order))
-
-
 def mean_average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over the labels that occur of their average precision; 0 where none does.
 

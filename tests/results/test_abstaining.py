@@ -15,8 +15,7 @@ from scipy.stats import binomtest
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.results.abstaining import record_of, threshold_for
-from effnet_ft.results.metrics import precision_coverage
+from effnet_ft.results.abstaining import precision_coverage, record_of, threshold_for
 from effnet_ft.results.run import Run, keep_description, load_model
 
 

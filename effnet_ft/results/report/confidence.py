@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effnet_ft.errors import DataError
+from effnet_ft.results.abstaining import precision_coverage, threshold_for
 from effnet_ft.results.report.charts import Axes, figure
 from effnet_ft.results.report.contents import Contents
 from effnet_ft.results.report.formats import DASH, show, table
@@ -79,8 +80,6 @@ def _reliability(run: Contents) -> str:
 
 
 def _coverage(run: Contents) -> str:
-    from effnet_ft.results.metrics import precision_coverage  # it brings torch
-
     _, precision, coverage = precision_coverage(run.probability, run.right)
     some = np.unique(np.linspace(0, len(coverage) - 1, min(_POINTS, len(coverage))).round().astype(int))
     low = min(0.95, math.floor(float(precision[some].min()) * 19.99) / 20)
@@ -97,8 +96,6 @@ def _targets(run: Contents) -> str:
     record = None if predictor is None else predictor.model.record
     if record is None:
         return ""
-    from effnet_ft.results.abstaining import threshold_for
-
     rows = []
     for target in TARGETS:
         try:
