@@ -84,8 +84,8 @@ def recipes_page() -> str:
 
 
 def recipe_files() -> list[Path]:
-    """Return the files of the recipes that come with the project, by name."""
-    return sorted(recipe_folder().glob("*.yaml"))
+    """Return the files of the recipes that come with the project: those for one's own images first, then by name."""
+    return sorted(recipe_folder().glob("*.yaml"), key=lambda path: (not path.stem.startswith("folder"), path.stem))
 
 
 def header(path: Path) -> list[str]:

@@ -45,10 +45,12 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
     images = [path for path in found if path not in bad]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
-    write_csv(sys.stdout, [["path", "overlay", "class", "probability"]])
     for start in range(0, len(images), _AT_ONCE):
         some = images[start : start + _AT_ONCE]
-        for path, explanation in zip(some, predictor.explain(some, name), strict=True):
+        explanations = predictor.explain(some, name)
+        if start == 0:  # not before a model that cannot be explained has said so
+            write_csv(sys.stdout, [["path", "overlay", "class", "probability"]])
+        for path, explanation in zip(some, explanations, strict=True):
             overlay = _written(Image.fromarray(explanation.overlay()), out, Path(path).stem)
             write_csv(sys.stdout, [[path, str(overlay), explanation.name, f"{explanation.probability:.6f}"]])
     if bad:

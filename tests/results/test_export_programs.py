@@ -259,3 +259,13 @@ def test_a_program_runs_on_the_cpu_alone(exported: Exported, form: str) -> None:
 def test_a_program_has_no_layers_to_look_into(exported: Exported, look: Callable[[Predictor], object]) -> None:
     with pytest.raises(errors.WeightsError, match="has no layers to look into: take the run"):
         look(effnet_ft.load(exported("b0", "onnx")))
+
+
+def test_a_program_that_cannot_be_explained_prints_no_table(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    out = tmp_path / "explained"
+    assert main(["explain", str(exported("b0", "onnx")), str(tmp_path / "a.png"), "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "take the run" in printed.err and not out.exists()
