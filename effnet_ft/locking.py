@@ -77,6 +77,8 @@ def is_held(folder: Path, main: bool) -> bool:
 def _taken_lock(folder: Path) -> FileLock | None:
     """Return the lock of ``folder``, taken; None where none can be made."""
     within = [lock_within(folder)] if folder.is_dir() else []
+    if any(_is_taken(path, main=True) for path in within):  # by one who may not write beside it
+        raise _refusal(folder)
     for path in (lock_of(folder), *within):
         lock = _lock(path)
         try:

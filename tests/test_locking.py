@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.locking import held, is_held, lock_of, lock_within
@@ -29,6 +30,16 @@ def test_where_no_lock_can_be_made_beside_the_folder_it_lies_within(tmp_path: Pa
             assert is_held(folder, main=True), "whoever was refused took the lock away"
         assert not is_held(folder, main=True)
         assert list(folder.iterdir()) == []
+
+
+def test_who_may_write_beside_the_folder_sees_the_lock_of_one_who_may_not(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    refused = pytest.raises(RecipeError, match="another training is at work")
+    with FileLock(lock_within(folder)), refused, held(folder):
+        pass
+    with held(folder):
+        assert is_held(folder, main=True)
 
 
 def test_a_lock_that_a_killed_process_left_within_is_no_run(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
+    from omegaconf import OmegaConf
+
     from effnet_ft.results.predict import load
     from effnet_ft.results.report import render, write_page
     from effnet_ft.results.report.reading import read_run
@@ -42,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     contents = read_run(Path(options.run), predictor, moved)
     page = Path(options.run) / "report.html"
     if not contents.has_images():
-        lost = f"none of the images of {options.run} lie in '{contents.pictures.root}': give data.root=FOLDER"
+        key = "data.images" if OmegaConf.select(contents.recipe, "data.source") == "manifest" else "data.root"
+        lost = f"none of the images of {options.run} lie in '{contents.pictures.root}': give {key}=FOLDER"
         if page.exists():
             raise DataError(f"{lost}; {page} was left as it is")
         print(f"effnet-ft: without images: {lost}", file=sys.stderr)

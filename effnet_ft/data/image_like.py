@@ -22,8 +22,8 @@ _CONTENT = (bytes, bytearray, memoryview, io.IOBase)
 
 def as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
     """Return ``images`` as a list; a single one makes a list of one, and so does what :func:`as_rgb` is to refuse."""
-    tensor = hasattr(images, "__array__")
-    if isinstance(images, (*_SINGLE, *_CONTENT)) or tensor or not isinstance(images, Iterable):
+    one = hasattr(images, "__array__") and getattr(images, "ndim", 0) in (0, 2, 3)  # else a table's column, a stack
+    if isinstance(images, (*_SINGLE, *_CONTENT)) or one or not isinstance(images, Iterable):
         return [images]  # type: ignore[list-item]
     return list(images)
 

@@ -88,7 +88,8 @@ class DataSettings:
         above=0,
         maximum=1,
         per_phase=True,
-        help="share of an image's area that a random crop has at least; ImageNet trainings take 0.08",
+        help="share of an image's area that a random crop has at least; ImageNet trainings take 0.08. Large images are "
+        "reduced to twice the input's size before, so that crops under 0.25 are enlarged",
     )
     erasing: float = option(
         0.0, minimum=0, maximum=1, per_phase=True, help="how often a random rectangle is replaced by noise"

@@ -28,6 +28,9 @@ from effnet_ft.results.run import Run
 from effnet_ft.tabular import write_csv
 from effnet_ft.writing import whole_file, write_whole
 
+_WHERE = ("data.root", "data.source", "data.images", "data.ground_truth", "data.download", "data.batch_size")
+"""Keys that say on which images an exported model is measured."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -174,21 +177,24 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
     split = read_split(run.split, image_root(recipe.data), predictor.classes)
     moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
+
+    def others(source: Source) -> Evaluation:
+        evaluation = evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+        _tell_of_known(evaluation, split)
+        return evaluation
+
     if moved and recipe.data.source == "manifest":
         source = open_source(recipe.data, for_training=False)
         # A manifest says itself what it lists: the run's own images elsewhere, or others.
         listed, own = ({(sample.path, sample.label) for sample in part.part("all")} for part in (source, split))
         if listed != own:
-            return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
+            return others(source)
     try:
         require_images(split)
     except DataError:
         if not moved:
             raise
-        source = scan_folder(recipe.data.root, for_training=False)  # other images than the run's
-        evaluation = evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
-        _tell_of_known(evaluation, split)
-        return evaluation
+        return others(scan_folder(recipe.data.root, for_training=False))
     return evaluate(predictor, split, _choose(split, part), _batch(recipe), views)
 
 
@@ -208,7 +214,7 @@ def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = 
 
     Args:
         path: the file.
-        overrides: ``data.root``, which must be given; ``data.source`` and ``data.images``, where the images are no
+        overrides: ``data.root``, which must be given; ``data.source`` and what belongs to it, where the images are no
             class folders; ``data.batch_size``.
         part: ``train``, ``val``, ``test`` or ``all``; None takes the test images, else validation, else all.
         views: a name in :data:`effnet_ft.results.predict.VIEWS`, averaged over.
@@ -218,11 +224,9 @@ def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = 
         RecipeError: where an override is, or no images are named.
         WeightsError: where the file cannot be read.
     """
-    allowed = ("data.root=", "data.source=", "data.images=", "data.batch_size=")
-    if strange := [text for text in overrides if not text.startswith(allowed)]:
+    if strange := [text for text in overrides if text.partition("=")[0] not in _WHERE]:
         raise RecipeError(
-            f"a model is evaluated as it was shipped; only data.root, data.source, data.images and data.batch_size "
-            f"can be set: {' '.join(strange)}"
+            f"a model is evaluated as it was shipped; only {', '.join(_WHERE)} can be set: {' '.join(strange)}"
         )
     if not any(text.startswith("data.root=") for text in overrides):
         raise RecipeError(f"'{path}' does not tell what to measure it on: give labelled images, data.root=...")

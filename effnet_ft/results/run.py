@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,8 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
     file = Run(path).best if path.is_dir() else path
     if not file.is_file() and is_run(path):
         raise WeightsError(
-            f"{path} has no {file.relative_to(path)}: if its training was stopped, go on with it by resume={path}"
+            f"{path} has no {file.relative_to(path)}: if its training was stopped, go on with it by "
+            f"{shlex.quote(f'resume={path}')}"
         )
     if not file.is_file():
         raise WeightsError(f"there is no {file}: give a run folder, a checkpoint or an exported model")

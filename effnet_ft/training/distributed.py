@@ -92,20 +92,6 @@ def require_same_weights(model: nn.Module, where: str) -> None:
     return None
 
 
-def relative_class_weight(weights: Tensor) -> Tensor:
-    """Return the mean of this process's weights over that of all processes' weights.
-
-    A loss whose classes are weighted is a sum over the batch's weights, not its images: times this, it counts as it
-    does in one batch of all processes. All processes call this together.
-
-    Args:
-        weights: of the class of each image of this process's batch, ``[N]``.
-    """
-    total = torch.stack((weights.sum(), weights.new_tensor(float(len(weights)))))
-    dist.all_reduce(total)
-    return weights.mean() * total[1] / total[0]
-
-
 def average_over_processes(values: Iterable[Tensor]) -> None:
     """Replace each of ``values`` in place by its mean over the processes; all of them call this together."""
     if processes.count() > 1:

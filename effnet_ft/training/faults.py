@@ -33,7 +33,7 @@ _TEXTS = (
     (r"CUDA (?:driver )?error: out of memory|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED", _GPU_MEMORY),
     (r"DefaultCPUAllocator|[Cc]annot allocate memory|not enough memory", _MEMORY),
     (
-        r"Timed out waiting \d+ms|collective operation timeout",
+        r"(?i)timed out (?:waiting|after) \d+|wait timeout after|collective operation timeout",
         "another process of this training did not answer in time: see what holds it up, or raise "
         "trainer.timeout_minutes",
     ),

@@ -19,7 +19,7 @@ from effnet_ft import processes
 from effnet_ft.data.sampling import WholeBatches
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.results.metrics import MeanAveragePrecision
-from effnet_ft.training.distributed import relative_class_weight, share_statistics
+from effnet_ft.training.distributed import share_statistics
 from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.training.sharding import shard
@@ -136,9 +136,6 @@ class FineTuner(pl.LightningModule):
             smoothing=self.label_smoothing,
             class_weights=self.class_weights,
         )
-        weights = self.class_weights if targets is labels else None  # a loss of mixed images is divided by their number
-        if weights is not None and processes.count() > 1:
-            loss = loss * relative_class_weight(weights[labels])
         self.train_loss.update(loss.detach().expand(len(labels)))
         self.train_score.update(logits.detach(), labels)
         self.recent["loss"] = loss.detach()

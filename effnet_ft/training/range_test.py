@@ -62,6 +62,9 @@ def range_test(
                     multilabel=model.multilabel,
                     smoothing=plan.optim.label_smoothing,
                 )
+            images = torch.tensor(float(len(labels)), device=device)
+            average_over_processes([images])
+            loss = loss * (len(labels) / images)  # the processes' parts of a step may differ by an image
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             average_over_processes([value.grad for value in trial.parameters() if value.grad is not None])

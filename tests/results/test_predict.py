@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -32,12 +32,28 @@ def content(form: str) -> bytes:
     return file.getvalue()
 
 
+class Stack:
+    """A data set in a file: not an array, but it knows how to become one."""
+
+    ndim = 4
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise AssertionError("all images are asked for at once")
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter([PIXELS] * self.count)
+
+
 def test_one_image_or_any_row_of_them(predictor: Predictor) -> None:
     (expected,) = predictor.predict(PIXELS)
     assert {name for name, _ in expected} == set(CLASSES)
     upload = Image.open(io.BytesIO(content("PNG")))
     for images in (upload, [upload], (image for image in (PIXELS,)), {1: PIXELS}.values()):
         assert predictor.predict(images) == [expected]
+    assert predictor.predict(Stack(2)) == [expected, expected]
     assert predictor.predict([]) == predictor.explain([]) == []
     explained = predictor.explain([PIXELS, PIXELS], (name for name in CLASSES[:2]))
     assert [explanation.name for explanation in explained] == list(CLASSES[:2])

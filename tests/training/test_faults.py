@@ -58,6 +58,14 @@ FAULTS: dict[str, tuple[BaseException, str]] = {
         RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
         r"did not answer in time: .*trainer\.timeout_minutes",
     ),
+    "one that never comes": (
+        torch.distributed.DistNetworkError("The client socket has timed out after 6000ms while trying to connect"),
+        r"did not answer in time: ",
+    ),
+    "others that never come": (
+        RuntimeError("Timed out after 7 seconds waiting for clients. 1/2 clients joined."),
+        r"did not answer in time: ",
+    ),
     "open files": (RuntimeError("Too many open files. Communication with the workers"), "ulimit -n"),
 }
 

@@ -17,6 +17,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.results.run import Run, load_model
 from effnet_ft.training.building import build_module, norm_momentum
+from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.optim import balanced_weights, parameter_groups
 from effnet_ft.training.phases import PhasePlan, plan_phases
@@ -73,6 +74,16 @@ def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average() -> None
     weights = balanced_weights(LABELS)
     assert torch.allclose(weights * torch.tensor([60.0, 30.0, 9.0]), torch.full((3,), 33.0))
     assert float(weights[torch.from_numpy(LABELS)].mean()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("weighted", [True, False], ids=["class weights", "none"])
+def test_batches_averaged_by_their_images_have_the_loss_of_one(weighted: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(10, 3, generator=random), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
+    options = {"smoothing": 0.1, "class_weights": torch.tensor([0.5, 1.0, 4.0]) if weighted else None}
+    parts = [classification_loss(logits[part], labels[part], **options) for part in (slice(7), slice(7, 10))]
+    whole = classification_loss(logits, labels, **options)
+    torch.testing.assert_close(0.7 * parts[0] + 0.3 * parts[1], whole)
 
 
 @pytest.mark.parametrize(("images", "momentum"), [(80, 0.1), (8 * 1000, 0.01), (8 * 200, 0.05), (3, 0.1)])

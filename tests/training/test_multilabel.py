@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_the_run_folder_tells_of_labels(run: Run) -> None:
     assert wanted | {f"test/f1/{name}" for name in COLOURS} <= metrics.keys()
     assert not [name for name in metrics if "acc" in name]
     assert metrics["test/ece"] < metrics["test/ece_uncalibrated"] and metrics["temperature"] < 1
+    assert ("test/map_low" in metrics) == ("test/map_high" in metrics) == (metrics["test/map"] < 1)
     assert metrics.get("test/map_low", 0) <= metrics["test/map"] <= metrics.get("test/map_high", 1)
     assert metrics["test/map"] > 0.9
     table = rows_of(run.table)
@@ -103,7 +105,9 @@ def test_predictions_follow_the_stored_thresholds(run: Run, colours: Path, tmp_p
     assert all(row["prediction"].count("|") == row["probability"].count("|") for row in written)
 
 
-def test_it_is_evaluated_on_its_own_images_and_on_others(run: Run, colours: Path, tmp_path: Path) -> None:
+def test_it_is_evaluated_on_its_own_images_and_on_others(
+    run: Run, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "metrics.json"
     assert main(["evaluate", str(run.folder), "--json", str(out)]) == 0
     metrics = json.loads(run.metrics.read_text())
@@ -115,6 +119,9 @@ def test_it_is_evaluated_on_its_own_images_and_on_others(run: Run, colours: Path
     moved = [f"data.root={some}", f"data.images={colours.parent}"]
     assert main(["evaluate", str(run.folder), *moved, "--out", str(predictions)]) == 0
     assert [row["label"] for row in rows_of(predictions)] == ["green|red", "", "blue"]
+    assert re.search(
+        r"\d of 3 images are called as images that the run was trained or chosen on", capsys.readouterr().err
+    )
 
 
 def test_labels_come_from_the_files_as_from_the_store(run: Run, colours: Path, tmp_path: Path) -> None:
