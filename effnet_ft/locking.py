@@ -28,13 +28,13 @@ WITHIN = "training.lock"
 
 
 def lock_of(folder: Path) -> Path:
-    """Return the lock file of the run in ``folder``, where its parent can be written to."""
+    """Return the lock file beside ``folder``, where its parent can be written to."""
     folder = folder.resolve()
     return folder.with_name(f".{folder.name}.lock")
 
 
 def lock_within(folder: Path) -> Path:
-    """Return the lock file of the run in ``folder``, where its parent cannot be written to."""
+    """Return the lock file in ``folder``, where its parent cannot be written to."""
     return folder.resolve() / WITHIN
 
 

@@ -147,8 +147,8 @@ class FineTuner(pl.LightningModule):
     def _weight(self, images: int, batch_idx: int) -> float:
         """Return what a batch's mean loss weighs in its step, so that all images of the step count alike.
 
-        Otherwise the batches of all processes that a step accumulates would: the last ones of an epoch are smaller, and
-        may be fewer.
+        Unweighted, batches would count alike; but those of several processes differ in size, and the last step of an
+        epoch has fewer or smaller ones.
         """
         loader, together = self.trainer.train_dataloader, self.trainer.accumulate_grad_batches
         samplers = (getattr(loader, name, None) for name in ("batch_sampler", "sampler"))
