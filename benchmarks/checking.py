@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from effnet_ft.data.drawn import SPECIES, draw_flower
+from effnet_ft.data.demo_flowers import SPECIES, draw_flower
 
 DRAWN, SIDE, CLASSES = 160, 384, 20
 

@@ -32,7 +32,7 @@ def timm_side(root: Path) -> dict[str, float]:
     import timm.data
 
     from effnet_ft.models.creation import create_model
-    from effnet_ft.models.layouts import to_layout
+    from effnet_ft.models.weights.key_maps import to_layout
 
     pretrained = create_model("lite0", "lite")
     state = to_layout(pretrained.state_dict(), pretrained.variant, "timm")

@@ -42,12 +42,12 @@ def of_timm(files: list[Path], folder: Path) -> Iterator[int]:
 
 
 def of_ours(files: list[Path], folder: Path, decoded: bool) -> Iterator[int]:
-    from effnet_ft.cache import ArrayCache
     from effnet_ft.data.datamodule import ImageDataModule
-    from effnet_ft.data.decoded import decoded_for_training
-    from effnet_ft.data.sources import Sample
-    from effnet_ft.data.splits import Split
+    from effnet_ft.data.images.decoded_store import decoded_for_training
+    from effnet_ft.data.sources.source import Sample
+    from effnet_ft.data.splits.split import Split
     from effnet_ft.preprocessing import Preprocessing
+    from effnet_ft.utils.array_cache import ArrayCache
 
     samples = [Sample(str(path), "a") for path in files]
     kept = decoded_for_training(Path("/"), samples, 224, ArrayCache(folder), 10**10) if decoded else None

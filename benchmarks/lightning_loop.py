@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from common import Table, bare_trainer, machine
 
 from effnet_ft.models.creation import create_model
-from effnet_ft.process import tune_process
+from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.optim import OPTIMISERS, parameter_groups
+from effnet_ft.utils.process_settings import tune_process
 
 STEPS, WARM_UP, ROUNDS = 8, 2, 5
 

@@ -71,7 +71,7 @@ def main() -> None:
     import torch
 
     from effnet_ft.models.creation import create_model
-    from effnet_ft.models.layouts import to_layout
+    from effnet_ft.models.weights.key_maps import to_layout
 
     with tempfile.TemporaryDirectory() as folder:
         model = create_model("b7", "none")

@@ -33,9 +33,9 @@ def measure(file: Path, run: Path) -> dict[str, float]:
     import torch
 
     import effnet_ft
-    from effnet_ft.data.image_like import as_rgb
-    from effnet_ft.results.export.checking import run_split
-    from effnet_ft.results.run import Run
+    from effnet_ft.data.images.image_like import as_rgb
+    from effnet_ft.export.verification import run_split
+    from effnet_ft.runs.run_folder import Run
 
     predictor = effnet_ft.load(file, "cpu")
     split = run_split(Run(run), predictor.classes)

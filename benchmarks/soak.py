@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.cache import FOLDER_VARIABLE
-from effnet_ft.data.drawn import draw_flowers
-from effnet_ft.results.run import Run, read_checkpoint
-from effnet_ft.training.resuming import damage
-from effnet_ft.writing import PART
+from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.runs.run_folder import Run, read_checkpoint
+from effnet_ft.training.recovery.resume import damage
+from effnet_ft.utils.array_cache import FOLDER_VARIABLE
+from effnet_ft.utils.atomic_files import PART
 
 ROOT = Path(__file__).parent.parent
 SPECIES = ("daisy", "lavender", "tulip")

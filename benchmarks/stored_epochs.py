@@ -26,20 +26,20 @@ import torch
 import torch.nn.functional as F
 from common import Table, bare_trainer, in_process, machine, peak_mib
 
-from effnet_ft.cache import ArrayCache
-from effnet_ft.data.sources import scan_folder
-from effnet_ft.data.splits import Split
-from effnet_ft.data.stored import StoredDataModule
-from effnet_ft.data.views import Views
+from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.store import ActivationStore, StoreSettings
+from effnet_ft.data.images.views import Views
+from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.splits.split import Split
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import STAGES
-from effnet_ft.process import tune_process
+from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.training.activations import ActivationStore, StoreSettings
 from effnet_ft.training.console import quiet_lightning
-from effnet_ft.training.head_search import search_head
+from effnet_ft.training.lr_finder.head_grid import search_head
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phases import plan_phases
+from effnet_ft.utils.array_cache import ArrayCache
+from effnet_ft.utils.process_settings import tune_process
 
 BATCH, VIEWS = 32, 4
 EPOCHS = {STAGES: 10, 6: 1}

@@ -60,9 +60,9 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     import pytorch_lightning as pl
 
     from effnet_ft.models.creation import create_model
-    from effnet_ft.process import tune_process
     from effnet_ft.training.console import quiet_lightning
     from effnet_ft.training.module import FineTuner
+    from effnet_ft.utils.process_settings import tune_process
 
     tune_process()
     model = create_model(variant, "none", num_classes=CLASSES)

@@ -28,8 +28,8 @@ from common import Table, machine
 from torch.nn.parallel import DistributedDataParallel
 
 from effnet_ft.models.creation import create_model
-from effnet_ft.process import tune_process
-from effnet_ft.training.optim import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.utils.process_settings import tune_process
 
 CLASSES, WARM_UP, SIZE = 100, 3, 224
 CASES = {"all": 0, "stage7": 7}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from effnet_ft import __version__
 from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, Interrupted, UserError, disk_fault, printable
-from effnet_ft.process import tune_process
+from effnet_ft.utils.process_settings import tune_process
 
 COMMANDS = (
     "check",

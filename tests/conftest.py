@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from tiny import TINY
 
-from effnet_ft.cache import FOLDER_VARIABLE
 from effnet_ft.cli import main
-from effnet_ft.data.drawn import draw_flowers
+from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 import yaml
 from hypothesis import strategies as st
 
-from effnet_ft.checking import path_fault
 from effnet_ft.recipe import SECTIONS, Phase, Recipe, per_phase_keys
+from effnet_ft.recipe.checking import path_fault
 
 Draw = Any
 

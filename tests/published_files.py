@@ -17,9 +17,9 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from effnet_ft.data.published import read_published, table
-from effnet_ft.data.published.table import PUBLISHED, Piece
-from effnet_ft.data.sources import Source
+from effnet_ft.data.sources.published import read_published, table
+from effnet_ft.data.sources.published.table import PUBLISHED, Piece
+from effnet_ft.data.sources.source import Source
 from effnet_ft.errors import DataError
 
 Labelled = list[tuple[str, str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from effnet_ft.environment import note_start
+from effnet_ft.runs.environment import note_start
 
 HOSTILE = '<script>alert("x")</script>'
 CLASSES = ["cat", HOSTILE, "=sum", "a&b 'c'"]

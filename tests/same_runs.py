@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from effnet_ft.results.run import Run, read_checkpoint
+from effnet_ft.runs.run_folder import Run, read_checkpoint
 
 TIMED = ("seconds", "images_per_second", "data_wait_fraction", "train_seconds")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 
-from effnet_ft import processes
-from effnet_ft.cache import ArrayCache
-from effnet_ft.processes import Crew
-from effnet_ft.sharing import Blank, kept_or_filled
+from effnet_ft.distributed import collectives
+from effnet_ft.distributed.collectives import Crew
+from effnet_ft.distributed.shared_arrays import Blank, kept_or_filled
+from effnet_ft.utils.array_cache import ArrayCache
 
 ITEMS = 10
 
@@ -33,7 +33,7 @@ def fill(arrays: Mapping[str, np.ndarray], crew: Crew) -> None:
 if __name__ == "__main__":
     folder, rank = sys.argv[1:]
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=int(rank), world_size=2)
-    processes.socket.gethostname = lambda: f"node{rank}"  # type: ignore[assignment]
+    collectives.socket.gethostname = lambda: f"node{rank}"  # type: ignore[assignment]
     found, computed = kept_or_filled(ArrayCache(Path(folder)), plan, fill, None)
     print("sum", int(found["numbers"].sum()), "computed", computed)
     dist.barrier()

@@ -18,9 +18,9 @@ from tiny import TINY
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import WEIGHTS
+from effnet_ft.models.weights.table import WEIGHTS
 from effnet_ft.recipe import recipe_folder
-from effnet_ft.tabular import unguarded
+from effnet_ft.utils.tables import unguarded
 
 ROOT = Path(__file__).parent.parent
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"

@@ -22,7 +22,7 @@ NOT_RUN = {
     r" > ": "writes the page; tests compare it",
     r"devices=4|nproc-per-node=8|^srun ": "more processors than a laptop's",
     r"=b[0-9]|--download|cifar100|flowers102": "downloads",
-    r"effnet-ft sweep": "hours; tests/test_sweep.py runs its like",
+    r"effnet-ft sweep": "hours; tests/sweep/test_sweep.py runs its like",
 }
 """Commands that are only read (``test_docs.py``), by pattern, and why."""
 

@@ -15,12 +15,12 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 import effnet_ft
 from effnet_ft.cli import main
+from effnet_ft.evaluation.evaluate import evaluate_recipe
+from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.creation import create_model, imagenet_classes
-from effnet_ft.models.weights import WEIGHTS
+from effnet_ft.models.weights.table import WEIGHTS
 from effnet_ft.preprocessing import _FILTERS, CROPS, Preprocessing
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.evaluate import evaluate_recipe
-from effnet_ft.results.predict import Predictor
 
 RECORDS = pytest.mark.parametrize("known", [record.preprocessing for record in WEIGHTS.values()], ids=WEIGHTS)
 

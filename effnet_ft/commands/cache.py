@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.cache import ArrayCache, age
+    from effnet_ft.utils.array_cache import ArrayCache, age
 
     store = ArrayCache()
     entries = store.entries()

@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
     needed = ["data.root"] if options.quick else ["data.root", "model.weights"]
     recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
 
+    from effnet_ft.inspection.check_page import make_folder, write_check
+    from effnet_ft.inspection.check_table import table
     from effnet_ft.inspection.inspect import inspect
-    from effnet_ft.inspection.page import make_folder, write_check
-    from effnet_ft.inspection.table import table
 
     name = Path(options.root).resolve().name.removesuffix(".csv")
     folder = Path(options.out or Path("checks") / name)

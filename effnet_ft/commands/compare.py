@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import printable
-from effnet_ft.tabular import columns
+from effnet_ft.utils.tables import columns
 
 if TYPE_CHECKING:
-    from effnet_ft.results.report.comparison import Comparison
+    from effnet_ft.report.comparison import Comparison
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.results.report import frame, write_page
-    from effnet_ft.results.report.compare_page import compare_sections
-    from effnet_ft.results.report.comparison import compare
+    from effnet_ft.report import frame, write_page
+    from effnet_ft.report.compare_page import compare_sections
+    from effnet_ft.report.comparison import compare
 
     check_outputs(options.out)
     comparison = compare([Path(name) for name in options.runs])

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.data.drawn import draw_flowers
+    from effnet_ft.data.demo_flowers import draw_flowers
 
     print(f"drawing flowers in {DEMO_FOLDER} ...", flush=True)
     draw_flowers(DEMO_FOLDER)

@@ -24,8 +24,8 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.json)
 
     from effnet_ft.doctor.advice import advise
-    from effnet_ft.doctor.page import report_json, report_text
     from effnet_ft.doctor.probing import gather
+    from effnet_ft.doctor.text import report_json, report_text
 
     facts = gather()
     findings = advise(facts)

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     from effnet_ft.recipe import find_recipe
-    from effnet_ft.results.run import Run, is_run
+    from effnet_ft.runs.run_folder import Run, is_run
 
     path = Path(options.target).expanduser()
     of_run, named_as_model = is_run(path), path.suffix in MODEL_SUFFIXES
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         find_recipe(options.target)  # a misspelt name is told before torch is imported
     check_outputs(options.json, options.out)
 
-    from effnet_ft.results.evaluate import evaluate_file, evaluate_recipe, evaluate_run, write_json
+    from effnet_ft.evaluation.evaluate import evaluate_file, evaluate_recipe, evaluate_run, write_json
 
     if of_run:
         evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)

@@ -19,6 +19,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.results.explain_files import explain_files
+    from effnet_ft.inference.gradcam_files import explain_files
 
     return EXIT_USER_FAULT if explain_files(options.run, options.paths, options.name, Path(options.out)) else 0

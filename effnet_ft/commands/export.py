@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from effnet_ft.commands.arguments import add_overrides, add_run
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import DataError, WeightsError
-from effnet_ft.results.export.formats import FORMATS, PROGRAMS, require_ending
+from effnet_ft.export.formats import FORMATS, PROGRAMS, require_ending
 
 if TYPE_CHECKING:
-    from effnet_ft.data.splits import Split
+    from effnet_ft.data.splits.split import Split
     from effnet_ft.models.classifier import Classifier
 
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.int8 and options.format != "onnx":
         raise WeightsError(f"--int8 writes ONNX files, not {options.format}: take --format onnx")
 
-    from effnet_ft.results.run import load_model
+    from effnet_ft.runs.run_folder import load_model
 
     model = load_model(options.run)
     told = _quantised(model, options) if options.int8 else _written(model, options)
@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model and return what to tell."""
-    from effnet_ft.results.export.checking import pictures_of
-    from effnet_ft.results.export.serving import in_words
-    from effnet_ft.results.export.writing import export
+    from effnet_ft.export.exported_network import in_words
+    from effnet_ft.export.exporting import export
+    from effnet_ft.export.verification import pictures_of
 
     try:
         pictures = pictures_of(_split(model, options))
@@ -75,7 +75,7 @@ def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
 
 def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model in 8-bit integers and return what to tell."""
-    from effnet_ft.results.export.quantise import export_int8
+    from effnet_ft.export.int8 import export_int8
 
     done = export_int8(model, Path(options.out), _split(model, options))
     points = 100 * (done.before - done.after)
@@ -94,8 +94,8 @@ def _split(model: Classifier, options: argparse.Namespace) -> Split:
     Raises:
         DataError: where they are not there.
     """
-    from effnet_ft.results.export.checking import run_split
-    from effnet_ft.results.run import Run, is_run
+    from effnet_ft.export.verification import run_split
+    from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
         raise DataError(f"'{options.run}' is a model without its images: give the run folder")

@@ -20,11 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.models.tables import models_page, variants_text, weights_text
+    from effnet_ft.models.catalogue import models_page, variants_text, weights_text
 
     if options.download:
-        from effnet_ft.models.download import weights_file
-        from effnet_ft.models.provenance import record_named
+        from effnet_ft.models.weights.download import weights_file
+        from effnet_ft.models.weights.resolving import record_named
 
         for record in [record_named(name) for name in options.download]:  # all names are checked before the first
             print(f"{record.name}: {weights_file(record)}")

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     check_outputs(options.out)
 
-    from effnet_ft.results.predict_files import predict_files
+    from effnet_ft.inference.files import predict_files
 
     bad = predict_files(options.run, options.paths, options.top_k, options.out, options.precision)
     return EXIT_USER_FAULT if bad else 0

@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.recipe.page import recipes_page, recipes_text
+    from effnet_ft.recipe.documentation import recipes_page, recipes_text
 
     if options.markdown:
         print(recipes_page(), end="")

@@ -23,10 +23,10 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     from omegaconf import OmegaConf
 
-    from effnet_ft.results.predict import load
-    from effnet_ft.results.report import render, write_page
-    from effnet_ft.results.report.reading import read_run
-    from effnet_ft.results.run import Run, is_run
+    from effnet_ft.inference.predictor import load
+    from effnet_ft.report import render, write_page
+    from effnet_ft.report.reading import read_run
+    from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
         raise DataError(f"'{options.run}' is no run folder: it holds no recipe.yaml")

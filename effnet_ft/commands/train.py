@@ -19,8 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.results.run import Run, is_run
-    from effnet_ft.unfinished import choose_run, tell
+    from effnet_ft.runs.resume_target import choose_run, tell
+    from effnet_ft.runs.run_folder import Run, is_run
 
     overrides = [text for text in options.overrides if not text.startswith("resume=")]
     resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
-        from effnet_ft.opening import image_root
+        from effnet_ft.data.sources.opening import image_root
 
         folder, images = str(run.folder), str(image_root(recipe.data))
         print(f"\nrun folder: {folder} (open its report.html)\nnext:")

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from effnet_ft.data.decoded import DecodedImages
-from effnet_ft.data.images import ignore_pillow_warnings, read_image, read_reduced
+from effnet_ft.data.images.decoded_store import DecodedImages
+from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_image, read_reduced
+from effnet_ft.data.images.transforms import AUGMENTATIONS, SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
 from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
-from effnet_ft.data.sources import Sample
-from effnet_ft.data.splits import Split
-from effnet_ft.data.transforms import AUGMENTATIONS, SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
+from effnet_ft.data.sources.source import Sample
+from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and what
-:meth:`effnet_ft.data.splits.Split.labels` returns of them."""
+:meth:`effnet_ft.data.splits.split.Split.labels` returns of them."""
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
@@ -81,8 +81,8 @@ class ImageDataModule(pl.LightningDataModule):
         split: the images.
         preprocessing: of the model, at the size it is to see.
         batch_size: images a device and step.
-        augment: a name in :data:`effnet_ft.data.transforms.AUGMENTATIONS`.
-        erasing: as of :func:`effnet_ft.data.transforms.augmentation`.
+        augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`.
+        erasing: as of :func:`effnet_ft.data.images.transforms.augmentation`.
         cutout: likewise.
         smallest_crop: likewise.
         balanced: show each class equally often.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from effnet_ft import processes
+from effnet_ft.distributed import collectives
 
 
 class EpochSampler(Sampler[int]):
@@ -73,7 +73,7 @@ class WholeBatches(Sampler[list[int]]):
     def __init__(self, sampler: EpochSampler, batch_size: int, share: tuple[int, int] | None = None) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
-        self.rank, self.processes = share or (processes.rank(), processes.count())
+        self.rank, self.processes = share or (collectives.rank(), collectives.count())
         self._begin = (0, 0)
 
     def begin_at(self, epoch: int, batch: int) -> None:
@@ -118,7 +118,7 @@ def whole_part(length: int, batch_size: int, share: tuple[int, int] | None = Non
         batch_size: of a process.
         share: as of :class:`WholeBatches`.
     """
-    rank, count = share or (processes.rank(), processes.count())
+    rank, count = share or (collectives.rank(), collectives.count())
     most = -(-length // count)
     batches = min(-(-most // batch_size), length // count)
     own = np.array_split(np.arange(length), count)[rank]

@@ -16,7 +16,7 @@ from typing import Any
 from effnet_ft import __version__
 from effnet_ft.doctor.facts import Facts, Folder
 from effnet_ft.doctor.libraries import OPTIONAL, SHOWN, probe_libraries, unmet_requirements, versions
-from effnet_ft.machine import container_cores, memory_left, memory_total
+from effnet_ft.utils.machine_resources import container_cores, memory_left, memory_total
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CXX", "CC", "SLURM_JOB_ID", "RANK", "WORLD_SIZE")
 """Those that change how a training runs; none holds a secret, for reports go to others."""
@@ -72,7 +72,7 @@ def _cores() -> int:
 
 
 def _folders() -> dict[str, Folder]:
-    from effnet_ft.cache import cache_folder
+    from effnet_ft.utils.array_cache import cache_folder
 
     return {"cache": folder(cache_folder()), "current": folder(Path.cwd())}
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from effnet_ft.cache import ArrayCache
-from effnet_ft.data.sources import SPLITS, Sample
-from effnet_ft.data.splits import Split
+from effnet_ft.activations.store import ActivationStore, Overflow, StoreSettings
+from effnet_ft.data.sources.source import SPLITS, Sample
+from effnet_ft.data.splits.split import Split
 from effnet_ft.errors import DataError
 from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import Recipe
-from effnet_ft.training.activations import ActivationStore, Overflow, StoreSettings
-from effnet_ft.training.preparing import build_model
+from effnet_ft.training.setup import build_model
 from effnet_ft.training.trainer import AUTOCAST, resolve_devices
+from effnet_ft.utils.array_cache import ArrayCache
 
 
 def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cache: ArrayCache) -> np.ndarray:

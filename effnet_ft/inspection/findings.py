@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.inspection.labels import FEWEST
+from effnet_ft.inspection.label_issues import FEWEST
 
 
 @dataclass(frozen=True)

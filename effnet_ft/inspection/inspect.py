@@ -9,18 +9,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from effnet_ft.cache import ArrayCache
-from effnet_ft.data.sources import SPLITS, Source, labels_of, scan_folder
-from effnet_ft.data.splits import Split, encoded, make_split
+from effnet_ft.data.sources.opening import HASHED, open_source
+from effnet_ft.data.sources.source import SPLITS, Source, labels_of, scan_folder
+from effnet_ft.data.splits.split import Split, encoded, make_split
 from effnet_ft.errors import DataError, RecipeError
-from effnet_ft.inspection.copies import same_images
+from effnet_ft.inspection.duplicates import same_images
 from effnet_ft.inspection.features import device_of, pooled_features
+from effnet_ft.inspection.file_scan import look_at
 from effnet_ft.inspection.findings import Copies, Image, Inspection, Suspicion
-from effnet_ft.inspection.labels import doubts, doubts_of_several, out_of_sample
-from effnet_ft.inspection.looking import look_at
-from effnet_ft.inspection.oddities import oddities
-from effnet_ft.opening import HASHED, open_source
+from effnet_ft.inspection.label_issues import doubts, doubts_of_several, out_of_sample
+from effnet_ft.inspection.unusual_files import oddities
 from effnet_ft.recipe import DataSettings, Recipe
+from effnet_ft.utils.array_cache import ArrayCache
 
 
 def inspect(recipe: Recipe, quick: bool = False) -> Inspection:

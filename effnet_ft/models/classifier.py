@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError, listing
-from effnet_ft.models.checkpointing import blocks_of, recomputed
+from effnet_ft.models.activation_checkpointing import blocks_of, recomputed
 from effnet_ft.models.efficientnet import build_stages
-from effnet_ft.models.filling import fill, undrawn
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.provenance import scratch_preprocessing
+from effnet_ft.models.skip_init import fill, undrawn
 from effnet_ft.models.variants import STAGES, VARIANTS
+from effnet_ft.models.weights.resolving import scratch_preprocessing
 from effnet_ft.preprocessing import Preprocessing
 
 
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         thresholds: with ``multi``, the probability from which each label is taken to hold; None takes 0.5.
         temperature: what logits are divided by to become probabilities; fitted after training.
         record: how sure and how right the model was on images that it was not trained on, see
-            :data:`effnet_ft.results.abstaining.Record`; None where that is not known.
+            :data:`effnet_ft.inference.selective_prediction.Record`; None where that is not known.
     """
 
     mean: Tensor

@@ -13,15 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from effnet_ft.errors import WeightsError, nearest
-from effnet_ft.models import layouts
-from effnet_ft.models.checkpoints import Checkpoint, blaming, read_weights
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.download import weights_file
-from effnet_ft.models.filling import fill
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.provenance import family_of_name, record_of
+from effnet_ft.models.skip_init import fill
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import WeightsRecord
+from effnet_ft.models.weights import key_maps
+from effnet_ft.models.weights.download import weights_file
+from effnet_ft.models.weights.files import Checkpoint, blaming, read_weights
+from effnet_ft.models.weights.resolving import family_of_name, record_of
+from effnet_ft.models.weights.table import WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -119,12 +119,12 @@ def _with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[
     own = checkpoint.description
     if own is not None:
         record = _as_described(record, own)
-    layout, variant = layouts.recognise(checkpoint.state)
+    layout, variant = key_maps.recognise(checkpoint.state)
     if variant not in ("", record.variant):
         raise WeightsError(
             f"it holds weights of {variant}, the model is {record.variant}: take model.variant={variant}"
         )
-    state = layouts.from_layout(checkpoint.state, VARIANTS[record.variant], layout)
+    state = key_maps.from_layout(checkpoint.state, VARIANTS[record.variant], layout)
     model = Classifier.unfilled(
         record.variant,
         padding=record.padding,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_ft import checking
 from effnet_ft.errors import RecipeError, nearest, shortened, shown
-from effnet_ft.models.provenance import weights_fault
-from effnet_ft.plain_yaml import read_yaml
+from effnet_ft.models.weights.resolving import weights_fault
+from effnet_ft.recipe import checking
+from effnet_ft.recipe.plain_yaml import read_yaml
 from effnet_ft.recipe.resolving import resolve
 from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
 

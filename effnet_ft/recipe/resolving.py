@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from effnet_ft.models.provenance import default_family, record_of, scratch_preprocessing
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import FAMILIES
+from effnet_ft.models.weights.resolving import default_family, record_of, scratch_preprocessing
+from effnet_ft.models.weights.table import FAMILIES
 from effnet_ft.recipe.schema import DataSettings, ModelSettings, Recipe
 
 RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"

@@ -1,6 +1,6 @@
 """Every key of a recipe: its default, its limits and its meaning stand here alone.
 
-The checks themselves are in :mod:`effnet_ft.checking`.
+The checks themselves are in :mod:`effnet_ft.recipe.checking`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.checking import option
-from effnet_ft.data.published.table import PUBLISHED
-from effnet_ft.data.transforms import AUGMENTATIONS, SMALLEST_CROP
+from effnet_ft.data.images.transforms import AUGMENTATIONS, SMALLEST_CROP
+from effnet_ft.data.sources.published.table import PUBLISHED
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.variants import STAGES, VARIANTS
-from effnet_ft.models.weights import FAMILIES
+from effnet_ft.models.weights.table import FAMILIES
+from effnet_ft.optim.optimizers import OPTIMISERS, SCHEDULES
 from effnet_ft.preprocessing import CROPS
-from effnet_ft.training.optim import OPTIMISERS, SCHEDULES
-from effnet_ft.writing import write_whole
+from effnet_ft.recipe.checking import option
+from effnet_ft.utils.atomic_files import write_whole
 
 DEFAULT_BATCH = 32
 """Images a device and step of the optimiser, before accumulation, where the recipe names no number."""

@@ -1,7 +1,7 @@
 """A sweep: one recipe trained at many settings of its keys, and the best of them found on the validation images."""
 
-from effnet_ft.sweep.plan import Sweep, plan_sweep
+from effnet_ft.sweep.definition import Sweep, plan_sweep
 from effnet_ft.sweep.results import Result, results_text
-from effnet_ft.sweep.running import best_of, run_sweep, train_final
+from effnet_ft.sweep.train import best_of, run_sweep, train_final
 
 __all__ = ["Result", "Sweep", "best_of", "plan_sweep", "results_text", "run_sweep", "train_final"]

@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from effnet_ft.checking import check
 from effnet_ft.recipe import SECTIONS, Phase, Recipe, per_phase_keys
+from effnet_ft.recipe.checking import check
 
 Setting = dict[str, str]
 """The swept keys of one run, with their values as they would be typed."""

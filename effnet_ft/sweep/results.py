@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from effnet_ft.errors import DataError, RecipeError
+from effnet_ft.sweep.definition import METRICS, Sweep
 from effnet_ft.sweep.grid import Setting
-from effnet_ft.sweep.plan import METRICS, Sweep
-from effnet_ft.tabular import columns, write_csv
-from effnet_ft.writing import write_whole
+from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.tables import columns, write_csv
 
 FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
 

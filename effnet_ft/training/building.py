@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from effnet_ft.data.splits import Split
+from effnet_ft.data.splits.split import Split
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.training.distributed import batch_in_words, rate_in_words
+from effnet_ft.optim.optimizers import balanced_weights, decay_rate
+from effnet_ft.planning.phases import PhasePlan
+from effnet_ft.training.consistency import batch_in_words, rate_in_words
 from effnet_ft.training.module import FineTuner, ShardedFineTuner
-from effnet_ft.training.optim import balanced_weights, decay_rate
-from effnet_ft.training.phases import PhasePlan
 
 log = logging.getLogger(__name__)
 

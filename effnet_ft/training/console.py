@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from effnet_ft.data.images import ignore_pillow_warnings
+from effnet_ft.data.images.decoding import ignore_pillow_warnings
 from effnet_ft.errors import printable
 
 # Lightning's remarks that do not apply here, each with the reason.

@@ -10,28 +10,28 @@ from dataclasses import replace
 
 import pytorch_lightning as pl
 
-from effnet_ft import processes
-from effnet_ft.data.split_file import read_split, require_images
-from effnet_ft.locking import held
-from effnet_ft.opening import image_root
-from effnet_ft.process import end_with_parent
-from effnet_ft.processes import is_main_process
+from effnet_ft.data.sources.opening import image_root
+from effnet_ft.data.splits.split_file import read_split, require_images
+from effnet_ft.distributed import collectives
+from effnet_ft.distributed.collectives import is_main_process
+from effnet_ft.planning.batch_size import resolve_batches
+from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat
-from effnet_ft.results.run import Run, load_model
-from effnet_ft.training.batches import resolve_batches
-from effnet_ft.training.concluding import write_end
+from effnet_ft.runs.run_folder import Run, load_model
+from effnet_ft.runs.run_lock import held
+from effnet_ft.training.consistency import require_same_images, take_batches
 from effnet_ft.training.console import console, quiet_lightning
-from effnet_ft.training.distributed import require_same_images, take_batches
-from effnet_ft.training.faults import machine_faults_told
-from effnet_ft.training.feeding import Feeder
+from effnet_ft.training.final_evaluation import write_end
 from effnet_ft.training.loggers import build_loggers, log_result
-from effnet_ft.training.phase_fitting import PhaseFitter
-from effnet_ft.training.phases import plan_phases
-from effnet_ft.training.preparing import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
-from effnet_ft.training.resuming import take_up
-from effnet_ft.training.stopping import stoppable
-from effnet_ft.training.together import ended_together
+from effnet_ft.training.phase import PhaseFitter
+from effnet_ft.training.phase_data import Feeder
+from effnet_ft.training.recovery.machine_errors import machine_faults_told
+from effnet_ft.training.recovery.resume import take_up
+from effnet_ft.training.recovery.signals import stoppable
+from effnet_ft.training.recovery.watchdog import ended_together
+from effnet_ft.training.setup import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
 from effnet_ft.training.trainer import build_trainer, resolve_devices
+from effnet_ft.utils.process_settings import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
     """
     run, main = Run(recipe.run_dir), is_main_process()
     with (
-        processes.one_voice(),
+        collectives.one_voice(),
         console(speaks=main) as open_log,
         quiet_lightning(),
         _shared_folder(run),
@@ -97,8 +97,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             run.folder,
         )
         tell_of_images(recipe, split)
-        processes.join(devices, started=watch)  # from here on all processes of the run go the same way
-        left = processes.from_main(left)  # the others may have read files that the first one has replaced since
+        collectives.join(devices, started=watch)  # from here on all processes of the run go the same way
+        left = collectives.from_main(left)  # the others may have read files that the first one has replaced since
         take_batches(recipe)
         for logger in loggers:
             logger.log_hyperparams(flat(recipe))

@@ -15,13 +15,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from effnet_ft import processes
 from effnet_ft.data.sampling import WholeBatches
+from effnet_ft.distributed import collectives
+from effnet_ft.evaluation.metrics import MeanAveragePrecision
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.results.metrics import MeanAveragePrecision
-from effnet_ft.training.distributed import share_statistics
-from effnet_ft.training.losses import classification_loss
-from effnet_ft.training.optim import OPTIMISERS, learning_rate_factor, parameter_groups
+from effnet_ft.optim.losses import classification_loss
+from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor, parameter_groups
+from effnet_ft.training.consistency import share_statistics
 from effnet_ft.training.sharding import shard
 
 
@@ -32,10 +32,10 @@ class FineTuner(pl.LightningModule):
         model: the network, frozen and cut as the phase wants it.
         phase: index of the phase, for the checkpoint.
         lr: highest learning rate.
-        optimiser: a name in :data:`effnet_ft.training.optim.OPTIMISERS`.
+        optimiser: a name in :data:`effnet_ft.optim.optimizers.OPTIMISERS`.
         momentum: of ``sgd`` and ``rmsprop``.
         weight_decay: not applied to norms and biases.
-        schedule: a name in :data:`effnet_ft.training.optim.SCHEDULES`.
+        schedule: a name in :data:`effnet_ft.optim.optimizers.SCHEDULES`.
         warmup_epochs: of the linear rise at the start.
         step_epochs: between two drops of the schedule ``step``.
         step_factor: of each drop.
@@ -155,7 +155,7 @@ class FineTuner(pl.LightningModule):
         batches = next((sampler for sampler in samplers if isinstance(sampler, WholeBatches)), None)
         if batches is None:
             return 1.0
-        return images * processes.count() * together / batches.images_with(batch_idx, together)
+        return images * collectives.count() * together / batches.images_with(batch_idx, together)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the validation metrics; the loss is without smoothing."""

@@ -20,7 +20,7 @@ from effnet_ft.models.classifier import Classifier
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-    from effnet_ft.training.phases import PhasePlan
+    from effnet_ft.planning.phases import PhasePlan
 
 NAME = "fsdp"
 """The word of ``trainer.strategy``."""

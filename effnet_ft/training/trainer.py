@@ -15,11 +15,11 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.errors import RecipeError
+from effnet_ft.planning.phases import PhasePlan
 from effnet_ft.recipe import TrainerSettings
-from effnet_ft.results.run import Run
-from effnet_ft.training.callbacks import AveragedWeights, ProgressBar, Stopwatch
-from effnet_ft.training.distributed import resolve_processes
-from effnet_ft.training.phases import PhasePlan
+from effnet_ft.runs.run_folder import Run
+from effnet_ft.training.callbacks.epochs import AveragedWeights, ProgressBar, Stopwatch
+from effnet_ft.training.consistency import resolve_processes
 from effnet_ft.training.sharding import NAME, ShardedStrategy, check_sharding
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -42,7 +42,8 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     """Return whether the phase is long enough to earn back what ``torch.compile`` takes at its beginning.
 
     On the CPU it never is: there a compiled step is no faster than one whose memory is kept
-    (:mod:`effnet_ft.process`), by ``benchmarks/training_step.py --compile``. A phase from the store is short.
+    (:mod:`effnet_ft.utils.process_settings`), by ``benchmarks/training_step.py --compile``. A phase from the store is
+    short.
 
     Args:
         plan: the phase.

@@ -14,8 +14,8 @@ from planting import Planted, plant
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.drawn import draw_flowers
-from effnet_ft.inspection.page import PAGE
+from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.inspection.check_page import PAGE
 
 Check = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -79,7 +79,7 @@ def test_clean_images_are_nothing_serious(garden: Path, check: Check, tmp_path: 
 
 def test_a_second_check_reads_no_image(garden: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     first = check(garden)[1]
-    for reader in ("effnet_ft.inspection.looking._look", "effnet_ft.training.activations.read_image"):
+    for reader in ("effnet_ft.inspection.file_scan._look", "effnet_ft.activations.store.read_image"):
         monkeypatch.setattr(reader, lambda path: pytest.fail(f"read {path} again"))
     again = check(garden)[1]
     assert {**again, "seconds": 0} == {**first, "seconds": 0}

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model, imagenet_classes
-from effnet_ft.models.filling import fill
 from effnet_ft.models.heads import HEADS
+from effnet_ft.models.skip_init import fill
 from effnet_ft.models.variants import STAGES
 from effnet_ft.preprocessing import Preprocessing
 

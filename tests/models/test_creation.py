@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError
-from effnet_ft.models.checkpoints import DESCRIPTION, read_weights
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model, imagenet_classes
-from effnet_ft.models.download import weights_file
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.layers import SameConv2d
-from effnet_ft.models.layouts import LAYOUTS, from_layout, to_layout
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import FAMILIES, WEIGHTS
+from effnet_ft.models.weights.download import weights_file
+from effnet_ft.models.weights.files import DESCRIPTION, read_weights
+from effnet_ft.models.weights.key_maps import LAYOUTS, from_layout, to_layout
+from effnet_ft.models.weights.table import FAMILIES, WEIGHTS
 from effnet_ft.preprocessing import Preprocessing
 
 State = dict[str, Tensor]

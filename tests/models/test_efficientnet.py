@@ -13,12 +13,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from effnet_ft.models import layouts
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights import WEIGHTS
+from effnet_ft.models.weights import key_maps
+from effnet_ft.models.weights.table import WEIGHTS
 
 # At every stride 64 px are even, padded on one side only, and 97 px are odd, padded on both, down to the last stage's.
 SMALL = (64, 97)
@@ -39,7 +39,7 @@ def reference(build: Callable[..., nn.Module], name: str, model: Classifier, lay
     """Return the other project's network on the tensors of ``model``, every key matched."""
     with torch.device("meta"):
         other = build(name)
-    state = layouts.to_layout(model.state_dict(), model.variant, layout)
+    state = key_maps.to_layout(model.state_dict(), model.variant, layout)
     other.load_state_dict(state, strict=True, assign=True)
     return other.eval()
 
@@ -108,7 +108,7 @@ def assert_same_gradients(model: Classifier, other: nn.Module, layout: str) -> N
     F.cross_entropy(other.train()(normalised), labels).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     theirs = {name: parameter.grad for name, parameter in other.named_parameters()}
-    ours = layouts.to_layout(gradients, model.variant, layout)
+    ours = key_maps.to_layout(gradients, model.variant, layout)
     assert ours.keys() == theirs.keys()
     largest = max(gradient.abs().max() for gradient in theirs.values())
     for name, gradient in theirs.items():

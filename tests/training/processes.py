@@ -11,21 +11,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from effnet_ft import processes
 from effnet_ft.cli import main
-from effnet_ft.training import phase_fitting
+from effnet_ft.distributed import collectives
+from effnet_ft.training import phase
 
 folder, *arguments = sys.argv[1:]
-share_statistics = phase_fitting.share_statistics
+share_statistics = phase.share_statistics
 
 
 def share_and_keep(model: nn.Module) -> None:
     share_statistics(model)
-    done = len(list(Path(folder).glob(f"*-{processes.rank()}.pt")))
-    torch.save(model.state_dict(), Path(folder) / f"phase{done + 1}-{processes.rank()}.pt")
+    done = len(list(Path(folder).glob(f"*-{collectives.rank()}.pt")))
+    torch.save(model.state_dict(), Path(folder) / f"phase{done + 1}-{collectives.rank()}.pt")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    phase_fitting.share_statistics = share_and_keep
+    phase.share_statistics = share_and_keep
     sys.exit(main(["train", *arguments]))

@@ -16,18 +16,18 @@ import torch
 from tiny import TINY
 from torch import Tensor
 
-from effnet_ft.cache import FOLDER_VARIABLE
-from effnet_ft.data.drawn import draw_flowers
-from effnet_ft.data.sources import scan_folder
-from effnet_ft.data.splits import make_split
+from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.splits.split import make_split
 from effnet_ft.errors import DataError, RecipeError, WeightsError
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.run import Run, read_checkpoint
-from effnet_ft.training import distributed
-from effnet_ft.training.phases import PhasePlan, plan_phases
+from effnet_ft.runs.run_folder import Run, read_checkpoint
+from effnet_ft.training import consistency
 from effnet_ft.training.sharding import check_sharding
-from effnet_ft.training.synced_norms import SyncedBatchNorm2d, synchronised_norms
+from effnet_ft.training.sync_batchnorm import SyncedBatchNorm2d, synchronised_norms
+from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
 SCRIPT = Path(__file__).parent / "processes.py"
 ROOT = Path(__file__).parent.parent.parent
@@ -227,7 +227,7 @@ def plan_of(phase: str) -> PhasePlan:
     ],
 )
 def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: str) -> None:
-    assert distributed.batch_in_words(plan_of(phase), processes) == words
+    assert consistency.batch_in_words(plan_of(phase), processes) == words
 
 
 @pytest.mark.parametrize(
@@ -235,23 +235,23 @@ def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: s
 )
 def test_learning_rates_grow_with_the_images_of_a_step(how: str, processes: int, rate: float) -> None:
     plan = plan_of(f"lr: 0.1, lr_scaling: {how}, lr_batch: 64")
-    scaled = distributed.with_scaled_rate(plan, processes)
+    scaled = consistency.with_scaled_rate(plan, processes)
     assert scaled.lr == pytest.approx(rate)
-    assert ("images a step" in distributed.rate_in_words(scaled, processes)) == (how != "off")
+    assert ("images a step" in consistency.rate_in_words(scaled, processes)) == (how != "off")
 
 
 def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(2, 2)
     others: list[dict[str, int]] = []
-    monkeypatch.setattr(distributed.processes, "count", lambda: 2)
-    monkeypatch.setattr(distributed.processes, "gathered", lambda own: [own, *others])
-    others.append({name: distributed._checksum(value) for name, value in model.state_dict().items()})
-    distributed.require_same_weights(model, "before phase 2")
+    monkeypatch.setattr(consistency.processes, "count", lambda: 2)
+    monkeypatch.setattr(consistency.processes, "gathered", lambda own: [own, *others])
+    others.append({name: consistency._checksum(value) for name, value in model.state_dict().items()})
+    consistency.require_same_weights(model, "before phase 2")
     with torch.no_grad():
         model.bias[0] += 1e-6
-    monkeypatch.setattr(distributed.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(consistency.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(WeightsError, match=r"before phase 2, process 1 .* 1 tensors differ[^$]*bias"):
-        distributed.require_same_weights(model, "before phase 2")
+        consistency.require_same_weights(model, "before phase 2")
 
 
 @pytest.mark.parametrize(("count", "message"), [(2, "does not see the same images"), (7, "too few for 7 processes")])
@@ -259,11 +259,11 @@ def test_other_or_too_few_images_in_a_process_are_refused(
     count: int, message: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = make_split(scan_folder(data), val_fraction=0.2, test_fraction=0.15, seed=0)
-    monkeypatch.setattr(distributed.processes, "count", lambda: count)
-    monkeypatch.setattr(distributed.processes, "gathered", lambda own: [own, (3, 0) if count == 2 else own])
-    monkeypatch.setattr(distributed.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(consistency.processes, "count", lambda: count)
+    monkeypatch.setattr(consistency.processes, "gathered", lambda own: [own, (3, 0) if count == 2 else own])
+    monkeypatch.setattr(consistency.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(DataError, match=message):
-        distributed.require_same_images(split)
+        consistency.require_same_images(split)
 
 
 def test_only_norms_that_train_are_synchronised_and_all_are_given_back() -> None:

@@ -20,13 +20,13 @@ from torch import Tensor
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.optim.optimizers import OPTIMISERS
 from effnet_ft.recipe import flat, load_recipe
-from effnet_ft.results.run import Run, load_model, read_checkpoint
-from effnet_ft.training.callbacks import COLUMNS
-from effnet_ft.training.feeding import Feeder
+from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
+from effnet_ft.training.callbacks.epochs import COLUMNS
 from effnet_ft.training.loggers import LOGGERS
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.optim import OPTIMISERS
+from effnet_ft.training.phase_data import Feeder
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -12,15 +12,15 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.sampling import EpochSampler, WholeBatches
-from effnet_ft.data.splits import Split
+from effnet_ft.data.splits.split import Split
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.optim.losses import classification_loss
+from effnet_ft.optim.optimizers import balanced_weights, parameter_groups
+from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.run import Run, load_model
+from effnet_ft.runs.run_folder import Run, load_model
 from effnet_ft.training.building import build_module, norm_momentum
-from effnet_ft.training.losses import classification_loss
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.optim import balanced_weights, parameter_groups
-from effnet_ft.training.phases import PhasePlan, plan_phases
 
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 9)
 
@@ -194,8 +194,8 @@ def test_sizes_grow_from_phase_to_phase(flowers: Path, tmp_path: Path) -> None:
 
 
 def test_views_are_averaged_and_another_size_is_taken(trained_run: Path, flowers: Path, tmp_path: Path) -> None:
-    from effnet_ft.data.images import read_image
-    from effnet_ft.results.predict import load
+    from effnet_ft.data.images.decoding import read_image
+    from effnet_ft.inference.predictor import load
 
     predictor = load(trained_run)
     images = [read_image(path) for path in sorted(flowers.rglob("*.jpg"))[:5]] or [
@@ -214,8 +214,8 @@ def test_views_are_averaged_and_another_size_is_taken(trained_run: Path, flowers
 
 
 def test_five_views_are_the_corners_and_the_centre() -> None:
+    from effnet_ft.inference.predictor import VIEWS
     from effnet_ft.preprocessing import Preprocessing
-    from effnet_ft.results.predict import VIEWS
 
     image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
     view = Preprocessing(10, 20)

@@ -14,18 +14,18 @@ from PIL import Image
 from tiny import TINY
 
 import effnet_ft
+from effnet_ft.activations.datamodule import StoredDataModule
 from effnet_ft.cli import main
-from effnet_ft.data.stored import StoredDataModule
-from effnet_ft.data.views import Views
+from effnet_ft.data.images.views import Views
+from effnet_ft.evaluation.metrics import best_thresholds, mean_average_precision, multilabel_metrics
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
+from effnet_ft.optim.losses import classification_loss
+from effnet_ft.planning.phases import plan_phases
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.metrics import best_thresholds, mean_average_precision, multilabel_metrics
-from effnet_ft.results.run import Run, load_model
-from effnet_ft.training.head_search import search_head
-from effnet_ft.training.losses import classification_loss
-from effnet_ft.training.phases import plan_phases
+from effnet_ft.runs.run_folder import Run, load_model
+from effnet_ft.training.lr_finder.head_grid import search_head
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 

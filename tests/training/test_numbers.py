@@ -14,7 +14,7 @@ from tiny import TINY
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from effnet_ft.cli import main
-from effnet_ft.results.run import Run, load_model
+from effnet_ft.runs.run_folder import Run, load_model
 
 # Of 24 images: five batches an epoch make three steps; then three batches are three steps.
 PHASES = (

@@ -11,11 +11,11 @@ from PIL import Image
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.manifest import read_manifest
-from effnet_ft.data.split_file import read_split
-from effnet_ft.results.run import Run
-from effnet_ft.tabular import unguarded
-from effnet_ft.training.callbacks import Stopwatch
+from effnet_ft.data.sources.manifest import read_manifest
+from effnet_ft.data.splits.split_file import read_split
+from effnet_ft.runs.run_folder import Run
+from effnet_ft.training.callbacks.epochs import Stopwatch
+from effnet_ft.utils.tables import unguarded
 
 PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
 SIDES = {"small": (12, 9), "plain": (70, 80)}

@@ -13,11 +13,11 @@ from tiny import TINY
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import TrainerSettings, load_recipe
-from effnet_ft.results.run import Run
-from effnet_ft.training.callbacks import AveragedWeights
+from effnet_ft.runs.run_folder import Run
+from effnet_ft.training.callbacks.epochs import AveragedWeights
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phases import PhasePlan, plan_phases
 from effnet_ft.training.trainer import build_trainer, resolve_devices, worth_compiling
 
 LONG, SHORT = 1_000_000, 1_000

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
+from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.results.run import Run
-from effnet_ft.training.phases import plan_phases
+from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.trainer import build_trainer
 
 LATE = """
@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from effnet_ft import processes
 from effnet_ft.training import concluding, module, search
-from effnet_ft.training.activations import ActivationStore
+from effnet_ft.activations.store import ActivationStore
 
 def late(owner, name, seconds):
     work = getattr(owner, name)

@@ -1,0 +1,113 @@
+"""Training and validation batches out of stored activations: no image is read, no frozen layer computed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from effnet_ft.data.images.views import Views
+from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
+from effnet_ft.distributed import collectives
+
+StoredBatch = tuple[Tensor, Tensor]
+"""Activations ``[N, C, h, w]`` in channels-last memory or features ``[N, F]``; class indices ``[N]`` or labels
+``[N, K]``."""
+
+
+class StoredDataset(Dataset[StoredBatch]):
+    """Stored activations with their classes, a batch at a time.
+
+    A batch is asked for by items ``epoch * len(dataset) + index``, as of
+    :class:`effnet_ft.data.datamodule.ImageDataset`.
+
+    Args:
+        arrays: one for each view, ``[N, h, w, C]`` or ``[N, F]``.
+        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
+        views: says which view an image shows in an epoch; None where there is one.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], labels: np.ndarray, views: Views | None = None) -> None:
+        self.arrays = arrays
+        self.labels = labels
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, items: list[int]) -> StoredBatch:
+        epochs, indices = np.divmod(np.array(items), len(self))
+        numbers = self.views.turn(epochs, indices) if self.views else np.zeros_like(indices)
+        batch = np.empty((len(indices), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for number, array in enumerate(self.arrays):
+            chosen = numbers == number
+            batch[chosen] = array[indices[chosen]]
+        activations = torch.from_numpy(batch)
+        if activations.ndim == 4:
+            activations = activations.permute(0, 3, 1, 2)
+        return activations, torch.from_numpy(self.labels[indices])
+
+
+class StoredDataModule(pl.LightningDataModule):
+    """Training and validation batches of one phase from the store, in the order of the images' own.
+
+    Args:
+        train: arrays of the training images, one for each view.
+        val: the array of the validation images.
+        labels: class indices, or labels of 0 and 1, of the training and of the validation images.
+        views: of the training images.
+        batch_size: images a device and step.
+        balanced: show each class equally often.
+        seed: numbers that the order starts from.
+
+    Attributes:
+        begin: as of :class:`effnet_ft.data.datamodule.ImageDataModule`.
+        share: rank and number of the processes that the batches are divided among.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[np.ndarray],
+        val: np.ndarray,
+        labels: tuple[np.ndarray, np.ndarray],
+        views: Views,
+        *,
+        batch_size: int,
+        balanced: bool = False,
+        seed: Sequence[int] = (0,),
+    ) -> None:
+        super().__init__()
+        self.begin = (0, 0)
+        self.train = StoredDataset(train, labels[0], views)
+        self.val = StoredDataset([val], labels[1])
+        self.batch_size = batch_size
+        self.balanced = balanced
+        self.seed = tuple(seed)
+        self.share = (collectives.rank(), collectives.count())
+
+    def alone(self) -> StoredDataModule:
+        """Return the same for a single process, whose batches are those of all processes together."""
+        module = copy.copy(self)
+        module.share, module.batch_size = (0, 1), self.batch_size * self.share[1]
+        return module
+
+    def train_dataloader(self) -> DataLoader[StoredBatch]:
+        """Return the shuffled training batches, this process's part of each."""
+        labels = self.train.labels if self.balanced else None
+        order = EpochSampler(len(self.train), (*self.seed, 2), labels)
+        batches = WholeBatches(order, self.batch_size, self.share)
+        batches.begin_at(*self.begin)
+        return _loader(self.train, batches)
+
+    def val_dataloader(self) -> DataLoader[StoredBatch]:
+        """Return this process's validation batches, in order."""
+        return _loader(self.val, whole_part(len(self.val), self.batch_size, self.share))
+
+
+def _loader(dataset: StoredDataset, batches: WholeBatches | list[list[int]]) -> DataLoader[StoredBatch]:
+    return DataLoader(dataset, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())

@@ -1,0 +1,1 @@
+"""Images: decoded, augmented, and kept decoded between epochs."""

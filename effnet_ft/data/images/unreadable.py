@@ -1,0 +1,52 @@
+"""Images that cannot be read: refused or left out before anything is divided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from effnet_ft.data.images.decoding import unreadable
+from effnet_ft.data.sources.source import Source, labels_of
+from effnet_ft.errors import DataError, listing
+from effnet_ft.utils.array_cache import ArrayCache, array_key, file_states
+
+
+def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
+    """Read every image of ``source`` once and refuse or leave out those that cannot be read.
+
+    Args:
+        source: what to check.
+        on_bad: ``error`` or ``skip``.
+        cache: remembers files that could all be read: they are not read again until one changes in size or time.
+
+    Returns:
+        The source without unreadable files, and their reasons by path.
+
+    Raises:
+        DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
+    """
+    paths = [sample.path for samples in source.splits.values() for sample in samples]
+    key = array_key(readable=file_states([source.root / path for path in paths])) if cache else ""
+    if cache and cache.noted(key):
+        return source, {}
+    reasons = unreadable(source.root, paths)
+    if not reasons:
+        if cache:
+            cache.note(key, "all")
+        return source, reasons
+    lines = [f"{path}: {reason}" for path, reason in reasons.items()]
+    if on_bad == "error":
+        raise DataError(
+            f"{len(lines)} files of {source.root} cannot be read: repair or remove them, "
+            f"or leave them out with data.bad_images=skip\n{listing(lines)}"
+        )
+    kept = {
+        split: [sample for sample in samples if sample.path not in reasons] for split, samples in source.splits.items()
+    }
+    for split, samples in source.splits.items():
+        before, after = (
+            {label for sample in listed for label in labels_of(sample, source.multilabel)}
+            for listed in (samples, kept[split])
+        )
+        if emptied := sorted(before - after):
+            raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
+    return replace(source, splits=kept), reasons

@@ -1,0 +1,1 @@
+"""Where labelled images come from: folders, manifests, ImageNet and published data sets."""

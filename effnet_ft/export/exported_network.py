@@ -1,0 +1,82 @@
+"""The network as it is shipped: prepared images in, probabilities out; and what the file says of itself."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from effnet_ft import __version__
+from effnet_ft.models.batchnorm_folding import folded
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.weights.files import DESCRIPTION
+from effnet_ft.preprocessing import Preprocessing
+
+INPUT, OUTPUT = "images", "probabilities"
+"""Names of a program's one input and one output."""
+
+
+class Serving(nn.Module):
+    """Maps images, uint8 ``[N, 3, size, size]``, RGB, 0..255, to probabilities ``[N, K]``, float32.
+
+    Args:
+        model: the trained model; it is copied.
+        channels_last: compute in PyTorch's faster memory format, which other runtimes have no use for.
+    """
+
+    def __init__(self, model: Classifier, *, channels_last: bool) -> None:
+        super().__init__()
+        # Weights stay as they are stored, whatever the memory format of what they are applied to.
+        self.network = folded(model).to(memory_format=torch.contiguous_format)
+        self.network.cut = 0
+        for module in self.network.modules():
+            if isinstance(module, nn.ReLU6 | nn.SiLU):
+                module.inplace = False  # a program has no such thing, and the exporter spends long on undoing it
+        self.channels_last = channels_last
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images to probabilities."""
+        network = self.network
+        if self.channels_last:
+            return network.probabilities(network(images))
+        normalised = (images.to(network.mean.dtype) - network.mean) / network.std
+        return network.probabilities(network.suffix(normalised))
+
+
+def traced(model: Classifier, *, channels_last: bool) -> ExportedProgram:
+    """Return ``model`` as a program for any number of images at the size of its preprocessing."""
+    size = model.preprocessing.size
+    images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(
+            Serving(model, channels_last=channels_last).eval(), (images,), dynamic_shapes=({0: Dim("batch", min=1)},)
+        )
+
+
+def metadata(model: Classifier) -> dict[str, str]:
+    """Return what a file says of its model: for us as JSON, for people in words."""
+    answer = "of each label by itself" if model.multilabel else "of the classes, rows sum to 1"
+    return {
+        DESCRIPTION: json.dumps(model.describe()),
+        "effnet_ft_version": __version__,
+        "input": in_words(model.preprocessing),
+        "output": f"probabilities {answer}, float32 [N, {len(model.classes)}], in the order of {DESCRIPTION}'s classes",
+    }
+
+
+def in_words(view: Preprocessing) -> str:
+    """Return what images must go through before a program, normalisation being inside it."""
+    if view.crop == "openmmlab":
+        share = view.size / view.resize
+        way = (
+            f"the central square of {share:.4f} of the short side is cropped, then resized to {view.size} px "
+            f"({view.interpolation}, not antialiased)"
+        )
+    else:
+        way = (
+            f"the short side is resized to {view.resize} px ({view.interpolation}, antialiased), then the central "
+            f"square of {view.size} px cropped"
+        )
+    return f"RGB images, uint8 [N, 3, {view.size}, {view.size}], 0..255, not normalised: {way}"

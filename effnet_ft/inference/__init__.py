@@ -1,0 +1,1 @@
+"""From images to predictions: the predictor, loading a trained model, abstention and Grad-CAM."""

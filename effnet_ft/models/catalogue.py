@@ -1,0 +1,100 @@
+"""The variants and the weights as tables: for the terminal, and for ``docs/models.md``. Free of torch."""
+
+from __future__ import annotations
+
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.models.weights.resolving import default_family
+from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord
+from effnet_ft.utils.tables import columns, markdown
+
+_PAGE = """# Variants and weights
+
+Written by `effnet-ft models --markdown`; a test keeps it so.
+
+## Variants
+
+Parameters with a classifier of 1,000 classes, multiply-adds of one image at the native size. `model.weights=auto` takes
+the family of the best published top-1.
+
+{variants}
+
+## Weights
+
+`model.weights=FAMILY` with `model.variant=VARIANT`; top-1 and top-5 are the published ones, on ImageNet's validation
+images. A file's name bears the beginning of its SHA-256. `effnet-ft models --download b0/aa` gets a file ahead of time.
+
+{weights}
+
+## Families
+
+Normalisation is (value - mean) / std on 0..255, red, green, blue.
+
+{families}
+"""
+
+
+def variants_text() -> str:
+    """Return one line a variant, for the terminal."""
+    head = ["variant", "params M", "GMACs", "size", "auto", "weights"]
+    return columns([head, *([row[0], *row[2:]] for row in _variants())], right=(1, 2, 3))
+
+
+def weights_text() -> str:
+    """Return one line for each set of weights, for the terminal."""
+    head = ["weights", "size", "resize", "crop", "padding", "top-1", "top-5", "hash", "source"]
+    rows = [
+        [
+            *(record.name, str(record.preprocessing.size), str(record.preprocessing.resize), record.preprocessing.crop),
+            *(record.padding, _percent(record.top1), _percent(record.top5), record.digits, record.source),
+        ]
+        for record in WEIGHTS.values()
+    ]
+    return columns([head, *rows], right=(1, 2, 5, 6))
+
+
+def models_page() -> str:
+    """Return ``docs/models.md``."""
+    families = [
+        [f"`{name}`", family.meaning, _triple(family.mean), _triple(family.std), family.padding, f"{family.norm_eps:g}"]
+        for name, family in FAMILIES.items()
+    ]
+    return _PAGE.format(
+        variants=markdown(["variant", "parameters", "M", "GMACs", "size px", "auto", "weights"], _variants()),
+        weights=markdown(
+            ["weights", "size px", "resize px", "crop", "interpolation", "layout", "top-1 %", "top-5 %", "file"],
+            [_weights_row(record) for record in WEIGHTS.values()],
+        ),
+        families=markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon"], families)
+        + "\n\ntorchvision's b5 to b7 have the epsilon 0.001.",
+    )
+
+
+def _variants() -> list[list[str]]:
+    rows = []
+    for variant in VARIANTS.values():
+        families = [record.family for record in WEIGHTS.values() if record.variant == variant.name]
+        numbers = (
+            f"{variant.parameters:,}",
+            f"{variant.parameters / 1e6:.2f}",
+            f"{variant.gmacs:.2f}",
+            str(variant.size),
+        )
+        rows.append([variant.name, *numbers, default_family(variant.name), ", ".join(families) or "a file"])
+    return rows
+
+
+def _weights_row(record: WeightsRecord) -> list[str]:
+    view = record.preprocessing
+    file = f"package `{record.package}`" if record.package else f"[{record.file}]({record.address}/{record.file})"
+    return [
+        *(record.name, str(view.size), str(view.resize), view.crop, view.interpolation, record.layout),
+        *(_percent(record.top1), _percent(record.top5), file),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _triple(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)

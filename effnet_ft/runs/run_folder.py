@@ -1,0 +1,113 @@
+"""The run folder: the names of its files, and reading back what a training left."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.utils.atomic_files import whole_file
+
+if TYPE_CHECKING:
+    from effnet_ft.models.classifier import Classifier
+
+
+class Run:
+    """The files of a run.
+
+    Args:
+        folder: the run folder; it need not exist yet.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder).expanduser()
+        self.recipe = self.folder / "recipe.yaml"
+        self.split = self.folder / "split.csv"
+        self.classes = self.folder / "classes.txt"
+        self.metrics = self.folder / "metrics.json"
+        self.table = self.folder / "metrics.csv"
+        self.predictions = self.folder / "predictions.csv"
+        self.environment = self.folder / "environment.json"
+        self.rates = self.folder / "learning_rates.json"
+        self.report = self.folder / "report.html"
+        self.log = self.folder / "log.txt"
+        self.checkpoints = self.folder / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end; the report is written last."""
+        return self.report.is_file() and self.metrics.is_file()
+
+    def require(self, *paths: Path) -> None:
+        """Raise a :class:`DataError` for the first of ``paths`` that is missing."""
+        for path in paths:
+            if not path.is_file():
+                raise DataError(f"{self.folder} is no finished run: {path.relative_to(self.folder)} is missing")
+
+
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Return whether ``path`` is a folder that a training left or began."""
+    return Run(path).recipe.is_file()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a training's checkpoint as plain values and tensors; nothing in it is executed.
+
+    Raises:
+        WeightsError: where the file is missing, damaged or not ours.
+    """
+    from effnet_ft.models.weights.files import DESCRIPTION, read_file
+
+    loaded = read_file(path)
+    if "phase" not in (loaded.get(DESCRIPTION) or {}):
+        raise WeightsError(f"{path} was not written by a training of effnet_ft: it holds nothing to go on from")
+    return loaded
+
+
+def keep_description(path: Path, model: Classifier) -> None:
+    """Write what has become of a model since its checkpoint into it; an interrupted write leaves what was there."""
+    import torch
+
+    from effnet_ft.models.weights.files import DESCRIPTION
+
+    checkpoint = read_checkpoint(path)
+    checkpoint[DESCRIPTION]["model"] = model.describe()
+    with whole_file(path, "wb") as file:
+        torch.save(checkpoint, file)
+
+
+def load_model(path: str | os.PathLike[str]) -> Classifier:
+    """Return the model of a run folder (its best checkpoint), a checkpoint or an export, evaluating, on the CPU.
+
+    Raises:
+        WeightsError: where it cannot be read, or is not one of ours.
+    """
+    from effnet_ft.models.classifier import Classifier
+    from effnet_ft.models.variants import VARIANTS
+    from effnet_ft.models.weights.files import blaming, read_weights
+    from effnet_ft.models.weights.key_maps import from_layout, recognise
+
+    path = Path(path).expanduser()
+    file = Run(path).best if path.is_dir() else path
+    if not file.is_file() and is_run(path):
+        raise WeightsError(
+            f"{path} has no {file.relative_to(path)}: if its training was stopped, go on with it by "
+            f"{shlex.quote(f'resume={path}')}"
+        )
+    if not file.is_file():
+        raise WeightsError(f"there is no {file}: give a run folder, a checkpoint or an exported model")
+    checkpoint = read_weights(file)
+    if checkpoint.description is None:
+        raise WeightsError(
+            f"{file} was not written by effnet_ft: its classes and preprocessing are not known; "
+            "to begin a training from it, give it as model.weights"
+        )
+    with blaming(file):
+        layout, _ = recognise(checkpoint.state)
+        variant = VARIANTS[checkpoint.description["variant"]]
+        return Classifier.rebuild(checkpoint.description, from_layout(checkpoint.state, variant, layout))

@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints, the epoch table, throughput, the NaN guard, averaged weights."""

@@ -1,0 +1,129 @@
+"""What several processes must agree on between the steps, where Lightning's strategies see to the steps themselves."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from effnet_ft.data.splits.split import Split
+from effnet_ft.distributed import collectives
+from effnet_ft.errors import DataError, WeightsError, listing
+from effnet_ft.planning.phases import PhasePlan
+from effnet_ft.recipe import Recipe, TrainerSettings
+
+
+def resolve_processes(trainer: TrainerSettings, gpu: bool) -> None:
+    """Replace in place the ``auto`` of devices and nodes: as they were started, else this machine's own.
+
+    Args:
+        trainer: the settings.
+        gpu: train on all graphics cards; without, on one device.
+    """
+    local, nodes = collectives.launched() or (torch.cuda.device_count() if gpu else 1, 1)
+    trainer.devices = local if trainer.devices == "auto" else trainer.devices
+    trainer.num_nodes = nodes if trainer.num_nodes == "auto" else trainer.num_nodes
+
+
+def take_batches(recipe: Recipe) -> None:
+    """Take the batch sizes that the first process found, in place of this one's."""
+    recipe.phases, recipe.data.batch_size = collectives.from_main((recipe.phases, recipe.data.batch_size))
+
+
+def require_same_images(split: Split) -> None:
+    """Refuse to go on where the processes do not see the same images, or there are too few of them.
+
+    Raises:
+        DataError: with what differs.
+    """
+    count = collectives.count()
+    parts = {name: split.part(name) for name in ("train", "val", "test")}
+    listed = [(sample.path, sample.label) for samples in parts.values() for sample in samples]
+    seen = collectives.gathered((len(listed), zlib.crc32(repr(listed).encode())))
+    error: DataError | None = None
+    if other := next((number for number, found in enumerate(seen) if found != seen[0]), None):
+        error = DataError(
+            f"process {other} does not see the same images as process 0 ({seen[other][0]} and {seen[0][0]}, or other "
+            f"paths or labels): data.root must hold the same files on every node"
+        )
+    elif count > 1 and (few := [name for name in ("train", "val") if len(parts[name]) < 2 * count]):
+        error = DataError(
+            f"{len(parts[few[0]])} images in the {few[0]} part are too few for {count} processes, which need two each: "
+            f"lower trainer.devices"
+        )
+    collectives.raise_together(error)
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Take the first process's batch-norm statistics: after a phase, each process has those of its last batch."""
+    if collectives.count() == 1:
+        return
+    state = collectives.from_main({name: value.cpu() for name, value in model.named_buffers()})
+    for name, value in model.named_buffers():
+        value.copy_(state[name])
+
+
+def require_same_weights(model: nn.Module, where: str) -> None:
+    """Refuse to go on where the processes do not hold the same weights, bit for bit.
+
+    Args:
+        model: the network.
+        where: when it is, for the message.
+
+    Raises:
+        WeightsError: with the process and the tensors.
+    """
+    if collectives.count() == 1:
+        return
+    found = collectives.gathered({name: _checksum(value) for name, value in model.state_dict().items()})
+    for number, checksums in enumerate(found):
+        if apart := [name for name, checksum in found[0].items() if checksums.get(name) != checksum]:
+            error = WeightsError(
+                f"{where}, process {number} does not hold the same weights as process 0: {len(apart)} tensors differ; "
+                f"model.weights must be the same file on every node, and the program the same version\n"
+                f"{listing(apart, 5)}"
+            )
+            return collectives.raise_together(error)
+    return None
+
+
+def average_over_processes(values: Iterable[Tensor]) -> None:
+    """Replace each of ``values`` in place by its mean over the processes; all of them call this together."""
+    if collectives.count() > 1:
+        for value in values:
+            dist.all_reduce(value)
+            value /= collectives.count()
+
+
+def batch_in_words(plan: PhasePlan, count: int) -> str:
+    """Return how a step's images come about, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
+    batch, accumulated = plan.data.batch_size, plan.optim.accumulate
+    if accumulated == count == 1:
+        return f"{batch} images a step"
+    parts = [f"{batch} images"]
+    parts += [f"{accumulated} accumulated"] if accumulated > 1 else []
+    parts += [f"{count} processes"] if count > 1 else []
+    return f"{' x '.join(parts)} = {batch * accumulated * count} a step"
+
+
+def with_scaled_rate(plan: PhasePlan, count: int) -> PhasePlan:
+    """Return ``plan`` with its learning rate scaled to the images of a step, where ``optim.lr_scaling`` says how."""
+    images = plan.data.batch_size * plan.optim.accumulate * count
+    ratio = images / plan.optim.lr_batch
+    factor = {"off": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[plan.optim.lr_scaling]
+    return plan if factor == 1 else replace(plan, lr=float(plan.lr) * factor)
+
+
+def rate_in_words(plan: PhasePlan, count: int) -> str:
+    """Return the learning rate of ``plan``, with its scaling where there is one."""
+    images, how = plan.data.batch_size * plan.optim.accumulate * count, plan.optim.lr_scaling
+    return f"{plan.lr:g}" if how == "off" else f"{plan.lr:g} ({how} in {images} / {plan.optim.lr_batch} images a step)"
+
+
+def _checksum(value: Tensor) -> int:
+    return zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes())

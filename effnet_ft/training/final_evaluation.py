@@ -1,0 +1,75 @@
+"""What comes after the last step: the best model measured, and the run folder completed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from effnet_ft.data.splits.split import Split
+from effnet_ft.distributed.collectives import from_main, is_main_process
+from effnet_ft.evaluation.evaluate import Evaluation, write_json
+from effnet_ft.evaluation.final_metrics import measure
+from effnet_ft.inference.predictor import Predictor
+from effnet_ft.recipe import Recipe
+from effnet_ft.report import write_report
+from effnet_ft.runs.run_folder import Run, keep_description, load_model, read_checkpoint
+from effnet_ft.training.callbacks.epochs import Stopwatch
+from effnet_ft.training.phase_data import Feeder
+
+log = logging.getLogger(__name__)
+
+
+def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> dict[str, float]:
+    """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
+
+    The model comes from the first process: another node need not see the run folder.
+
+    Returns:
+        What ``metrics.json`` holds, in the first process; nothing in the others.
+    """
+    main = is_main_process()
+    model = from_main(load_model(run.best) if main else None)
+    phase = from_main(read_checkpoint(run.best)["effnet_ft"]["phase"] if main else 0)
+    assert model is not None
+    predictor = Predictor(model, "cpu" if recipe.trainer.accelerator == "cpu" else None)
+    plan, batch = feeder.plans[phase], recipe.data.batch_size
+    parts = [name for name in ("val", "test") if split.part(name)]
+    logits = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
+    if not main:
+        return {}
+    metrics, evaluation = measure(split, predictor, batch, logits, calibrate=recipe.data.fit == "train")
+    keep_description(run.best, predictor.model)
+    evaluation.write_predictions(run.predictions)
+    seconds = stopwatch.total["elapsed"]
+    written = {**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}
+    write_json(written, run.metrics)
+    _tell_of_calibration(metrics, evaluation, len(split.val))
+    _tell_result(metrics, evaluation, seconds)
+    write_report(run.folder, predictor)
+    return written
+
+
+def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, images: int) -> None:
+    if "temperature" not in metrics:
+        log.info("no temperature is fitted: the validation images were trained on, and are answered too well for it")
+        return
+    part = evaluation.name
+    log.info(
+        "temperature %.3g, of %d validation images: calibration error %.3f before, %.3f after, on the %s images",
+        *(metrics["temperature"], images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], _WORDS[part]),
+    )
+
+
+def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: float) -> None:
+    part, multilabel = evaluation.name, evaluation.labels.ndim == 2
+    score, word = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
+    ends = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
+    log.info(
+        "%s %s %.1f%%%s on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+        *(_WORDS[part], word, 100 * metrics[f"{part}/{score}"]),
+        *(" ({:.1f} to {:.1f})".format(*ends) if ends else "", len(evaluation.samples)),
+        *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
+    )
+
+
+_WORDS = {"val": "validation", "test": "test"}

@@ -1,0 +1,1 @@
+"""Interruptions and faults: signals, resuming, running out of memory, failing machines and processes."""

@@ -1,0 +1,122 @@
+"""What an interrupted training left: the newest checkpoint that is whole, and where in the phases it stands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from effnet_ft.errors import WeightsError, listing
+from effnet_ft.runs.run_folder import Run, read_checkpoint
+from effnet_ft.training.callbacks.checkpoint import Keeper
+from effnet_ft.utils.atomic_files import install_twin, remove_parts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Where a training goes on.
+
+    Attributes:
+        phase: index of the phase to go on with; the number of phases where all are trained.
+        within: that phase has begun, and its checkpoint is ``last.ckpt``; else it begins with the model in there.
+        epoch: of the phase, that goes on or comes next.
+        batch: of the epoch, that comes next.
+        accumulate: batches a step of the optimiser, as ``batch`` counts them; None where that is not known.
+        best: score of ``best.ckpt``.
+        notes: what :class:`effnet_ft.training.callbacks.checkpoint.Keeper` was given.
+        states: of Lightning's callbacks, by their keys.
+    """
+
+    phase: int
+    within: bool
+    epoch: int
+    batch: int
+    accumulate: int | None
+    best: float | None
+    notes: Mapping[str, Any]
+    states: Mapping[str, Any]
+
+
+def take_up(run: Run, main: bool = True) -> Left | None:
+    """Return where the interrupted ``run`` goes on, and clear away what its end left half; None: at the beginning.
+
+    A ``last.ckpt`` that is missing or damaged is replaced by the one before it.
+
+    Args:
+        run: the run folder.
+        main: this process writes.
+
+    Raises:
+        WeightsError: where checkpoints are there, and none is whole.
+    """
+    if main:
+        remove_parts(run.folder, run.checkpoints)
+    present = [path for path in (run.last, run.previous) if path.is_file()]
+    faults = []
+    for path in present:
+        if fault := damage(path):
+            faults.append(fault)
+            log.warning("%s: falling back to the checkpoint before it", fault)
+            continue
+        checkpoint = read_checkpoint(path)
+        if path == run.previous:
+            if not run.last.is_file():  # the machine stopped between giving the old one and the new one their names
+                log.warning("%s is missing: falling back to the checkpoint before it", run.last)
+            if main:
+                os.replace(run.previous, run.last)
+        return _sound_best(run, _left(checkpoint), main)
+    if present:
+        raise WeightsError(
+            f"no checkpoint in {run.checkpoints} is whole: begin the run again in another folder\n{listing(faults)}"
+        )
+    log.info("no checkpoint was written before the interruption: training from the beginning")
+    return None
+
+
+def damage(path: Path) -> str:
+    """Return what is wrong with a checkpoint file, an empty text where every byte is as it was written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            return f"{path} is damaged: the checksum of {broken} is wrong"
+        read_checkpoint(path)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error) as error:
+        return f"{path} is cut short or damaged ({error})"
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
+def _left(checkpoint: Mapping[str, Any]) -> Left:
+    ours, states = checkpoint["effnet_ft"], checkpoint["callbacks"]
+    kept = states[Keeper.__qualname__]
+    finished = bool(ours["finished"])
+    epoch, batch = (0, 0) if finished else kept["place"]
+    return Left(
+        phase=int(ours["phase"]) + finished,
+        within=not finished,
+        epoch=epoch,
+        batch=batch,
+        accumulate=kept.get("accumulate"),
+        best=kept["best"],
+        notes=kept["notes"] or {},
+        states=states,
+    )
+
+
+def _sound_best(run: Run, left: Left, main: bool) -> Left:
+    """Return ``left``; where ``best.ckpt`` is damaged, the last one stands for it until an epoch is better."""
+    if left.best is None or not (fault := damage(run.best)):
+        return left
+    log.warning("%s: the last checkpoint takes its place, and any epoch that follows counts as better", fault)
+    if main:
+        install_twin(run.last, run.best)
+    return Left(**{**vars(left), "best": float("-inf")})

@@ -1,0 +1,141 @@
+"""What comes before the first step: the run folder, the images divided, the model built; and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+
+from effnet_ft.data.images.decoding import median_side
+from effnet_ft.data.images.unreadable import without_unreadable
+from effnet_ft.data.sources.opening import HASHED, open_source
+from effnet_ft.data.sources.source import Source, require_one_line_names
+from effnet_ft.data.splits.split import Split, make_split
+from effnet_ft.data.splits.split_file import write_split
+from effnet_ft.errors import RecipeError, listing
+from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.creation import create_model
+from effnet_ft.planning.phases import plan_phases
+from effnet_ft.recipe import Recipe
+from effnet_ft.runs.environment import note_start
+from effnet_ft.runs.run_folder import Run
+from effnet_ft.runs.run_lock import WITHIN
+from effnet_ft.utils.array_cache import ArrayCache
+from effnet_ft.utils.atomic_files import PART, write_whole
+
+log = logging.getLogger(__name__)
+
+
+def check_folder(run: Run, resume: bool, main: bool) -> None:
+    """Refuse a run folder that cannot be begun in, or gone on with.
+
+    Raises:
+        RecipeError: where it is in use, or a file.
+        DataError: where there is nothing to resume.
+    """
+    if resume:
+        run.require(run.recipe)
+    elif run.folder.exists() and not run.folder.is_dir():
+        raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
+    elif main and any(_holds(path) for path in run.folder.rglob("*")):
+        raise RecipeError(
+            f"run_dir is '{run.folder}', which holds files already: name another folder, "
+            f"remove it, or go on with it by {shlex.quote(f'resume={run.folder}')}"
+        )
+
+
+def _holds(path: Path) -> bool:
+    """Return whether ``path`` is a file that someone may want to keep."""
+    return path.is_file() and path.suffix != PART and path.name != WITHIN
+
+
+def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
+    """Make the run folder and write what is known before training; the recipe first, from which it can be resumed.
+
+    A resumed run's recipe is written again: its images may be in another place now.
+    """
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
+    recipe.save(run.recipe)
+    if not resumed:
+        write_split(split, run.split)
+        text = "".join(f"{name}\n" for name in split.classes)
+        write_whole(run.classes, text, errors="surrogateescape")
+    note_start(run.environment)
+
+
+def divide(recipe: Recipe) -> Split:
+    """Return the recipe's images in training, validation and test parts; what is left out is logged.
+
+    Raises:
+        DataError: where the images are at fault.
+    """
+    settings = recipe.data
+    source = open_source(settings)
+    require_one_line_names(source)
+    if settings.source not in HASHED:
+        source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
+        if skipped:
+            lines = [f"{path}: {reason}" for path, reason in skipped.items()]
+            log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
+    _tell_left_out(source)
+    if settings.source == "folder" and (inner := source.inner_folders):
+        what = "no image lies in a class folder itself: the classes are the outer folders"
+        log.warning("%s\n%s\nnot those inside\n%s", what, listing([*source.classes], 3), listing(inner, 3))
+    fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
+    return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
+
+
+def _tell_left_out(source: Source) -> None:
+    """Warn of files that are no images to us."""
+    photographs = dict.fromkeys(source.unread_photographs)
+    if photographs:
+        what = "photographs are of kinds that are not read, and left out: save them as JPEG"
+        log.warning("%d %s\n%s", len(photographs), what, listing([*photographs], 3))
+    if others := [path for path in source.ignored if path not in photographs]:
+        what = "files and folders are passed over: no images, or outside the class folders"
+        log.warning("%d %s\n%s", len(others), what, listing(others, 3))
+
+
+def check_for_labels(recipe: Recipe) -> None:
+    """Refuse settings that are meant for one class an image.
+
+    Raises:
+        RecipeError: naming all of them.
+    """
+    plans = plan_phases(recipe)
+    asked = {
+        "data.sampling": any(plan.data.sampling == "balanced" for plan in plans),
+        "optim.class_weights": any(plan.optim.class_weights == "balanced" for plan in plans),
+    }
+    if faults := [f"{key} is 'balanced', which is for one class an image" for key, set_so in asked.items() if set_so]:
+        raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
+
+
+def tell_of_images(recipe: Recipe, split: Split) -> None:
+    """Log what a look at the images says of the settings."""
+    if recipe.data.fit == "trainval":
+        log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
+    step = max(1, len(split.train) // 100)
+    side = median_side([split.image(sample) for sample in split.train[::step]])
+    if side and side < 0.75 * recipe.data.image_size:
+        log.info("images of about %d px are enlarged to %d px", side, recipe.data.image_size)
+
+
+def build_model(recipe: Recipe, split: Split) -> Classifier:
+    """Return the pretrained network with a new head for the split's classes."""
+    settings = recipe.model
+    model = create_model(
+        settings.variant,
+        settings.weights,
+        family=settings.family,
+        classes=split.classes,
+        head=settings.head,
+        dropout=settings.dropout,
+        drop_path=settings.drop_path,
+        task="multi" if split.multilabel else "single",
+    )
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
+    return model

@@ -1,0 +1,122 @@
+"""How processes divide work and fail together; real ones are in ``training/test_distributed.py``."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from effnet_ft.distributed import collectives
+from effnet_ft.distributed.collectives import Crew
+from effnet_ft.errors import DataError
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("step", [1, 8])
+def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> None:
+    for length in range(70):
+        shares = [Crew(tuple(range(count)), place).share(length, step) for place in range(count)]
+        assert [item for share in shares for item in share] == list(range(length))
+        assert all(share.start % step == 0 for share in shares), "images would be computed beside others"
+
+
+def of(others: list[object], monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> None:
+    """Let this process be one of several, where each other one gives what is listed for it."""
+
+    def gathered(value: object) -> list[object]:
+        return [*others[:rank], value, *others[rank:]]
+
+    monkeypatch.setattr(collectives, "gathered", gathered)
+    monkeypatch.setattr(collectives, "count", lambda: len(others) + 1)
+    monkeypatch.setattr(collectives, "rank", lambda: rank)
+
+
+def test_processes_that_see_the_folder_from_another_machine_are_another_crew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collectives.socket, "gethostname", lambda: "here")
+    state = tmp_path.stat()
+    place = (state.st_dev, state.st_ino)
+    monkeypatch.setattr(collectives, "raise_together", lambda error: None)
+    of([("there", *place), ("here", *place), ("here", place[0], 0)], monkeypatch, rank=2)
+    assert Crew.at(tmp_path) == Crew((1, 2), 1)
+    assert not Crew.at(tmp_path).leads
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(0, "own"), (1, "first"), (2, "first")])
+def test_the_first_error_is_everyones(rank: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[object] = [DataError("other"), None] if rank == 0 else [DataError("first"), None]
+    of(others, monkeypatch, rank)
+    with pytest.raises(DataError, match=expected) as raised:
+        collectives.raise_together(DataError("own") if rank != 2 else None)
+    assert raised.value.shared
+
+
+class Unsent(Exception):
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"{name} has {number}")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), MemoryError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (Unsent("b0", 4), RuntimeError),
+    ],
+)
+def test_an_error_arrives_as_it_is_or_by_its_words(
+    error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another kind would be told as a fault of ours, where it is the machine's."""
+    sent: list[Exception | None] = []
+    monkeypatch.setattr(collectives, "gathered", lambda own: sent.append(own) or [own])
+    monkeypatch.setattr(collectives, "count", lambda: 2)
+    with pytest.raises(type(error)) as raised:
+        collectives.raise_together(error)
+    assert raised.value is error and error.shared  # type: ignore[attr-defined]
+    arrived = pickle.loads(pickle.dumps(sent[0]))
+    assert type(arrived) is expected and str(error) in str(arrived)
+
+
+def test_before_the_processes_have_met_an_error_is_ones_own() -> None:
+    """It would be left to the first process to tell, which does not know of it."""
+    with pytest.raises(DataError) as raised:
+        collectives.raise_together(DataError("here alone"))
+    assert not raised.value.shared
+
+
+def test_no_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    of([None, None], monkeypatch)
+    collectives.raise_together(None)
+
+
+def test_an_error_of_all_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = DataError("of all")
+    shared.shared = True
+    monkeypatch.setattr(collectives, "is_main_process", lambda: False)
+    with pytest.raises(SystemExit) as ended, collectives.one_voice():
+        raise shared
+    assert ended.value.code == 0
+    with pytest.raises(DataError), collectives.one_voice():
+        raise DataError("of this process alone")
+    monkeypatch.setattr(collectives, "is_main_process", lambda: True)
+    with pytest.raises(DataError), collectives.one_voice():
+        raise shared
+
+
+def test_what_started_the_processes_tells_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert collectives.launched() is None
+    with monkeypatch.context() as slurm:
+        for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
+            slurm.setenv(name, value)
+        assert collectives.launched() == (4, 2)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+        monkeypatch.setenv(name, value)
+    assert collectives.launched() == (2, 3)

@@ -1,0 +1,78 @@
+"""Copies of drawn flowers are found however they were changed; other flowers of the species are no copies."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from effnet_ft.inspection import duplicates
+from effnet_ft.inspection.duplicates import same_images, signatures
+from effnet_ft.inspection.file_scan import LOOK, SIDE
+
+
+def recompressed(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=30)
+    return Image.open(buffer)
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "smaller": lambda image: image.resize((40, 40), Image.Resampling.BICUBIC),
+    "larger": lambda image: image.resize((150, 150), Image.Resampling.BICUBIC),
+    "recompressed": recompressed,
+    "mirrored": ImageOps.mirror,
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+    "grey": lambda image: image.convert("L"),
+}
+
+
+def looks_of(images: list[Image.Image]) -> np.ndarray:
+    """Return looks with pictures, and digests that all differ."""
+    looks = np.zeros(len(images), LOOK)
+    looks["digest"] = [str(number) for number in range(len(images))]
+    looks["picture"] = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
+    return looks
+
+
+@pytest.fixture(scope="module")
+def drawn(flowers: Path) -> list[Image.Image]:
+    return [Image.open(path) for path in sorted(flowers.rglob("*.jpg"))]
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_copies_are_found_and_nothing_else(how: str, drawn: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 7)  # pairs within a block, and in different ones
+    count = len(drawn)
+    numbers = same_images(looks_of([*drawn, *map(CHANGES[how], drawn)]), None)
+    assert (numbers[:count] == numbers[count:]).all()
+    assert len(set(numbers.tolist())) == count
+
+
+def test_mirror_signatures_are_those_of_mirror_images(drawn: list[Image.Image]) -> None:
+    pictures = looks_of(drawn)["picture"]
+    mirrored = signatures(pictures)[1]
+    np.testing.assert_allclose(mirrored, signatures(pictures[:, :, ::-1])[0], atol=1e-5)
+
+
+def test_files_of_one_content_are_copies_even_where_blank_images_are_not() -> None:
+    looks = looks_of([Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "green", "blue")])
+    looks["digest"][2] = looks["digest"][1]
+    numbers = same_images(looks, None)
+    assert numbers[1] == numbers[2]
+    assert len(set(numbers.tolist())) == 3
+
+
+def test_features_find_cropped_copies_and_refute_others(drawn: list[Image.Image]) -> None:
+    cropped = drawn[0].crop((2, 2, 62, 62)).resize((90, 90))
+    looks = looks_of([*drawn, cropped, ImageOps.mirror(drawn[1])])
+    features = np.eye(len(looks), dtype=np.float16)
+    features[-2] = features[0]
+    numbers = same_images(looks, features)
+    assert numbers[0] == numbers[-2], "cropped, of like features"
+    assert numbers[1] != numbers[-1], "alike, of unlike features"
+    assert len(set(numbers.tolist())) == len(looks) - 1

@@ -1,0 +1,103 @@
+"""What a look at a file tells, on files made for it; a file is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from effnet_ft.inspection import file_scan
+from effnet_ft.inspection.file_scan import look_at
+from effnet_ft.inspection.unusual_files import MEANINGS, oddities
+from effnet_ft.utils.array_cache import ArrayCache
+
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+PICTURE = Image.fromarray(NOISE)
+
+
+def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    """Return a file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def upside_down() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return saved(PICTURE, exif=exif)
+
+
+# Content and name of a file of each kind, and what is told of it.
+ODD: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "blank": (lambda: saved(Image.new("RGB", (40, 40), "grey")), "a.jpg", "40 x 40 px"),
+    "tiny": (lambda: saved(PICTURE.resize((64, 20))), "a.jpg", "64 x 20 px"),
+    "narrow": (lambda: saved(PICTURE.resize((300, 40))), "a.jpg", "300 x 40 px"),
+    "wrong ending": (lambda: saved(PICTURE, "PNG"), "a.jpg", "holds PNG"),
+    "animated": (
+        lambda: saved(PICTURE, "GIF", save_all=True, append_images=[Image.fromarray(NOISE[::-1])]),
+        "a.gif",
+        "2 frames",
+    ),
+    "transparent": (lambda: saved(PICTURE.convert("RGBA"), "PNG"), "a.png", "RGBA"),
+    "CMYK": (lambda: saved(PICTURE.convert("CMYK")), "a.jpg", "JPEG"),
+    "over 8 bits": (lambda: saved(Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257), "PNG"), "a.png", "I;16"),
+    "turned by EXIF": (upside_down, "a.jpg", "64 x 48 px"),
+}
+
+
+def test_every_kind_is_made() -> None:
+    assert set(ODD) == set(MEANINGS)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_files_are_told(kind: str, tmp_path: Path) -> None:
+    make, name, detail = ODD[kind]
+    (tmp_path / name).write_bytes(make())
+    looks = look_at([tmp_path / name], ArrayCache(tmp_path / "cache"))
+    assert oddities([name], looks) == {kind: [(name, detail)]}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_a_plain_image_is_not_odd(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(saved(PICTURE, kind))
+    (look,) = looks = look_at([path], ArrayCache(tmp_path / "cache"))
+    assert oddities([path.name], looks) == {}
+    assert (look["format"], look["width"], look["height"], look["frames"]) == (kind.encode(), 64, 48, 1)
+    assert look["digest"].decode() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert np.abs(look["picture"].mean((0, 1)) - NOISE.mean((0, 1))).max() < 8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", saved(PICTURE)[:-300], saved(PICTURE, "PNG")[:2000]],
+    ids=["empty", "text", "cut JPEG", "cut PNG"],
+)
+def test_broken_files_have_a_reason(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    looks = look_at([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))
+    assert looks["reason"][0]
+    assert oddities(["a.jpg"], looks) == {}
+
+
+def test_files_are_read_again_where_one_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = tmp_path / "a.jpg", ArrayCache(tmp_path / "cache")
+    path.write_bytes(saved(PICTURE))
+    first = look_at([path], cache).copy()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_scan, "_look", lambda path: pytest.fail(f"read {path} again"))
+        assert (look_at([path], cache) == first).all()
+    path.write_bytes(saved(PICTURE, quality=20))
+    assert look_at([path], cache)["digest"] != first["digest"]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(saved(PICTURE))
+    (tmp_path / "cache").write_text("a file")
+    assert look_at([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))["width"] == 64

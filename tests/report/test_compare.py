@@ -1,0 +1,120 @@
+"""Runs side by side: figures, recipes, answers to the same images, and what is said where the images differ."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, write_csv, write_predictions
+
+from effnet_ft.cli import main
+from effnet_ft.errors import DataError
+from effnet_ft.report.compare_page import SHOWN, compare_sections
+from effnet_ft.report.comparison import compare, distinct, flat, mcnemar
+
+
+@pytest.fixture
+def other(run: Path) -> Path:
+    """A run of another recipe on the same images: one answer is worse than of `run`, two are better."""
+    folder = run.parent / "other"
+    shutil.copytree(run, folder)
+    recipe = json.loads((run / "recipe.yaml").read_text())
+    recipe["model"]["variant"] = "b1"
+    recipe |= {"phases": [{"train": "all", "<b>": 1}], "run_dir": "elsewhere"}
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    answers = {"one.png": HOSTILE, "gone.png": "cat", "seven.png": "'=sum"}
+    write_predictions(folder, [(label, answers.get(name, guess), 0.6, name) for label, guess, _, name in PREDICTIONS])
+    return folder
+
+
+def test_answers_of_two_runs(run: Path, other: Path) -> None:
+    comparison = compare([run, other])
+    (pair,) = comparison.pairs
+    assert (pair.only_first, pair.only_second) == (1, 2)
+    assert pair.chance == pytest.approx(1.0)
+    # All three are right in one of the runs; the surest answer comes first.
+    assert [rows[0].path for rows in comparison.disagreements] == ["gone.png", "one.png", "seven.png"]
+    assert comparison.differences == [
+        ("model.variant", ["b0", "b1"]),
+        ("phases.0.train", ["", "all"]),
+        ("phases.0.<b>", ["", "1"]),
+    ]
+
+
+def test_mcnemar() -> None:
+    # Two-sided exact binomial of 1 among 10: 2 * (1 + 10) / 2**10.
+    assert mcnemar(1, 9) == pytest.approx(22 / 1024) and mcnemar(9, 1) == mcnemar(1, 9)
+    assert mcnemar(0, 0) == 1.0
+
+
+def test_other_images_are_told_of_and_not_compared(run: Path, other: Path) -> None:
+    write_predictions(other, PREDICTIONS[:-1])
+    comparison = compare([run, other])
+    assert "different images: run <i>1 on 7, other on 6, 6 of them the same" in comparison.fault
+    sections = compare_sections(comparison)
+    assert "Where they differ" not in sections and "McNemar" not in sections["Results"]
+    assert "run &lt;i&gt;1 on 7" in sections["Results"]
+
+
+def test_other_labels_are_told_of(run: Path, other: Path) -> None:
+    write_predictions(other, [("a&b 'c'", *PREDICTIONS[0][1:]), *PREDICTIONS[1:]])
+    assert "the labels differ: 1 of 7" in compare([run, other]).fault
+
+
+def test_page_shows_who_is_right(run: Path, other: Path) -> None:
+    sections = compare_sections(compare([run, other]))
+    html = sections["Where they differ"]
+    assert "answer 3 images of 7 differently." in html and html.count("<figure>") == 3
+    assert html.count('<li class="wrong">') == html.count('<li class="right">') == 3
+    assert unescape(html).count(HOSTILE) and "<script" not in html
+    assert sections["Curves"].count("<svg") == 2 and sections["Curves"].count('class="key run1"') == 2
+    assert "phases.0.&lt;b&gt;" in sections["Recipes"]
+
+
+def test_many_disagreements_are_cut(run: Path, other: Path) -> None:
+    for folder, guess in ((run, "cat"), (other, HOSTILE)):
+        write_predictions(folder, [("cat", guess, 0.5, f"{n}.png") for n in range(SHOWN + 5)])
+    html = compare_sections(compare([run, other]))["Where they differ"]
+    assert html.count("<figure>") == SHOWN and f"{SHOWN} of them are shown" in html
+
+
+@pytest.mark.parametrize("which", [[0], [0, 0]])
+def test_one_run_has_nothing_to_be_compared_with(run: Path, which: list[int]) -> None:
+    with pytest.raises(DataError, match="two runs or more"):
+        compare([run for _ in which])
+
+
+def test_labels_and_classes_are_not_compared(run: Path, other: Path) -> None:
+    (other / "metrics.json").write_text(json.dumps({"val/map": 0.5}))
+    for name, single, several in (("split.csv", "label", "labels"), ("metrics.csv", "acc1", "map")):
+        (other / name).write_text((other / name).read_text().replace(single, several))
+    with pytest.raises(DataError, match="like with like"):
+        compare([run, other])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [(["/a/one", "/a/two"], ["one", "two"]), (["/a/x", "/b/x"], ["a/x", "b/x"]), (["/a/b", "/b"], ["a/b", "/b"])],
+)
+def test_short_names_tell_runs_apart(paths: list[str], names: list[str]) -> None:
+    assert distinct(paths) == names
+
+
+def test_nested_values_by_dotted_keys() -> None:
+    nested: dict[str, Any] = {"a": {"b": [1, {"c": None}]}, "d": {}}
+    assert flat(nested) == {"a.b.0": 1, "a.b.1.c": None}
+
+
+def test_command(run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    write_csv(other / "metrics.csv", EPOCH_COLUMNS, *EPOCHS[:1])
+    assert main(["compare", str(run), str(other), "--out", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "answered differently: 3 of 7 images" in out and "57.1%" in out and "model.variant" in out
+    assert f"page: {page}" in out and "Where they differ" in page.read_text()
+    assert main(["compare", str(run), str(tmp_path / "none"), "--out", str(page)]) == 2
+    assert "none" in capsys.readouterr().err

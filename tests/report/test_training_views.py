@@ -1,0 +1,79 @@
+"""The training views of a report are those that the training drew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from effnet_ft.data.datamodule import ImageDataModule
+from effnet_ft.data.sources.source import Sample
+from effnet_ft.data.splits.split import Split
+from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.report.reading import read_run
+from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.report.training_views import drawn, showings, training_views
+
+HEAD, ALL = {"train": "head", "epochs": 3}, {"train": "all", "epochs": 2}
+
+
+def recipe(phases: list[dict[str, Any]], **data: Any) -> Any:
+    settings = {
+        "image_size": 64,
+        "augment": "basic",
+        "erasing": 0.0,
+        "cutout": 0.0,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        **data,
+    }
+    return OmegaConf.create(
+        {"seed": 5, "data": settings, "store": {"mode": "keep", "views": 4}, "phases": phases},
+    )
+
+
+@pytest.mark.parametrize(
+    ("phases", "data", "expected"),
+    [
+        ([HEAD, ALL], {}, [([0], 3), ([1], 0)]),  # no more views than epochs; nothing frozen, nothing kept
+        ([{**HEAD, "epochs": 9}, {**HEAD, "train": "stage8"}], {}, [([0, 1], 4)]),
+        ([HEAD, {**HEAD, "augment": "strong"}], {}, [([0], 3), ([1], 3)]),
+        ([HEAD], {"augment": "none"}, [([0], 1)]),
+        ([HEAD], {"mixup": 0.2}, [([0], 0)]),
+        ([{**HEAD, "epochs": 1}], {}, [([0], 0)]),  # nothing would be read twice
+    ],
+)
+def test_phases_that_show_the_same(
+    phases: list[dict[str, Any]], data: dict[str, Any], expected: list[tuple[list[int], int]]
+) -> None:
+    assert [(each.phases, each.kept) for each in showings(recipe(phases, **data))] == expected
+
+
+def test_views_are_those_of_the_training(run: Path) -> None:
+    root = run.parent / "images"
+    preprocessing = Preprocessing(size=64, resize=72)
+    contents = replace(
+        read_run(run),
+        recipe=recipe([HEAD, ALL]),
+        training=("one.png", "two.png"),
+        pictures=Pictures(root, SimpleNamespace(preprocessing=preprocessing)),  # type: ignore[arg-type]
+    )
+    split = Split(root, ("cat",), [Sample("one.png", "cat"), Sample("two.png", "cat")], [], [])
+    trained = ImageDataModule(split, preprocessing, batch_size=2, seed=(5, 1)).train_dataloader().dataset
+    kept, fresh = showings(contents.recipe)
+    (views,) = drawn(contents, fresh, {1: root / "two.png"})
+    assert len(views) == 2
+    assert all(np.array_equal(view, trained[epoch * 2 + 1][0]) for epoch, view in enumerate(views))
+    (views,) = drawn(contents, kept, {1: root / "two.png"})
+    assert len(views) == 3 and np.array_equal(views[0][:, ::-1], views[1])
+    html = training_views(contents)
+    assert "Phase 1 head" in html and "Phase 2 all" in html and html.count("<img") == 2 * 3 + 2 * 2
+
+
+def test_without_a_checkpoint_it_says_so(run: Path) -> None:
+    assert "Left out" in training_views(read_run(run))
