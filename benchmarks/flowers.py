@@ -32,10 +32,10 @@ def timm_side(root: Path) -> dict[str, float]:
     import timm.data
 
     from effnet_ft.models.creation import create_model
-    from effnet_ft.models.weights.key_maps import to_layout
+    from effnet_ft.models.weights.key_maps import from_our_keys
 
     pretrained = create_model("lite0", "lite")
-    state = to_layout(pretrained.state_dict(), pretrained.variant, "timm")
+    state = from_our_keys(pretrained.state_dict(), pretrained.variant, "timm")
     state = {key: value for key, value in state.items() if not key.startswith("classifier")}
     sets = {part: timm.data.create_dataset("", root=str(root / part)) for part in ("train", "test")}
     model = timm.create_model("tf_efficientnet_lite0", num_classes=len(sets["train"].reader.class_to_idx))

@@ -71,7 +71,7 @@ def main() -> None:
     import torch
 
     from effnet_ft.models.creation import create_model
-    from effnet_ft.models.weights.key_maps import to_layout
+    from effnet_ft.models.weights.key_maps import from_our_keys
 
     with tempfile.TemporaryDirectory() as folder:
         model = create_model("b7", "none")
@@ -79,7 +79,7 @@ def main() -> None:
         for layout in ("openmmlab", "timm"):
             files[layout] = Path(folder) / f"b7-{layout}.pth"
             state = {key: value.contiguous() for key, value in model.state_dict().items()}
-            torch.save({"state_dict": to_layout(state, model.variant, layout)}, files[layout])
+            torch.save({"state_dict": from_our_keys(state, model.variant, layout)}, files[layout])
         calls = {
             "torch.load": ("torch_load", files["openmmlab"]),
             "effnet_ft.create_model": ("ours", files["openmmlab"]),

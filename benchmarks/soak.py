@@ -27,9 +27,9 @@ from typing import Any
 
 from effnet_ft.data.demo_flowers import draw_flowers
 from effnet_ft.runs.run_folder import Run, read_checkpoint
-from effnet_ft.training.recovery.resume import damage
+from effnet_ft.training.recovery.resume import find_damage
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
-from effnet_ft.utils.atomic_files import PART
+from effnet_ft.utils.atomic_files import PARTIAL_SUFFIX
 
 ROOT = Path(__file__).parent.parent
 SPECIES = ("daisy", "lavender", "tulip")
@@ -192,7 +192,7 @@ def one_run(
     if not outcome.faults:
         outcome.faults += compared(run, reference)
     cache = run.folder.with_name(f"{run.folder.name}-cache")
-    outcome.faults += [f"left over: {path.name}" for path in cache.glob(f"*{PART}")]
+    outcome.faults += [f"left over: {path.name}" for path in cache.glob(f"*{PARTIAL_SUFFIX}")]
     ends = ", ".join(f"{name} in {where}" for name, where in outcome.kills) or "never hit"
     print(f"run {number}: {'; '.join(outcome.faults) or 'the same'} ({ends})", flush=True)
     return outcome
@@ -201,7 +201,7 @@ def one_run(
 def newest(run: Run) -> tuple[int, int, int]:
     """Return phase, epoch and batch of the newest checkpoint that is whole; phase -1 where there is none."""
     for path in (run.last, run.previous):
-        if path.is_file() and not damage(path):
+        if path.is_file() and not find_damage(path):
             checkpoint = read_checkpoint(path)
             epoch, batch = checkpoint["callbacks"]["Keeper"]["place"]
             return checkpoint["effnet_ft"]["phase"], epoch, batch

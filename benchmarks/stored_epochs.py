@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from common import Table, bare_trainer, in_process, machine, peak_mib
 
-from effnet_ft.activations.datamodule import StoredDataModule
-from effnet_ft.activations.store import ActivationStore, StoreSettings
+from effnet_ft.activations.datamodule import ActivationDataModule
+from effnet_ft.activations.store import ActivationStore, ComputeSettings
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.sources.source import scan_folder
 from effnet_ft.data.splits.split import Split
@@ -36,7 +36,7 @@ from effnet_ft.models.variants import STAGES
 from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import load_recipe
 from effnet_ft.training.console import quiet_lightning
-from effnet_ft.training.lr_finder.head_grid import search_head
+from effnet_ft.training.lr_finder.head_grid import search_head_grid
 from effnet_ft.training.module import FineTuner
 from effnet_ft.utils.array_cache import ArrayCache
 from effnet_ft.utils.process_settings import tune_process
@@ -92,7 +92,7 @@ class Ours:
         self.model = create_model("b0", "none", classes=source.classes)  # as it is drawn, the seed being set
         self.views = Views(self.model.preprocessing, "basic", VIEWS, (0,))
         kind = torch.bfloat16 if device == "cuda" else None
-        settings = StoreSettings(device=torch.device(device), autocast=kind)
+        settings = ComputeSettings(device=torch.device(device), autocast=kind)
         self.store = ActivationStore(self.split, settings, ArrayCache(cache))
 
     def fill(self) -> float:
@@ -108,7 +108,7 @@ class Ours:
 
         def fit(epochs: int) -> float:
             self.model.freeze(cut, "frozen")
-            data = StoredDataModule(train, val, labels, self.views, batch_size=BATCH)
+            data = ActivationDataModule(train, val, labels, self.views, batch_size=BATCH)
             trainer = bare_trainer(self.device, "bf16-mixed" if self.device == "cuda" else "32-true", epochs)
             start = time.perf_counter()
             trainer.fit(FineTuner(self.model, lr=1e-3, label_smoothing=0.1, stored=True), datamodule=data)
@@ -124,11 +124,11 @@ class Ours:
         train, _ = self.store.arrays(self.model, self.views, [6, STAGES])[STAGES]
         labels = self.split.labels(self.split.train)
         two = Views(self.model.preprocessing, "basic", 2, (0,))
-        data = StoredDataModule(train[:2], train[0], (labels, labels), two, batch_size=BATCH)
+        data = ActivationDataModule(train[:2], train[0], (labels, labels), two, batch_size=BATCH)
         recipe = load_recipe("folder", ["data.root=x", "phases=[{train: head, epochs: 20, lr: auto}]"])
         features, classes = self.model.variant.features, len(self.split.classes)
         start = time.perf_counter()
-        search_head(data, features, classes, plan_phases(recipe)[0], torch.device(self.device))
+        search_head_grid(data, features, classes, plan_phases(recipe)[0], torch.device(self.device))
         return time.perf_counter() - start
 
 

@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from effnet_ft import __version__
-from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, Interrupted, UserError, disk_fault, printable
+from effnet_ft.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_USER_FAULT,
+    Interrupted,
+    UserError,
+    disk_fault,
+    escape_control_characters,
+)
 from effnet_ft.utils.process_settings import tune_process
 
 COMMANDS = (
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.act(options) or 0
     except UserError as error:
         told = "\n".join([str(error), *getattr(error, "__notes__", [])])
-        print(f"effnet-ft: {printable(told)}", file=sys.stderr)
+        print(f"effnet-ft: {escape_control_characters(told)}", file=sys.stderr)
         return EXIT_USER_FAULT
     except Interrupted as error:
         print("effnet-ft: interrupted", file=sys.stderr)
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if (fault := disk_fault(error)) is None:
             raise
-        print(f"effnet-ft: {printable(fault)}", file=sys.stderr)
+        print(f"effnet-ft: {escape_control_characters(fault)}", file=sys.stderr)
         return EXIT_USER_FAULT
 
 

@@ -78,15 +78,15 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return how ``value`` is written in Python, of a long text its begin and its end."""
     try:
-        return shortened(repr(value))
+        return shorten(repr(value))
     except ValueError:  # Python writes no number of thousands of figures
         return f"a {type(value).__name__} too large to be written"
 
 
-def shortened(text: str, most: int = 200) -> str:
+def shorten(text: str, most: int = 200) -> str:
     """Return ``text``, of a long one its begin and its end."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
@@ -102,7 +102,7 @@ def disk_fault(error: OSError) -> str | None:
     return f"{place} ({error.strerror}): {cure}"
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
+def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near.
 
     Capitals and small letters are the same here.
@@ -114,7 +114,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
     return f"; did you mean '{lowered[close[0]]}'?" if close else ""
 
 
-def printable(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Return ``text`` with control characters, but for line feeds, as their escapes.
 
     File names may hold any: what is told of one must not command the terminal, nor stop where it has no such letter.
@@ -124,7 +124,7 @@ def printable(text: str) -> str:
 
 def listing(items: list[str], most: int = 10) -> str:
     """Return ``items`` as an indented list of at most ``most`` lines, with a count of those left out."""
-    lines = ["  " + printable(item).replace("\n", "\\n") for item in items[:most]]
+    lines = ["  " + escape_control_characters(item).replace("\n", "\\n") for item in items[:most]]
     if len(items) > most:
         lines.append(f"  ... and {len(items) - most} more")
     return "\n".join(lines)

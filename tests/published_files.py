@@ -18,7 +18,7 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from effnet_ft.data.sources.published import read_published, table
-from effnet_ft.data.sources.published.table import PUBLISHED, Piece
+from effnet_ft.data.sources.published.table import PUBLISHED, RemoteFile
 from effnet_ft.data.sources.source import Source
 from effnet_ft.errors import DataError
 
@@ -223,7 +223,7 @@ def make(name: str, place: Path, patch: pytest.MonkeyPatch) -> Made:
     return made
 
 
-def pieces(name: str) -> tuple[Piece, ...]:
+def pieces(name: str) -> tuple[RemoteFile, ...]:
     return PUBLISHED[name].pieces(getattr(datasets, PUBLISHED[name].kind))
 
 

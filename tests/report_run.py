@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from effnet_ft.runs.environment import note_start
+from effnet_ft.runs.environment import record_start
 
 HOSTILE = '<script>alert("x")</script>'
 CLASSES = ["cat", HOSTILE, "=sum", "a&b 'c'"]
@@ -64,7 +64,7 @@ def write_run(folder: Path) -> Path:
     held = [(name, label, "test") for label, _, _, name in PREDICTIONS]
     splits = [("t.png", "cat", "train")] * 5 + [("v.png", "'=sum", "val"), *held]
     write_csv(run / "split.csv", ("path", "label", "split"), *splits)
-    note_start(run / "environment.json")
+    record_start(run / "environment.json")
     return run
 
 

@@ -13,18 +13,18 @@ import numpy as np
 import torch.distributed as dist
 
 from effnet_ft.distributed import collectives
-from effnet_ft.distributed.collectives import Crew
-from effnet_ft.distributed.shared_arrays import Blank, kept_or_filled
+from effnet_ft.distributed.collectives import NodeGroup
+from effnet_ft.distributed.shared_arrays import ArraySpec, open_or_fill
 from effnet_ft.utils.array_cache import ArrayCache
 
 ITEMS = 10
 
 
-def plan() -> dict[str, Blank]:
-    return {"numbers": Blank("key", (ITEMS,), "int64", "numbers")}
+def plan() -> dict[str, ArraySpec]:
+    return {"numbers": ArraySpec("key", (ITEMS,), "int64", "numbers")}
 
 
-def fill(arrays: Mapping[str, np.ndarray], crew: Crew) -> None:
+def fill(arrays: Mapping[str, np.ndarray], crew: NodeGroup) -> None:
     share = crew.share(ITEMS)
     arrays["numbers"][share.start : share.stop] = share
     print("filled", *share)
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     folder, rank = sys.argv[1:]
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=int(rank), world_size=2)
     collectives.socket.gethostname = lambda: f"node{rank}"  # type: ignore[assignment]
-    found, computed = kept_or_filled(ArrayCache(Path(folder)), plan, fill, None)
+    found, computed = open_or_fill(ArrayCache(Path(folder)), plan, fill, None)
     print("sum", int(found["numbers"].sum()), "computed", computed)
     dist.barrier()
     dist.destroy_process_group()

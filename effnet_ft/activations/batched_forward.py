@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from effnet_ft.data.images.decoding import pillow_silenced
+from effnet_ft.data.images.decoding import silence_pillow
 from effnet_ft.distributed.collectives import rank
-from effnet_ft.utils.shared_context import Overlapping
+from effnet_ft.utils.shared_context import SharedContext
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _AT_ONCE_ON_THE_CPU = 8
 _READERS = 16
 
 
-def over_images(
+def forward_images(
     items: Sequence[Item],
     prepare: Callable[[Item], np.ndarray],
     compute: Callable[[Tensor], Answer],
@@ -66,7 +66,7 @@ def over_images(
 
     quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
     bar = tqdm(total=len(items), desc=title, unit="", leave=False, disable=quiet, delay=2)
-    with bar, pillow_silenced():
+    with bar, silence_pillow():
         batches = _on_each_core if device.type == "cpu" else _on_a_device
         done = 0
         for answer, count in batches(items, prepare, answered, batch_size):
@@ -75,7 +75,7 @@ def over_images(
             bar.update(count)
 
 
-def images_at_once(device: torch.device, batch_size: int) -> int:
+def effective_batch_size(device: torch.device, batch_size: int) -> int:
     """Return how many images are computed at once where ``batch_size`` are asked for, at least one."""
     return max(1, min(batch_size, _AT_ONCE_ON_THE_CPU) if device.type == "cpu" else batch_size)
 
@@ -86,7 +86,7 @@ def _on_each_core(
     answered: Callable[[list[np.ndarray]], Answer],
     batch_size: int,
 ) -> Iterator[tuple[Answer, int]]:
-    size = images_at_once(torch.device("cpu"), batch_size)
+    size = effective_batch_size(torch.device("cpu"), batch_size)
     batches = (items[start : start + size] for start in range(0, len(items), size))
 
     def work(batch: Sequence[Item]) -> tuple[Answer, int]:
@@ -144,7 +144,7 @@ def _pool(threads: int, begin: Callable[[], None] | None = None) -> Iterator[Thr
         pool.shutdown(cancel_futures=True)
 
 
-@Overlapping
+@SharedContext
 @contextmanager
 def _threads_of_torch() -> Iterator[int]:
     """Give how many threads torch computes a layer with, before any call here has changed it."""

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effnet_ft.data.images.views import Views
-from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
 from effnet_ft.distributed import collectives
 
-StoredBatch = tuple[Tensor, Tensor]
+ActivationBatch = tuple[Tensor, Tensor]
 """Activations ``[N, C, h, w]`` in channels-last memory or features ``[N, F]``; class indices ``[N]`` or labels
 ``[N, K]``."""
 
 
-class StoredDataset(Dataset[StoredBatch]):
+class ActivationDataset(Dataset[ActivationBatch]):
     """Stored activations with their classes, a batch at a time.
 
     A batch is asked for by items ``epoch * len(dataset) + index``, as of
@@ -40,7 +40,7 @@ class StoredDataset(Dataset[StoredBatch]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, items: list[int]) -> StoredBatch:
+    def __getitem__(self, items: list[int]) -> ActivationBatch:
         epochs, indices = np.divmod(np.array(items), len(self))
         numbers = self.views.turn(epochs, indices) if self.views else np.zeros_like(indices)
         batch = np.empty((len(indices), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
@@ -53,7 +53,7 @@ class StoredDataset(Dataset[StoredBatch]):
         return activations, torch.from_numpy(self.labels[indices])
 
 
-class StoredDataModule(pl.LightningDataModule):
+class ActivationDataModule(pl.LightningDataModule):
     """Training and validation batches of one phase from the store, in the order of the images' own.
 
     Args:
@@ -83,31 +83,33 @@ class StoredDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.begin = (0, 0)
-        self.train = StoredDataset(train, labels[0], views)
-        self.val = StoredDataset([val], labels[1])
+        self.train = ActivationDataset(train, labels[0], views)
+        self.val = ActivationDataset([val], labels[1])
         self.batch_size = batch_size
         self.balanced = balanced
         self.seed = tuple(seed)
-        self.share = (collectives.rank(), collectives.count())
+        self.share = (collectives.rank(), collectives.world_size())
 
-    def alone(self) -> StoredDataModule:
+    def alone(self) -> ActivationDataModule:
         """Return the same for a single process, whose batches are those of all processes together."""
         module = copy.copy(self)
         module.share, module.batch_size = (0, 1), self.batch_size * self.share[1]
         return module
 
-    def train_dataloader(self) -> DataLoader[StoredBatch]:
+    def train_dataloader(self) -> DataLoader[ActivationBatch]:
         """Return the shuffled training batches, this process's part of each."""
         labels = self.train.labels if self.balanced else None
         order = EpochSampler(len(self.train), (*self.seed, 2), labels)
-        batches = WholeBatches(order, self.batch_size, self.share)
-        batches.begin_at(*self.begin)
+        batches = DistributedBatchSampler(order, self.batch_size, self.share)
+        batches.start_at(*self.begin)
         return _loader(self.train, batches)
 
-    def val_dataloader(self) -> DataLoader[StoredBatch]:
+    def val_dataloader(self) -> DataLoader[ActivationBatch]:
         """Return this process's validation batches, in order."""
-        return _loader(self.val, whole_part(len(self.val), self.batch_size, self.share))
+        return _loader(self.val, evaluation_loader_options(len(self.val), self.batch_size, self.share))
 
 
-def _loader(dataset: StoredDataset, batches: WholeBatches | list[list[int]]) -> DataLoader[StoredBatch]:
+def _loader(
+    dataset: ActivationDataset, batches: DistributedBatchSampler | list[list[int]]
+) -> DataLoader[ActivationBatch]:
     return DataLoader(dataset, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effnet_ft.activations.batched_forward import images_at_once, over_images
+from effnet_ft.activations.batched_forward import effective_batch_size, forward_images
 from effnet_ft.data.images.decoding import content_digest, read_image
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
-from effnet_ft.distributed.collectives import Crew
-from effnet_ft.distributed.shared_arrays import Blank, kept_or_filled
-from effnet_ft.models.batchnorm_folding import folded
+from effnet_ft.distributed.collectives import NodeGroup
+from effnet_ft.distributed.shared_arrays import ArraySpec, open_or_fill
+from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.utils.array_cache import ArrayCache, array_key
@@ -46,7 +46,7 @@ class Overflow(Exception):
 
 
 @dataclass(frozen=True)
-class StoreSettings:
+class ComputeSettings:
     """How activations are computed and kept.
 
     Attributes:
@@ -75,7 +75,7 @@ class ActivationStore:
         cache: where they are kept.
     """
 
-    def __init__(self, split: Split, settings: StoreSettings, cache: ArrayCache | None = None) -> None:
+    def __init__(self, split: Split, settings: ComputeSettings, cache: ArrayCache | None = None) -> None:
         self.split = split
         self.settings = settings
         self.cache = cache or ArrayCache()
@@ -125,11 +125,11 @@ class ActivationStore:
         """Return the array of every part, view and cut, and whether one had to be computed."""
         model = model.eval().to(self.settings.device)
 
-        def blanks() -> dict[_Place, Blank]:
+        def blanks() -> dict[_Place, ArraySpec]:
             shapes = self._shapes(model, sorted(cuts))
             prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
             return {
-                (part, view, cut): Blank(
+                (part, view, cut): ArraySpec(
                     self._key(part, views, view, cut, prefixes[cut]),
                     (len(self.split.part(part)), *shapes[cut]),
                     self.settings.dtype,
@@ -140,14 +140,14 @@ class ActivationStore:
                 for cut in cuts
             }
 
-        def fill(arrays: Mapping[_Place, np.ndarray], crew: Crew) -> None:
-            network = folded(model)
+        def fill(arrays: Mapping[_Place, np.ndarray], crew: NodeGroup) -> None:
+            network = fold_batchnorm(model)
             for part in parts:
                 wanted = {(view, cut): array for (of, view, cut), array in arrays.items() if of == part}
                 if wanted:
                     self._compute(network, part, views, wanted, crew)
 
-        return kept_or_filled(self.cache, blanks, fill, self.settings.max_bytes)
+        return open_or_fill(self.cache, blanks, fill, self.settings.max_bytes)
 
     def _bytes(self, model: Classifier, places: Sequence[tuple[str, int, int]]) -> int:
         shapes = self._shapes(model, sorted({cut for _, _, cut in places}))
@@ -159,16 +159,16 @@ class ActivationStore:
         return np.dtype(self.settings.dtype)
 
     def _compute(
-        self, model: Classifier, part: str, views: Views, arrays: Mapping[tuple[int, int], np.ndarray], crew: Crew
+        self, model: Classifier, part: str, views: Views, arrays: Mapping[tuple[int, int], np.ndarray], crew: NodeGroup
     ) -> None:
         """Compute this process's rows of ``arrays`` (view, cut: array) in one pass over its images of ``part``."""
         samples = self.split.part(part)
         numbers = sorted({view for view, _ in arrays})
         cuts = sorted({cut for _, cut in arrays})
-        batch_size = images_at_once(self.settings.device, self.settings.batch_size // len(numbers))
+        batch_size = effective_batch_size(self.settings.device, self.settings.batch_size // len(numbers))
         # Whole batches, so that each image is computed beside the same others as by one process: to the same bits.
         share = crew.share(len(samples), batch_size)
-        for start, answer in over_images(
+        for start, answer in forward_images(
             share,
             lambda index: self._views_of(samples[index], views, index, numbers),
             lambda batch: self._through(model, batch, cuts),

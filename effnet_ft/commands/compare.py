@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import printable
+from effnet_ft.errors import escape_control_characters
 from effnet_ft.utils.tables import columns
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
 
     check_outputs(options.out)
     comparison = compare([Path(name) for name in options.runs])
-    print(printable(table(comparison)))
+    print(escape_control_characters(table(comparison)))
     if comparison.fault:
-        print(f"effnet-ft: {printable(comparison.fault)}", file=sys.stderr)
+        print(f"effnet-ft: {escape_control_characters(comparison.fault)}", file=sys.stderr)
     page = frame(
         " and ".join(comparison.names), f"{len(comparison.runs)} runs side by side", compare_sections(comparison)
     )

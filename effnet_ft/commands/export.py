@@ -48,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model and return what to tell."""
-    from effnet_ft.export.exported_network import in_words
+    from effnet_ft.export.exported_network import describe_input
     from effnet_ft.export.exporting import export
-    from effnet_ft.export.verification import pictures_of
+    from effnet_ft.export.verification import held_out_images
 
     try:
-        pictures = pictures_of(_split(model, options))
+        pictures = held_out_images(_split(model, options))
     except DataError:
         if options.overrides:
             raise
@@ -61,7 +61,7 @@ def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
     done = export(model, options.format, Path(options.out), pictures)
     view, lines = model.preprocessing, [done.usage]
     if options.format in PROGRAMS:
-        lines.append(f"or in another program: it takes {in_words(view)}")
+        lines.append(f"or in another program: it takes {describe_input(view)}")
     elif options.format != "safetensors":
         lines.append(
             f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "

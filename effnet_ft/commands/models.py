@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.download:
         from effnet_ft.models.weights.download import weights_file
-        from effnet_ft.models.weights.resolving import record_named
+        from effnet_ft.models.weights.resolving import weights_named
 
-        for record in [record_named(name) for name in options.download]:  # all names are checked before the first
+        for record in [weights_named(name) for name in options.download]:  # all names are checked before the first
             print(f"{record.name}: {weights_file(record)}")
     elif options.markdown:
         print(models_page(), end="")

@@ -19,14 +19,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.runs.resume_target import choose_run, tell
+    from effnet_ft.runs.resume_target import choose_run, print_once
     from effnet_ft.runs.run_folder import Run, is_run
 
     overrides = [text for text in options.overrides if not text.startswith("resume=")]
     resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
     recipe, resume = choose_run(options.recipe, overrides, resumed)
     if resume and Run(recipe.run_dir).finished:
-        tell(f"{recipe.run_dir} is finished: there is nothing left to do")
+        print_once(f"{recipe.run_dir} is finished: there is nothing left to do")
         return 0
 
     from effnet_ft.training import fit

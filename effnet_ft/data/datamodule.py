@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from effnet_ft.data.images.decoded_store import DecodedImages
-from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_image, read_reduced
+from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_downscaled, read_image
 from effnet_ft.data.images.transforms import AUGMENTATIONS, SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
-from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
@@ -71,7 +71,7 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
         if self.decoded:
             return self.decoded[index]
         path = self.root / self.samples[index].path
-        return read_image(path) if self.short is None else read_reduced(path, self.short)
+        return read_image(path) if self.short is None else read_downscaled(path, self.short)
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -132,8 +132,8 @@ class ImageDataModule(pl.LightningDataModule):
         short = None if plain else int(SHORT_SIDE * self.preprocessing.size)
         dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
         sampler = EpochSampler(len(dataset), (*self.seed, 2), labels if self.balanced else None)
-        batches = WholeBatches(sampler, self.batch_size)
-        batches.begin_at(*self.begin)
+        batches = DistributedBatchSampler(sampler, self.batch_size)
+        batches.start_at(*self.begin)
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -157,7 +157,7 @@ def evaluation_loader(
     """
     transform = _as_they_are if decoded else AUGMENTATIONS["none"](preprocessing)
     dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
-    return image_loader(dataset, workers, batch_sampler=whole_part(len(dataset), batch_size))
+    return image_loader(dataset, workers, batch_sampler=evaluation_loader_options(len(dataset), batch_size))
 
 
 def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[Batch]:

@@ -56,7 +56,7 @@ class EpochSampler(Sampler[int]):
         return iter(self._items().tolist())
 
 
-class WholeBatches(Sampler[list[int]]):
+class DistributedBatchSampler(Sampler[list[int]]):
     """This process's part of the batches of a sampler's items.
 
     The processes take turns in a step's items: together they train on the images that one process would, with batches
@@ -73,10 +73,10 @@ class WholeBatches(Sampler[list[int]]):
     def __init__(self, sampler: EpochSampler, batch_size: int, share: tuple[int, int] | None = None) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
-        self.rank, self.processes = share or (collectives.rank(), collectives.count())
+        self.rank, self.processes = share or (collectives.rank(), collectives.world_size())
         self._begin = (0, 0)
 
-    def begin_at(self, epoch: int, batch: int) -> None:
+    def start_at(self, epoch: int, batch: int) -> None:
         """Begin with ``epoch``, and in it with ``batch``: a resumed run asks for no item that it has trained on."""
         self._begin = (epoch, batch)
         self.set_epoch(epoch)
@@ -89,7 +89,7 @@ class WholeBatches(Sampler[list[int]]):
         batches, left = divmod(len(self.sampler), self.batch_size * self.processes)
         return max(1, batches + (left >= 2 * self.processes))
 
-    def images_with(self, batch: int, together: int) -> int:
+    def images_in_step(self, batch: int, together: int) -> int:
         """Return how many images all processes have in a step of the optimiser.
 
         Args:
@@ -108,7 +108,7 @@ class WholeBatches(Sampler[list[int]]):
             yield items[number * step + self.rank : end : self.processes]
 
 
-def whole_part(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
+def evaluation_loader_options(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
     """Return this process's part of ``length`` images to be evaluated in order, in batches: each image once.
 
     All processes have as many batches, so that none waits for another; one may have an image more than ``batch_size``.
@@ -116,9 +116,9 @@ def whole_part(length: int, batch_size: int, share: tuple[int, int] | None = Non
     Args:
         length: at least as many as there are processes.
         batch_size: of a process.
-        share: as of :class:`WholeBatches`.
+        share: as of :class:`DistributedBatchSampler`.
     """
-    rank, count = share or (collectives.rank(), collectives.count())
+    rank, count = share or (collectives.rank(), collectives.world_size())
     most = -(-length // count)
     batches = min(-(-most // batch_size), length // count)
     own = np.array_split(np.arange(length), count)[rank]

@@ -29,7 +29,7 @@ _PATIENCE = timedelta(days=1)
 _groups: dict[str, Any] = {}
 
 
-def join(strategy: Strategy, started: Callable[[Strategy], None] = lambda strategy: None) -> None:
+def connect(strategy: Strategy, started: Callable[[Strategy], None] = lambda strategy: None) -> None:
     """Start the run's other processes where nobody has, and meet them; the trainers that follow find them here.
 
     Args:
@@ -53,7 +53,7 @@ def rank() -> int:
     return dist.get_rank() if _several() else 0
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many processes there are."""
     return dist.get_world_size() if _several() else 1
 
@@ -65,53 +65,53 @@ def is_main_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def gathered(value: Value) -> list[Value]:
+def all_gather(value: Value) -> list[Value]:
     """Return what every process gives, in the order of their numbers."""
-    if count() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value, group=_groups.get("control"))
     return values
 
 
-def from_main(value: Value) -> Value:
+def broadcast(value: Value) -> Value:
     """Return what the first process gives."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0, group=_groups.get("control"))
     return values[0]
 
 
-def raise_together(error: Exception | None) -> None:
+def raise_on_all_ranks(error: Exception | None) -> None:
     """Raise in every process what one of them met; each calls this where it could have failed, None if it did not.
 
     Raises:
         Exception: the first process's, or that of the next which failed.
     """
-    errors = gathered(error if error is None else _told(error))
+    errors = all_gather(error if error is None else _told(error))
     first = next((number for number, found in enumerate(errors) if found is not None), None)
     if first is None:
         return
     found = error if first == rank() else errors[first]
     assert found is not None
-    found.shared = count() > 1  # type: ignore[attr-defined]
+    found.shared = world_size() > 1  # type: ignore[attr-defined]
     raise found
 
 
-def do_together(work: Callable[[], Value]) -> Value:
+def run_on_all_ranks(work: Callable[[], Value]) -> Value:
     """Return what ``work`` gives; it fails in every process where it fails in one."""
     failure: Exception | None = None
     try:
         value = work()
     except Exception as error:
         failure = error
-    raise_together(failure)
+    raise_on_all_ranks(failure)
     return value
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
+def report_once() -> Iterator[None]:
     """Let the first process alone tell of an error that all have raised together."""
     try:
         yield
@@ -136,7 +136,7 @@ def _told(error: Exception) -> Exception:
 
 
 @dataclass(frozen=True)
-class Crew:
+class NodeGroup:
     """The processes that see the same folder: those of a node.
 
     Attributes:
@@ -148,7 +148,7 @@ class Crew:
     place: int = 0
 
     @classmethod
-    def at(cls, folder: Path) -> Crew:
+    def at(cls, folder: Path) -> NodeGroup:
         """Return the processes of this machine whose ``folder`` is the same; all processes call this together.
 
         Those of another machine are not among them, even where it sees the folder: two machines cannot write into one
@@ -157,7 +157,7 @@ class Crew:
         Raises:
             OSError: in all processes, where one cannot make the folder.
         """
-        if count() == 1:
+        if world_size() == 1:
             return cls()
         failure: OSError | None = None
         identity = (socket.gethostname(), 0, 0)
@@ -166,19 +166,19 @@ class Crew:
             identity = (identity[0], folder.stat().st_dev, folder.stat().st_ino)
         except OSError as error:
             failure = error
-        raise_together(failure)
-        identities = gathered(identity)
+        raise_on_all_ranks(failure)
+        identities = all_gather(identity)
         ranks = tuple(number for number, identity in enumerate(identities) if identity == identities[rank()])
         return cls(ranks, ranks.index(rank()))
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process is the first of them."""
         return self.place == 0
 
-    def from_leader(self, value: Value) -> Value:
+    def broadcast_from_leader(self, value: Value) -> Value:
         """Return what the first of them gives; all processes call this together."""
-        return gathered(value if self.leads else None)[self.ranks[0]]  # type: ignore[return-value]
+        return all_gather(value if self.is_leader else None)[self.ranks[0]]  # type: ignore[return-value]
 
     def share(self, length: int, step: int = 1) -> range:
         """Return this process's part of ``length`` items, in whole steps of ``step`` but for the last of all."""
@@ -187,12 +187,12 @@ class Crew:
         return range(start, min(end, length))
 
 
-def share_of(length: int) -> range:
+def rank_slice(length: int) -> range:
     """Return this process's part of ``length`` items among all processes."""
-    return Crew(tuple(range(count())), rank()).share(length)
+    return NodeGroup(tuple(range(world_size())), rank()).share(length)
 
 
-def launched() -> tuple[int, int] | None:
+def external_launch() -> tuple[int, int] | None:
     """Return processes a node and nodes as torchrun or SLURM started them; None where neither did."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from filelock import Timeout
 
-from effnet_ft.distributed.collectives import Crew, count, do_together, gathered
+from effnet_ft.distributed.collectives import NodeGroup, all_gather, run_on_all_ranks, world_size
 from effnet_ft.utils.array_cache import ArrayCache, array_key
 
 Place = TypeVar("Place", bound=Hashable)
@@ -20,7 +20,7 @@ _LOCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Blank:
+class ArraySpec:
     """An array to be filled.
 
     Attributes:
@@ -41,10 +41,10 @@ class Blank:
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
-def kept_or_filled(
+def open_or_fill(
     cache: ArrayCache,
-    plan: Callable[[], Mapping[Place, Blank]],
-    fill: Callable[[Mapping[Place, np.ndarray], Crew], None],
+    plan: Callable[[], Mapping[Place, ArraySpec]],
+    fill: Callable[[Mapping[Place, np.ndarray], NodeGroup], None],
     limit: int | None,
 ) -> tuple[dict[Place, np.ndarray], bool]:
     """Return the arrays of ``plan``, and whether one had to be filled; all processes of a run call this together.
@@ -63,13 +63,13 @@ def kept_or_filled(
         Exception: in every process what ``plan`` or ``fill`` raise in one; OSError where the disk is full, or another
             run needed the room.
     """
-    crew = Crew.at(cache.folder)
-    blanks = crew.from_leader(do_together(lambda: dict(plan()) if crew.leads else {}))
+    crew = NodeGroup.at(cache.folder)
+    blanks = crew.broadcast_from_leader(run_on_all_ranks(lambda: dict(plan()) if crew.is_leader else {}))
     served, computed = False, False
     while True:
         filled, missed = _fill_missing(cache, crew, {} if served else blanks, fill, limit)
         computed |= filled
-        if not any(gathered(missed)):
+        if not any(all_gather(missed)):
             break
         served = not missed  # what another node made meanwhile is found in the next round
     found: dict[Place, np.ndarray] = {}
@@ -81,7 +81,7 @@ def kept_or_filled(
                 raise OSError(f"{blank.about} was removed by another run")
             found[place] = array
 
-    do_together(open_all)
+    run_on_all_ranks(open_all)
     return found, computed
 
 
@@ -91,9 +91,9 @@ def _file(array: np.ndarray) -> str:
 
 def _fill_missing(
     cache: ArrayCache,
-    crew: Crew,
-    blanks: Mapping[Place, Blank],
-    fill: Callable[[Mapping[Place, np.ndarray], Crew], None],
+    crew: NodeGroup,
+    blanks: Mapping[Place, ArraySpec],
+    fill: Callable[[Mapping[Place, np.ndarray], NodeGroup], None],
     limit: int | None,
 ) -> tuple[bool, bool]:
     """Make those of ``blanks`` that are missing, unless another holds the lock.
@@ -112,7 +112,7 @@ def _fill_missing(
                 # One process may wait. Of several, the other nodes' wait for this one, and one of them may have the
                 # lock: without it this one goes through what all do together, and makes nothing.
                 stack.enter_context(
-                    cache.lock(array_key(keys=keys)).acquire(timeout=-1 if count() == 1 else _LOCK_SECONDS)
+                    cache.lock(array_key(keys=keys)).acquire(timeout=-1 if world_size() == 1 else _LOCK_SECONDS)
                 )
             except Timeout:
                 missed = True
@@ -127,17 +127,19 @@ def _fill_missing(
                 create = cache.create(blank.key, blank.shape, np.dtype(blank.dtype), blank.about)
                 begun[place] = stack.enter_context(create)
 
-        do_together(begin if crew.leads and blanks else _nothing)
-        files = crew.from_leader({place: _file(array) for place, array in begun.items()})
+        run_on_all_ranks(begin if crew.is_leader and blanks else _nothing)
+        files = crew.broadcast_from_leader({place: _file(array) for place, array in begun.items()})
 
         def fill_part() -> None:
-            arrays = begun if crew.leads else {place: np.load(file, mmap_mode="r+") for place, file in files.items()}
+            arrays = (
+                begun if crew.is_leader else {place: np.load(file, mmap_mode="r+") for place, file in files.items()}
+            )
             fill(arrays, crew)
             for array in arrays.values():
                 array.flush()  # type: ignore[union-attr]
 
-        do_together(fill_part if files else _nothing)
-        do_together(stack.close)
+        run_on_all_ranks(fill_part if files else _nothing)
+        run_on_all_ranks(stack.close)
     return bool(files), missed
 
 

@@ -14,18 +14,18 @@ import torch
 
 from effnet_ft.data.sources.opening import image_root, open_source
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of, scan_folder
-from effnet_ft.data.splits.split import Split, encoded
+from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.data.splits.split_file import read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.evaluation.intervals import class_intervals, label_intervals
 from effnet_ft.evaluation.metrics import calibration_error, classification_metrics, multilabel_metrics
-from effnet_ft.inference.predictions import best_classes, best_labels, joined
+from effnet_ft.inference.predictions import best_classes, best_labels, join_labels
 from effnet_ft.inference.predictor import Predictor, load
 from effnet_ft.models.creation import create_model, imagenet_classes
-from effnet_ft.models.weights.resolving import record_of
+from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.utils.atomic_files import whole_file, write_whole
+from effnet_ft.utils.atomic_files import atomic_write, atomic_write_text
 from effnet_ft.utils.tables import write_csv
 
 _WHERE = ("data.root", "data.source", "data.images", "data.ground_truth", "data.download", "data.batch_size")
@@ -87,7 +87,7 @@ class Evaluation:
         Of classes whose temperature was fitted there is a column uncalibrated too: the prediction's probability
         without it. Of labels, those that hold, those predicted and their probabilities are each joined by ``|``.
         """
-        with whole_file(path, newline="", errors="surrogateescape") as file:
+        with atomic_write(path, newline="", errors="surrogateescape") as file:
             answers = (
                 best_labels(row, self.classes, self.thresholds)
                 if self.labels.ndim == 2
@@ -101,7 +101,7 @@ class Evaluation:
                 more = [[f"{value:.6f}"] for value in self.uncalibrated.max(1)]
             rows = zip(self.samples, answers, more, strict=True)
             write_csv(file, [head])
-            write_csv(file, ([sample.path, sample.label, *joined(answer), *last] for sample, answer, last in rows))
+            write_csv(file, ([sample.path, sample.label, *join_labels(answer), *last] for sample, answer, last in rows))
 
 
 def evaluate(
@@ -144,7 +144,7 @@ def evaluate(
         probabilities = model.probabilities(logits).numpy()
         if model.temperature != 1:
             uncalibrated = model.probabilities(logits, calibrated=False).numpy()
-    labels = encoded(samples, predictor.classes, source.multilabel, as_matrix=model.multilabel)
+    labels = encode_labels(samples, predictor.classes, source.multilabel, as_matrix=model.multilabel)
     evaluation = Evaluation(name, samples, probabilities, labels, predictor.classes, uncalibrated=uncalibrated)
     return replace(evaluation, thresholds=model.thresholds) if model.multilabel else evaluation
 
@@ -260,12 +260,12 @@ def evaluate_recipe(
 
 def write_json(values: Mapping[str, object], path: Path) -> None:
     """Write ``values`` as JSON; an interrupted write leaves what was there."""
-    write_whole(path, json.dumps(values, indent=2) + "\n")
+    atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def _published(recipe: Recipe, prefix: str) -> dict[str, float]:
     """Return the published accuracies, on the whole of ImageNet's validation images."""
-    record = record_of(recipe.model.variant, recipe.model.weights, recipe.model.family)
+    record = resolve_weights(recipe.model.variant, recipe.model.weights, recipe.model.family)
     values = {"acc1": record.top1, "acc5": record.top5} if record else {}
     return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
 

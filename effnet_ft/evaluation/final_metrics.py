@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from effnet_ft.data.splits.split import Split, encoded
+from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.evaluation.calibration import fit_temperature
 from effnet_ft.evaluation.evaluate import Evaluation, evaluate
 from effnet_ft.evaluation.metrics import best_thresholds
 from effnet_ft.inference.predictor import Predictor
-from effnet_ft.inference.selective_prediction import record_of
+from effnet_ft.inference.selective_prediction import confidence_record
 
 
 def measure(
@@ -32,7 +32,7 @@ def measure(
     """
     model = predictor.model
     if calibrate:
-        labels = encoded(split.val, model.classes, split.multilabel, as_matrix=model.multilabel)
+        labels = encode_labels(split.val, model.classes, split.multilabel, as_matrix=model.multilabel)
         model.temperature = fit_temperature(logits["val"], labels)
     parts = {name: evaluate(predictor, split, name, batch_size, known=logits[name]) for name in logits}
     val = parts["val"]
@@ -40,6 +40,6 @@ def measure(
         model.thresholds = best_thresholds(val.probabilities, val.labels)
         parts = {name: replace(part, thresholds=model.thresholds) for name, part in parts.items()}
     elif calibrate:
-        model.record = record_of(val.probabilities, val.labels)
+        model.record = confidence_record(val.probabilities, val.labels)
     metrics = {key: value for part in parts.values() for key, value in part.metrics.items()}
     return {**metrics, **({"temperature": model.temperature} if calibrate else {})}, parts[split.held_out]

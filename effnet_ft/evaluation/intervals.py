@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from effnet_ft.evaluation.metrics import ECE_BINS
-from effnet_ft.evaluation.proportions import LEVEL, share_interval
+from effnet_ft.evaluation.proportions import LEVEL, wilson_interval
 
 RESAMPLES = 1000
 _SAME = 1e-9
@@ -35,10 +35,10 @@ def class_intervals(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0
         :func:`~effnet_ft.evaluation.metrics.classification_metrics` defines them; without those that have no interval.
     """
     right = int((probabilities.argmax(1) == labels).sum())
-    return {"acc1": share_interval(right, len(labels)), **_intervals(drawn_of_classes(probabilities, labels, seed))}
+    return {"acc1": wilson_interval(right, len(labels)), **_intervals(bootstrap_classes(probabilities, labels, seed))}
 
 
-def drawn_of_classes(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def bootstrap_classes(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Return ``macro_f1`` and ``ece`` of every draw, ``[R]``; arguments as of :func:`class_intervals`."""
     from scipy.sparse import csr_array
 
@@ -54,7 +54,7 @@ def drawn_of_classes(probabilities: np.ndarray, labels: np.ndarray, seed: int = 
     amounts = members(guessed, classes) + members(np.asarray(labels), classes)
     gaps = members(_bin_of(confidence), ECE_BINS + 1, right - confidence)
     drawn: dict[str, list[np.ndarray]] = {"macro_f1": [], "ece": []}
-    for weights in resampled(count, seed):
+    for weights in bootstrap_counts(count, seed):
         drawn["macro_f1"].append(_f1_of((hits @ weights.T).T, (amounts @ weights.T).T))
         drawn["ece"].append(np.abs(gaps @ weights.T).sum(0) / count)
     return {name: np.concatenate(values) for name, values in drawn.items()}
@@ -75,10 +75,10 @@ def label_intervals(
         Lower and upper end of ``map``, ``macro_f1`` and ``ece``, as
         :func:`~effnet_ft.evaluation.metrics.multilabel_metrics` defines them; without those that have no interval.
     """
-    return _intervals(drawn_of_labels(probabilities, labels, thresholds, seed))
+    return _intervals(bootstrap_labels(probabilities, labels, thresholds, seed))
 
 
-def drawn_of_labels(
+def bootstrap_labels(
     probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Return ``map``, ``macro_f1`` and ``ece`` of every draw, ``[R]``; arguments as of :func:`label_intervals`."""
@@ -89,7 +89,7 @@ def drawn_of_labels(
     np.add.at(gaps, (np.arange(count)[:, None], _bin_of(p)), held - p)
     ranked = [_ranking(p[:, label]) for label in range(classes)]
     drawn: dict[str, list[np.ndarray]] = {"map": [], "macro_f1": [], "ece": []}
-    for weights in resampled(count, seed):
+    for weights in bootstrap_counts(count, seed):
         drawn["macro_f1"].append(_f1_of(weights @ (held & guessed), weights @ held + weights @ guessed))
         drawn["ece"].append(np.abs(weights @ gaps).sum(1) / (count * classes))
         scores = [_average_precision(weights, *ranked[label], held[:, label]) for label in range(classes)]
@@ -97,7 +97,7 @@ def drawn_of_labels(
     return {name: np.concatenate(values) for name, values in drawn.items()}
 
 
-def resampled(count: int, seed: int = 0) -> Iterator[np.ndarray]:
+def bootstrap_counts(count: int, seed: int = 0) -> Iterator[np.ndarray]:
     """Yield how often each of ``count`` images is drawn, float64 ``[R, count]``, :data:`RESAMPLES` rows in all."""
     random = np.random.default_rng(seed)
     at_once = max(1, min(RESAMPLES, _AT_ONCE // max(1, count)))

@@ -6,7 +6,7 @@ LEVEL = 0.95
 """Of all confidence intervals."""
 
 
-def share_interval(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95% score interval of the share of ``right`` images among ``total``, which is at least 1."""
     from scipy.stats import binomtest
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from effnet_ft import __version__
-from effnet_ft.models.batchnorm_folding import folded
+from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.preprocessing import Preprocessing
@@ -18,7 +18,7 @@ INPUT, OUTPUT = "images", "probabilities"
 """Names of a program's one input and one output."""
 
 
-class Serving(nn.Module):
+class ExportedNetwork(nn.Module):
     """Maps images, uint8 ``[N, 3, size, size]``, RGB, 0..255, to probabilities ``[N, K]``, float32.
 
     Args:
@@ -29,7 +29,7 @@ class Serving(nn.Module):
     def __init__(self, model: Classifier, *, channels_last: bool) -> None:
         super().__init__()
         # Weights stay as they are stored, whatever the memory format of what they are applied to.
-        self.network = folded(model).to(memory_format=torch.contiguous_format)
+        self.network = fold_batchnorm(model).to(memory_format=torch.contiguous_format)
         self.network.cut = 0
         for module in self.network.modules():
             if isinstance(module, nn.ReLU6 | nn.SiLU):
@@ -45,13 +45,15 @@ class Serving(nn.Module):
         return network.probabilities(network.suffix(normalised))
 
 
-def traced(model: Classifier, *, channels_last: bool) -> ExportedProgram:
+def trace(model: Classifier, *, channels_last: bool) -> ExportedProgram:
     """Return ``model`` as a program for any number of images at the size of its preprocessing."""
     size = model.preprocessing.size
     images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(
-            Serving(model, channels_last=channels_last).eval(), (images,), dynamic_shapes=({0: Dim("batch", min=1)},)
+            ExportedNetwork(model, channels_last=channels_last).eval(),
+            (images,),
+            dynamic_shapes=({0: Dim("batch", min=1)},),
         )
 
 
@@ -61,12 +63,12 @@ def metadata(model: Classifier) -> dict[str, str]:
     return {
         DESCRIPTION: json.dumps(model.describe()),
         "effnet_ft_version": __version__,
-        "input": in_words(model.preprocessing),
+        "input": describe_input(model.preprocessing),
         "output": f"probabilities {answer}, float32 [N, {len(model.classes)}], in the order of {DESCRIPTION}'s classes",
     }
 
 
-def in_words(view: Preprocessing) -> str:
+def describe_input(view: Preprocessing) -> str:
     """Return what images must go through before a program, normalisation being inside it."""
     if view.crop == "openmmlab":
         share = view.size / view.resize

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from effnet_ft.errors import WeightsError
 from effnet_ft.export import onnx, other_libraries, torch_export
 from effnet_ft.export.formats import require_ending
-from effnet_ft.export.partial_file import aside, writing
-from effnet_ft.export.verification import Pictures, drawn_pictures, largest_difference
+from effnet_ft.export.partial_file import naming_file_on_error, partial_file
+from effnet_ft.export.verification import CheckImages, largest_difference, random_images
 
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
@@ -23,7 +23,7 @@ LIMIT = 1e-3
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What came of an export.
 
     Attributes:
@@ -37,7 +37,7 @@ class Exported:
     pictures: str
 
 
-def export(model: Classifier, form: str, path: Path, pictures: Pictures | None = None) -> Exported:
+def export(model: Classifier, form: str, path: Path, pictures: CheckImages | None = None) -> ExportResult:
     """Write ``model`` to ``path``, checked.
 
     Args:
@@ -52,9 +52,9 @@ def export(model: Classifier, form: str, path: Path, pictures: Pictures | None =
     """
     require_ending(form, path)
     usage, write = _writer(model, form, path)
-    pictures = pictures or drawn_pictures()
-    with aside(path) as temporary:
-        with writing(path):
+    pictures = pictures or random_images()
+    with partial_file(path) as temporary:
+        with naming_file_on_error(path):
             write(temporary)
         difference = largest_difference(model, temporary, pictures)
         if not difference <= LIMIT:
@@ -62,9 +62,9 @@ def export(model: Classifier, form: str, path: Path, pictures: Pictures | None =
                 f"the export was refused and not kept: on {pictures.words} its probabilities differ from the "
                 f"model's by up to {difference:.2g}, more than {LIMIT:g}; please report it"
             )
-        with writing(path):
+        with naming_file_on_error(path):
             os.replace(temporary, path)
-    return Exported(usage, difference, pictures.words)
+    return ExportResult(usage, difference, pictures.words)
 
 
 def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Path], None]]:

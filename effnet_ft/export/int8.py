@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnet_ft.data.images.image_like import as_rgb
-from effnet_ft.data.splits.split import Split, encoded
+from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import WeightsError
 from effnet_ft.evaluation.evaluate import Evaluation
 from effnet_ft.export import onnx
 from effnet_ft.export.exported_network import INPUT, metadata
 from effnet_ft.export.formats import require_ending
 from effnet_ft.export.other_libraries import quoted
-from effnet_ft.export.partial_file import aside, writing
-from effnet_ft.export.verification import spread
+from effnet_ft.export.partial_file import naming_file_on_error, partial_file
+from effnet_ft.export.verification import evenly_spaced
 from effnet_ft.inference.predictor import Predictor, load
 from effnet_ft.models.classifier import Classifier
 
@@ -45,7 +45,7 @@ _PRODUCTS = ["Gemm", "MatMul"]
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Int8Result:
     """What came of a quantisation.
 
     Attributes:
@@ -70,7 +70,7 @@ class Quantised:
         return self.before - self.after > max(LOSS, 2.5 / self.images)
 
 
-def export_int8(model: Classifier, path: Path, split: Split) -> Quantised:
+def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
     """Write ``model`` to ``path`` as an ONNX file in 8-bit integers, measured on held-out images.
 
     Args:
@@ -85,8 +85,8 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Quantised:
     require_ending("onnx", path)
     onnx.require(*onnx.WRITING)
     original = Predictor(model, "cpu")
-    with aside(path) as temporary:
-        with writing(path):
+    with partial_file(path) as temporary:
+        with naming_file_on_error(path):
             _write(original, temporary, split)
         result = _measured(original, temporary, split, path)
         if result.refused:
@@ -95,7 +95,7 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Quantised:
                 f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {LOSS:g}{_reason(model)}; "
                 "leave --int8 out"
             )
-        with writing(path):
+        with naming_file_on_error(path):
             os.replace(temporary, path)
     return result
 
@@ -143,16 +143,16 @@ def _behind_the_logits(program: ModelProto) -> list[str]:
 
 def _batches(original: Predictor, split: Split) -> Iterator[dict[str, np.ndarray]]:
     """Yield training images as the program takes them."""
-    chosen = spread(split.train, CALIBRATED)
+    chosen = evenly_spaced(split.train, CALIBRATED)
     for start in range(0, len(chosen), _AT_ONCE):
         images = [as_rgb(split.image(sample)) for sample in chosen[start : start + _AT_ONCE]]
         yield {INPUT: np.stack([original.preprocessing(image).transpose(2, 0, 1) for image in images])}
 
 
-def _measured(original: Predictor, file: Path, split: Split, path: Path) -> Quantised:
+def _measured(original: Predictor, file: Path, split: Split, path: Path) -> Int8Result:
     part, matrix = split.held_out, original.model.multilabel
-    chosen = spread(split.part(part), MEASURED)
-    images, labels = [split.image(sample) for sample in chosen], encoded(chosen, split.classes, matrix)
+    chosen = evenly_spaced(split.part(part), MEASURED)
+    images, labels = [split.image(sample) for sample in chosen], encode_labels(chosen, split.classes, matrix)
     thresholds = original.model.thresholds if matrix else ()
 
     def answered(predictor: Predictor) -> Evaluation:
@@ -161,7 +161,7 @@ def _measured(original: Predictor, file: Path, split: Split, path: Path) -> Quan
 
     before, after = answered(original), answered(load(file, "cpu"))
     name = f"{part}/{'map' if matrix else 'acc1'}"
-    return Quantised(
+    return Int8Result(
         f"effnet_ft.load({quoted(path)})",
         *(before.metrics[name], after.metrics[name]),
         agreement=float((_answers(before) == _answers(after)).mean()),

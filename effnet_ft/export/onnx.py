@@ -46,9 +46,9 @@ def write(model: Classifier, path: Path) -> None:
     require(*WRITING)
     import torch
 
-    from effnet_ft.export.exported_network import INPUT, OUTPUT, metadata, traced
+    from effnet_ft.export.exported_network import INPUT, OUTPUT, metadata, trace
 
-    exported = traced(model, channels_last=False)
+    exported = trace(model, channels_last=False)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 warns of its own exporter
         program = torch.onnx.export(
             exported,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.files import DESCRIPTION
-from effnet_ft.models.weights.key_maps import to_layout
+from effnet_ft.models.weights.key_maps import from_our_keys
 from effnet_ft.models.weights.table import WEIGHTS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write(model: Classifier, library: str, path: Path) -> None:
 
     description = model.describe()
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    state = to_layout(state, model.variant, library)
+    state = from_our_keys(state, model.variant, library)
     if path.suffix == ".safetensors":
         from safetensors.torch import save
 

@@ -10,7 +10,7 @@ from effnet_ft.errors import WeightsError
 
 
 @contextmanager
-def aside(path: Path) -> Iterator[Path]:
+def partial_file(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what still bears it in the end is removed."""
     temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
@@ -20,7 +20,7 @@ def aside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def naming_file_on_error(path: Path) -> Iterator[None]:
     """Say of a disk that fails which file could not be written."""
     try:
         yield

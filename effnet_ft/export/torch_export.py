@@ -26,9 +26,9 @@ def write(model: Classifier, path: Path) -> None:
     """
     import torch
 
-    from effnet_ft.export.exported_network import metadata, traced
+    from effnet_ft.export.exported_network import metadata, trace
 
-    torch.export.save(traced(model, channels_last=True), path, extra_files=metadata(model))
+    torch.export.save(trace(model, channels_last=True), path, extra_files=metadata(model))
 
 
 class TorchProgram:

@@ -28,7 +28,7 @@ _MOVED = ("data.root=", "data.images=")
 
 
 @dataclass(frozen=True)
-class Pictures:
+class CheckImages:
     """Images to check an export on, and what they are in words."""
 
     images: Sequence[ImageLike]
@@ -57,28 +57,30 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
     return split
 
 
-def pictures_of(split: Split) -> Pictures:
+def held_out_images(split: Split) -> CheckImages:
     """Return some of the images that the run was measured on, spread over all."""
     part = split.held_out
-    chosen = spread(split.part(part), CHECKED)
-    return Pictures([split.image(sample) for sample in chosen], f"{len(chosen)} images of the {part} part")
+    chosen = evenly_spaced(split.part(part), CHECKED)
+    return CheckImages([split.image(sample) for sample in chosen], f"{len(chosen)} images of the {part} part")
 
 
-def drawn_pictures() -> Pictures:
+def random_images() -> CheckImages:
     """Return pictures of coloured clouds, for where no image is at hand."""
     random = np.random.default_rng(0)
     clouds = [Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)) for _ in range(_DRAWN)]
-    return Pictures([cloud.resize((320, 240), Image.Resampling.BICUBIC) for cloud in clouds], f"{_DRAWN} drawn images")
+    return CheckImages(
+        [cloud.resize((320, 240), Image.Resampling.BICUBIC) for cloud in clouds], f"{_DRAWN} drawn images"
+    )
 
 
-def largest_difference(model: Classifier, file: Path, pictures: Pictures) -> float:
+def largest_difference(model: Classifier, file: Path, pictures: CheckImages) -> float:
     """Return the largest difference of a probability between a model and its exported file; NaN where one is none."""
     original, exported = Predictor(model, "cpu"), load(file, "cpu")
     differences = original.probabilities(pictures.images) - exported.probabilities(pictures.images)
     return float(np.abs(differences).max())
 
 
-def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+def evenly_spaced(samples: Sequence[Sample], most: int) -> list[Sample]:
     """Return at most ``most`` of ``samples``, at even distances."""
     places = np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)
     return [samples[place] for place in places]

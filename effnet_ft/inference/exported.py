@@ -22,7 +22,7 @@ from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.preprocessing import Preprocessing
 
 
-class Program(Protocol):
+class ExportedProgram(Protocol):
     """A network that runs without the code of this project."""
 
     @property
@@ -44,10 +44,10 @@ class ProgramPredictor(Predictor):
 
     Args:
         program: the network.
-        model: what it describes, see :func:`described`.
+        model: what it describes, see :func:`model_of`.
     """
 
-    def __init__(self, program: Program, model: Classifier) -> None:
+    def __init__(self, program: ExportedProgram, model: Classifier) -> None:
         self.device = torch.device("cpu")
         self.model = model
         self._program = program
@@ -66,7 +66,7 @@ class ProgramPredictor(Predictor):
         return self._program(images)
 
 
-def open_program(path: Path, device: str | torch.device | None = None) -> ProgramPredictor | None:
+def load_exported(path: Path, device: str | torch.device | None = None) -> ProgramPredictor | None:
     """Return the predictor of an exported program, or None where ``path`` is none by its ending.
 
     PyTorch runs what is in a ``.pt2`` file: only one that says so by its name is taken for a program.
@@ -82,7 +82,7 @@ def open_program(path: Path, device: str | torch.device | None = None) -> Progra
         raise WeightsError(f"{path} is a program for the CPU, not for '{device}': load the run, or export safetensors")
     program = kind(path)
     try:
-        model = described(program.metadata)
+        model = model_of(program.metadata)
     except WeightsError as error:
         raise WeightsError(f"{path} {error}") from error
     size, classes = model.preprocessing.size, len(model.classes)
@@ -95,7 +95,7 @@ def open_program(path: Path, device: str | torch.device | None = None) -> Progra
     return ProgramPredictor(program, model)
 
 
-def described(metadata: Mapping[str, str]) -> Classifier:
+def model_of(metadata: Mapping[str, str]) -> Classifier:
     """Return the model that a program's metadata describe, without weights.
 
     Raises:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.images.decoding import named_as_image, unreadable
+from effnet_ft.data.images.decoding import find_unreadable, has_image_suffix
 from effnet_ft.errors import DataError, listing
-from effnet_ft.inference.predictions import joined
+from effnet_ft.inference.predictions import join_labels
 from effnet_ft.inference.predictor import Predictor, load
 from effnet_ft.inference.selective_prediction import threshold_for
-from effnet_ft.utils.atomic_files import whole_file
+from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
 
 
@@ -47,7 +47,7 @@ def predict_files(
     found = find_images(paths)
     predictor = load(model)
     surest = 0.0 if precision is None else threshold_for(predictor.model.record, precision)
-    bad = unreadable(Path(), found)
+    bad = find_unreadable(Path(), found)
     images = [path for path in found if path not in bad]
     rows = predictor.probabilities(images)
     sure = rows.max(1) >= surest
@@ -56,7 +56,7 @@ def predict_files(
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
-    with whole_file(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
+    with atomic_write(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
         table = [[path, *_cells(predictor, row, top_k)] for path, row in zip(images, rows, strict=True)]
         if precision is not None:
             header.append("abstained")
@@ -83,7 +83,7 @@ def _cells(predictor: Predictor, probabilities: np.ndarray, top_k: int) -> list[
     """Return an image's answers and their probabilities, in turn."""
     best = predictor.best(probabilities, top_k)
     if predictor.model.multilabel:
-        return list(joined(best))
+        return list(join_labels(best))
     return [cell for name, probability in best for cell in (name, f"{probability:.6f}")]
 
 
@@ -99,7 +99,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
             files = [path]
         else:
             below = map(str, Path(path).rglob("*")) if os.path.isdir(path) else glob.iglob(path, recursive=True)
-            files = sorted(file for file in below if named_as_image(file) and os.path.isfile(file))
+            files = sorted(file for file in below if has_image_suffix(file) and os.path.isfile(file))
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"

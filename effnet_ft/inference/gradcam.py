@@ -34,7 +34,7 @@ class Explanation:
         return overlay(self.view, self.heat)
 
 
-def evidence(
+def gradcam(
     model: Classifier, maps: Tensor, classes: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return where maps hold evidence for a class, the class, and its probability.
@@ -61,7 +61,7 @@ def evidence(
     return _scaled(heat.cpu().numpy()), chosen.cpu().numpy(), probabilities.cpu().numpy()
 
 
-def enlarged(heat: np.ndarray, side: tuple[int, int]) -> np.ndarray:
+def upsample(heat: np.ndarray, side: tuple[int, int]) -> np.ndarray:
     """Return maps ``[N, h, w]`` interpolated to ``[N, *side]``, each with its highest value again at 1."""
     return _scaled(F.interpolate(torch.from_numpy(heat)[:, None], size=side, mode="bilinear")[:, 0].numpy())
 

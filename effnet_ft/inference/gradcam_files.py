@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from effnet_ft.data.images.decoding import unreadable
+from effnet_ft.data.images.decoding import find_unreadable
 from effnet_ft.errors import DataError, listing
 from effnet_ft.inference.files import find_images
 from effnet_ft.inference.predictor import load
@@ -41,7 +41,7 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
     predictor = load(model)
     if name is not None:
         predictor.class_index(name)  # a misspelt class is told before all files are read
-    bad = unreadable(Path(), found)
+    bad = find_unreadable(Path(), found)
     images = [path for path in found if path not in bad]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk

@@ -23,7 +23,7 @@ def best_labels(
     return best_classes(np.where(holds, probabilities, -1.0), classes, int(holds.sum()))
 
 
-def joined(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
+def join_labels(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
     """Return the names of an image's labels and their probabilities, each as the text of a CSV cell."""
     return (
         LABEL_SEPARATOR.join(name for name, _ in labels),

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effnet_ft.activations.batched_forward import Item, over_images
-from effnet_ft.data.images.image_like import ImageLike, as_list, as_rgb
-from effnet_ft.errors import DataError, nearest
-from effnet_ft.inference.gradcam import Explanation, enlarged, evidence
+from effnet_ft.activations.batched_forward import Item, forward_images
+from effnet_ft.data.images.image_like import ImageLike, as_image_list, as_rgb
+from effnet_ft.errors import DataError, did_you_mean
+from effnet_ft.inference.gradcam import Explanation, gradcam, upsample
 from effnet_ft.inference.predictions import best_classes, best_labels
 from effnet_ft.inference.selective_prediction import threshold_for
-from effnet_ft.models.batchnorm_folding import folded
+from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.runs.run_folder import load_model
@@ -41,7 +41,7 @@ class Predictor:
     def __init__(self, model: Classifier, device: str | torch.device | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
-        self._network = folded(self.model)
+        self._network = fold_batchnorm(self.model)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class Predictor:
         if views not in VIEWS:
             raise ValueError(f"views is {views!r}, expected one of {', '.join(VIEWS)}")
         surest = 0.0 if precision is None else threshold_for(self.model.record, precision)
-        listed = as_list(images)
+        listed = as_image_list(images)
         rows = self.probabilities(listed, batch_size, views=views)
         return [self.best(row, top_k) if row.max() >= surest else [] for row in rows]
 
@@ -111,7 +111,7 @@ class Predictor:
             DataError: where an image cannot be read, or a class is not the model's.
             ValueError: where there are not as many classes as images.
         """
-        listed = as_list(images)
+        listed = as_image_list(images)
         if isinstance(classes, str):
             classes = [classes] * len(listed)
         wanted = None if classes is None else [self.class_index(name) for name in classes]
@@ -121,7 +121,7 @@ class Predictor:
         def seen(batch: Tensor) -> tuple[np.ndarray, Tensor]:
             return batch.numpy(), self._network.maps(batch.permute(0, 3, 1, 2).to(self.device))
 
-        answers = over_images(
+        answers = forward_images(
             listed,
             lambda image: self.preprocessing(as_rgb(image)),
             seen,
@@ -132,8 +132,8 @@ class Predictor:
         found: list[Explanation] = []
         for start, (views, maps) in answers:
             some = None if wanted is None else wanted[start : start + len(views)]
-            heat, chosen, probabilities = evidence(self.model, maps, some)
-            heat = enlarged(heat, views.shape[1:3])
+            heat, chosen, probabilities = gradcam(self.model, maps, some)
+            heat = upsample(heat, views.shape[1:3])
             names = [self.classes[number] for number in chosen]
             found += map(Explanation, names, probabilities.tolist(), views, heat)
         return found
@@ -145,7 +145,7 @@ class Predictor:
             DataError: where there is none.
         """
         if name not in self.classes:
-            raise DataError(f"the model knows no class '{name}'{nearest(name, self.classes)}")
+            raise DataError(f"the model knows no class '{name}'{did_you_mean(name, self.classes)}")
         return self.classes.index(name)
 
     def probabilities(
@@ -200,7 +200,7 @@ class Predictor:
         title: str,
     ) -> np.ndarray:
         """Return what ``answered`` makes of batches of prepared items, float32 ``[N, K]``, as one array."""
-        answers = over_images(items, prepare, answered, device=self.device, batch_size=batch_size, title=title)
+        answers = forward_images(items, prepare, answered, device=self.device, batch_size=batch_size, title=title)
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(row for _, row in answers)])
 
     def _viewed(self, views: str) -> Callable[[ImageLike], np.ndarray]:
@@ -232,6 +232,6 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
     Raises:
         WeightsError: where it cannot be read.
     """
-    from effnet_ft.inference.exported import open_program  # its predictor is built on this one
+    from effnet_ft.inference.exported import load_exported  # its predictor is built on this one
 
-    return open_program(Path(path).expanduser(), device) or Predictor(load_model(path), device)
+    return load_exported(Path(path).expanduser(), device) or Predictor(load_model(path), device)

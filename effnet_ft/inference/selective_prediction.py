@@ -8,7 +8,7 @@ import numpy as np
 
 from effnet_ft.errors import DataError
 
-Record = Mapping[str, Sequence[float]]
+ConfidenceRecord = Mapping[str, Sequence[float]]
 """How a model did on images that it was not trained on: ``thresholds`` of its confidence, falling; how many images it
 ``answered`` from each on, and how many of the answers were ``right``."""
 
@@ -19,8 +19,8 @@ _MOST = 1000
 """Rows of a record; of more images evenly spaced ones are kept."""
 
 
-def record_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float]]:
-    """Return the :data:`Record` of answers to images that were not trained on.
+def confidence_record(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float]]:
+    """Return the :data:`ConfidenceRecord` of answers to images that were not trained on.
 
     Args:
         probabilities: float ``[N, K]``, calibrated.
@@ -60,7 +60,7 @@ def precision_coverage(confidences: np.ndarray, right: np.ndarray) -> tuple[np.n
     return thresholds, precision, answered / max(1, len(order))
 
 
-def threshold_for(record: Record | None, precision: float) -> float:
+def threshold_for(record: ConfidenceRecord | None, precision: float) -> float:
     """Return the lowest confidence from which answers are right often enough.
 
     Often enough by the lower bound of Clopper and Pearson (1934) at :data:`RISK`, not by the share itself: of few

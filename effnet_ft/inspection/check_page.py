@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from effnet_ft.data.images.decoding import pillow_silenced
+from effnet_ft.data.images.decoding import silence_pillow
 from effnet_ft.errors import DataError
 from effnet_ft.inspection.check_table import Line, change, findings, heading
-from effnet_ft.inspection.findings import Copies, Inspection
+from effnet_ft.inspection.findings import DuplicateGroup, Inspection
 from effnet_ft.inspection.unusual_files import MEANINGS
 from effnet_ft.report import frame, write_page
 from effnet_ft.report.html_formats import counted, table, with_bar
-from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.report.thumbnails import Thumbnails
 
 PAGE = "check.html"
 
@@ -43,7 +43,7 @@ def write_check(inspection: Inspection, folder: Path) -> Path:
         DataError: where it cannot be written.
     """
     try:
-        with pillow_silenced():
+        with silence_pillow():
             return write_page(render(inspection), folder / PAGE)
     except OSError as error:
         raise DataError(f"cannot write the page to {folder} ({error}): name another folder with --out") from error
@@ -51,7 +51,7 @@ def write_check(inspection: Inspection, folder: Path) -> Path:
 
 def render(inspection: Inspection) -> str:
     """Return the whole page; sections without a case are left out."""
-    pictures = Pictures(inspection.root)
+    pictures = Thumbnails(inspection.root)
     apart = [group for group in inspection.copies if not (group.across or group.contradictory)]
     copies = {
         "Copies across parts": (inspection.across, "What was learned by heart is then measured again."),
@@ -92,7 +92,7 @@ def _summary(lines: Sequence[Line]) -> str:
     return f'<div class="scroll"><table class="data facts"><tbody>{rows}</tbody></table></div>'
 
 
-def _copies(pictures: Pictures, groups: Sequence[Copies], intro: str) -> str:
+def _copies(pictures: Thumbnails, groups: Sequence[DuplicateGroup], intro: str) -> str:
     if not groups:
         return ""
     html = ""
@@ -109,7 +109,7 @@ def _copies(pictures: Pictures, groups: Sequence[Copies], intro: str) -> str:
     return f'<p>{count}. {intro}</p><div class="groups">{html}</div>'
 
 
-def _doubts(pictures: Pictures, inspection: Inspection) -> str:
+def _doubts(pictures: Thumbnails, inspection: Inspection) -> str:
     if inspection.suspicions is None:
         return "<p>Not judged: the check was made without the network (--quick).</p>"
     if not inspection.suspicions:
@@ -127,7 +127,7 @@ def _doubts(pictures: Pictures, inspection: Inspection) -> str:
     return f'<p>{count} {intro}</p><div class="figures">{html}</div>'
 
 
-def _odd(pictures: Pictures, inspection: Inspection) -> str:
+def _odd(pictures: Thumbnails, inspection: Inspection) -> str:
     html = ""
     for kind, files in inspection.odd.items():
         html += f"<h3>{escape(kind)}: {len(files):,}</h3><p>{escape(MEANINGS[kind])}</p>"
@@ -161,7 +161,7 @@ def _tag(part: str) -> str:
     return f'<span class="part {part}">{part}</span>' if part != "all" else ""
 
 
-def _figure(pictures: Pictures, path: str, caption: str) -> str:
+def _figure(pictures: Thumbnails, path: str, caption: str) -> str:
     data = pictures.thumbnail(path)
     picture = f'<img src="{data}" alt="" loading="lazy">' if data else '<div class="none">no image</div>'
     return f"<figure>{picture}<figcaption>{caption}<small>{escape(path)}</small></figcaption></figure>"

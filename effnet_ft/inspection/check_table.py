@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effnet_ft.errors import listing
-from effnet_ft.inspection.findings import Copies, Inspection, Suspicion
+from effnet_ft.inspection.findings import DuplicateGroup, Inspection, SuspectLabel
 from effnet_ft.inspection.label_issues import FEWEST
 from effnet_ft.inspection.unusual_files import MEANINGS
 from effnet_ft.utils.tables import columns
@@ -102,7 +102,7 @@ def findings(inspection: Inspection) -> list[Line]:
     ]
 
 
-def _groups(groups: Sequence[Copies]) -> list[str]:
+def _groups(groups: Sequence[DuplicateGroup]) -> list[str]:
     return [
         f"{' = '.join(f'{image.path} [{image.label}]' for image in copies.images)}{' (exact)' * copies.exact}"
         if copies.contradictory
@@ -111,11 +111,11 @@ def _groups(groups: Sequence[Copies]) -> list[str]:
     ]
 
 
-def _doubt(doubt: Suspicion) -> str:
+def _doubt(doubt: SuspectLabel) -> str:
     return f"{doubt.image.path}: {change(doubt)}"
 
 
-def change(doubt: Suspicion) -> str:
+def change(doubt: SuspectLabel) -> str:
     """Return what is doubted, in words, with the probabilities."""
     if doubt.likelier == doubt.label:
         return f"'{doubt.label}' is missing ({doubt.other:.0%})"

@@ -38,11 +38,11 @@ _FAINT = 1.0
 """Root of a signature's mean square, grey levels, under which an image has nothing to be told by."""
 
 
-def same_images(looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
+def find_duplicates(looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
     """Return a number for each image, the same for those that are copies of each other, ``[N]``.
 
     Args:
-        looks: what is known of the files, :data:`effnet_ft.inspection.file_scan.LOOK` ``[N]``.
+        looks: what is known of the files, :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``.
         features: what a network makes of the images, ``[N, F]``; None goes by the signatures alone.
     """
     if not len(looks):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from effnet_ft.activations.store import ActivationStore, Overflow, StoreSettings
+from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.sources.source import SPLITS, Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.errors import DataError
@@ -30,7 +30,7 @@ def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cac
     """
     device = device_of(recipe)
     model = build_model(recipe, split)
-    settings = StoreSettings(device=device, autocast=AUTOCAST.get(recipe.trainer.precision))
+    settings = ComputeSettings(device=device, autocast=AUTOCAST.get(recipe.trainer.precision))
     rows: dict[str, np.ndarray] = {}
     try:
         for part in (part for part in SPLITS if split.part(part)):

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from effnet_ft.data.images.decoding import ORIENTATION, pillow_silenced, reason_of, to_rgb
-from effnet_ft.utils.array_cache import ArrayCache, array_key, file_states
+from effnet_ft.data.images.decoding import ORIENTATION, decode_error, silence_pillow, to_rgb
+from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 
 VERSION = 1
 """Of what a look holds: another number makes every key new."""
@@ -23,7 +23,7 @@ VERSION = 1
 SIDE = 32
 """Of the small pictures, pixels."""
 
-LOOK = np.dtype(
+FILE_RECORD = np.dtype(
     [
         ("digest", "S64"),
         ("reason", "S200"),
@@ -43,31 +43,31 @@ can: Pillow's names of its format and its mode; width and height as it is stored
 it, whether it has transparency or more than 8 bits a channel; the picture, RGB, squeezed to a square."""
 
 
-def look_at(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
-    """Return what is known of each file, :data:`LOOK` ``[N]``.
+def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
+    """Return what is known of each file, :data:`FILE_RECORD` ``[N]``.
 
     Args:
         paths: the files.
         cache: remembers it: files are not read again until one changes in size or time.
     """
-    key = array_key(version=VERSION, looks=file_states(paths))
+    key = array_key(version=VERSION, looks=file_stats(paths))
     if (found := cache.open(key)) is not None:
         return found
-    looks = np.zeros(len(paths), LOOK)
-    with pillow_silenced(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    looks = np.zeros(len(paths), FILE_RECORD)
+    with silence_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
         shown = tqdm(
             pool.map(_look, paths), total=len(paths), desc="looking", unit="", leave=False, disable=None, delay=2
         )
         for number, look in enumerate(shown):
             looks[number] = look
-    with suppress(OSError), cache.create(key, looks.shape, LOOK, f"what {len(paths)} files are like") as array:
+    with suppress(OSError), cache.create(key, looks.shape, FILE_RECORD, f"what {len(paths)} files are like") as array:
         array[:] = looks
     return looks
 
 
 def _look(path: Path) -> np.ndarray:
-    """Return what is known of one file, :data:`LOOK` ``[]``."""
-    look = np.zeros((), LOOK)
+    """Return what is known of one file, :data:`FILE_RECORD` ``[]``."""
+    look = np.zeros((), FILE_RECORD)
     try:
         content = path.read_bytes()
         look["digest"] = hashlib.sha256(content).hexdigest()
@@ -77,7 +77,7 @@ def _look(path: Path) -> np.ndarray:
             image.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is then decoded small: every byte is read, in less time
             look["picture"] = _squeezed(to_rgb(image))
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        look["reason"] = reason_of(error).encode("utf-8", "replace")[:200]
+        look["reason"] = decode_error(error).encode("utf-8", "replace")[:200]
     return look
 
 

@@ -27,7 +27,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateGroup:
     """Images that show one photograph.
 
     Attributes:
@@ -60,7 +60,7 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class SuspectLabel:
     """A label that looks wrong.
 
     Attributes:
@@ -115,17 +115,17 @@ class Inspection:
     camera: list[str]
     refused: str
     odd: dict[str, list[tuple[str, str]]]
-    copies: list[Copies]
-    suspicions: list[Suspicion] | None
+    copies: list[DuplicateGroup]
+    suspicions: list[SuspectLabel] | None
     seconds: float
 
     @property
-    def across(self) -> list[Copies]:
+    def across(self) -> list[DuplicateGroup]:
         """Copies in several of train, val and test."""
         return [copies for copies in self.copies if copies.across]
 
     @property
-    def contradictory(self) -> list[Copies]:
+    def contradictory(self) -> list[DuplicateGroup]:
         """Copies with different labels."""
         return [copies for copies in self.copies if copies.contradictory]
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from effnet_ft.data.sources.opening import HASHED, open_source
 from effnet_ft.data.sources.source import SPLITS, Source, labels_of, scan_folder
-from effnet_ft.data.splits.split import Split, encoded, make_split
+from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, RecipeError
-from effnet_ft.inspection.duplicates import same_images
+from effnet_ft.inspection.duplicates import find_duplicates
 from effnet_ft.inspection.features import device_of, pooled_features
-from effnet_ft.inspection.file_scan import look_at
-from effnet_ft.inspection.findings import Copies, Image, Inspection, Suspicion
-from effnet_ft.inspection.label_issues import doubts, doubts_of_several, out_of_sample
-from effnet_ft.inspection.unusual_files import oddities
+from effnet_ft.inspection.file_scan import scan_files
+from effnet_ft.inspection.findings import DuplicateGroup, Image, Inspection, SuspectLabel
+from effnet_ft.inspection.label_issues import find_label_issues, find_multilabel_issues, out_of_fold_probabilities
+from effnet_ft.inspection.unusual_files import find_unusual_files
 from effnet_ft.recipe import DataSettings, Recipe
 from effnet_ft.utils.array_cache import ArrayCache
 
@@ -42,14 +42,14 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
     cache = ArrayCache()
     source = _listed(recipe.data)
     samples = source.part("all")
-    looks = look_at([source.root / sample.path for sample in samples], cache)
+    looks = scan_files([source.root / sample.path for sample in samples], cache)
     reasons = {s.path: reason.decode() for s, reason in zip(samples, looks["reason"], strict=True) if reason}
     readable = _without(source, set(reasons))
     split, refused = _divided(readable, recipe)
     samples, kept = readable.part("all"), looks[looks["reason"] == b""]
     images = _images(readable, split)
     features = None if quick or not samples else pooled_features(recipe, split, samples, cache)
-    groups = same_images(kept, features)
+    groups = find_duplicates(kept, features)
     sides = np.minimum(kept["width"], kept["height"])
     return Inspection(
         root=source.root,
@@ -63,7 +63,7 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         ignored=source.ignored,
         camera=source.unread_photographs,
         refused=refused,
-        odd=oddities([sample.path for sample in samples], kept),
+        odd=find_unusual_files([sample.path for sample in samples], kept),
         copies=_copies(images, groups, kept["digest"]),
         suspicions=None if quick else _suspicions(readable, images, features, groups, recipe),
         seconds=time.perf_counter() - start,
@@ -117,12 +117,12 @@ def _counts(source: Source) -> dict[str, dict[str, int]]:
     return {name: {part: found[name, part] for part in source.splits} for name in names}
 
 
-def _copies(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) -> list[Copies]:
+def _copies(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) -> list[DuplicateGroup]:
     members: dict[int, list[int]] = {}
     for index, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(index)
     found = [
-        Copies(tuple(images[index] for index in group), len(set(digests[group].tolist())) == 1)
+        DuplicateGroup(tuple(images[index] for index in group), len(set(digests[group].tolist())) == 1)
         for group in members.values()
         if len(group) > 1
     ]
@@ -131,29 +131,29 @@ def _copies(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) ->
 
 def _suspicions(
     source: Source, images: Sequence[Image], features: np.ndarray | None, groups: np.ndarray, recipe: Recipe
-) -> list[Suspicion]:
+) -> list[SuspectLabel]:
     samples = source.part("all")
     classes = sorted({name for sample in samples for name in labels_of(sample, source.multilabel)})
-    targets = encoded(samples, classes, source.multilabel, as_matrix=True)
+    targets = encode_labels(samples, classes, source.multilabel, as_matrix=True)
     if features is None or len(classes) < (1 if source.multilabel else 2):
         return []
-    probabilities = out_of_sample(features, targets, groups, device_of(recipe), recipe.seed)
+    probabilities = out_of_fold_probabilities(features, targets, groups, device_of(recipe), recipe.seed)
     if source.multilabel:
         return [
-            Suspicion(
+            SuspectLabel(
                 images[doubt.index],
                 classes[doubt.label],
                 "" if targets[doubt.index, doubt.label] else classes[doubt.label],
                 *(doubt.given, doubt.other, doubt.strong),
             )
-            for doubt in doubts_of_several(probabilities, targets)
+            for doubt in find_multilabel_issues(probabilities, targets)
         ]
     return [
-        Suspicion(
+        SuspectLabel(
             images[doubt.index],
             classes[doubt.label],
             classes[doubt.likelier],
             *(doubt.given, doubt.other, doubt.strong),
         )
-        for doubt in doubts(probabilities, targets.argmax(1))
+        for doubt in find_label_issues(probabilities, targets.argmax(1))
     ]

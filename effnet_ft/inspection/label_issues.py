@@ -31,7 +31,7 @@ _STEPS = 60
 
 
 @dataclass(frozen=True)
-class Doubt:
+class LabelIssue:
     """A label that is less likely than another.
 
     Attributes:
@@ -51,7 +51,7 @@ class Doubt:
     strong: bool
 
 
-def out_of_sample(
+def out_of_fold_probabilities(
     features: np.ndarray, targets: np.ndarray, groups: np.ndarray, device: torch.device, seed: int = 0
 ) -> np.ndarray:
     """Return probabilities of images from classifiers that saw neither them nor others of their group, ``[N, K]``.
@@ -66,7 +66,7 @@ def out_of_sample(
     x = torch.from_numpy(features.astype(np.float32))
     x = F.pad(_SCALE * F.normalize(x), (0, 1), value=1.0).to(device)
     y = torch.from_numpy(targets.astype(np.float32)).to(device)
-    folds = torch.from_numpy(divided(targets, groups, seed)).to(device)
+    folds = torch.from_numpy(assign_folds(targets, groups, seed)).to(device)
     some = torch.from_numpy(np.random.default_rng(seed).permutation(len(targets))[:_TRIED]).to(device)
     whole = len(some) == len(targets)
     with tqdm(
@@ -82,10 +82,10 @@ def out_of_sample(
     return probabilities.cpu().numpy()
 
 
-def divided(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+def assign_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """Return the fold of each image, ``[N]``: groups stay together, classes are spread evenly.
 
-    Args and errors are those of :func:`out_of_sample`.
+    Args and errors are those of :func:`out_of_fold_probabilities`.
     """
     random = np.random.default_rng(seed)
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
@@ -96,7 +96,7 @@ def divided(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     return folds[member]
 
 
-def doubts(probabilities: np.ndarray, labels: np.ndarray) -> list[Doubt]:
+def find_label_issues(probabilities: np.ndarray, labels: np.ndarray) -> list[LabelIssue]:
     """Return the labels that are less likely than another class, the most doubtful first.
 
     Args:
@@ -116,12 +116,12 @@ def doubts(probabilities: np.ndarray, labels: np.ndarray) -> list[Doubt]:
     doubted = np.flatnonzero((other > given) & judged[labels])
     order = doubted[np.argsort((given - other)[doubted], kind="stable")]
     return [
-        Doubt(int(i), int(labels[i]), int(likelier[i]), float(given[i]), float(other[i]), bool(strong[i]))
+        LabelIssue(int(i), int(labels[i]), int(likelier[i]), float(given[i]), float(other[i]), bool(strong[i]))
         for i in order
     ]
 
 
-def doubts_of_several(probabilities: np.ndarray, targets: np.ndarray) -> list[Doubt]:
+def find_multilabel_issues(probabilities: np.ndarray, targets: np.ndarray) -> list[LabelIssue]:
     """Return the labels, given or missing, that are likelier the other way, the most doubtful first.
 
     Args:
@@ -130,8 +130,8 @@ def doubts_of_several(probabilities: np.ndarray, targets: np.ndarray) -> list[Do
     """
     found = []
     for label, (column, holds) in enumerate(zip(probabilities.T, targets.T.astype(np.int64), strict=True)):
-        for doubt in doubts(np.stack([1 - column, column], axis=1), holds):
-            found.append(Doubt(doubt.index, label, label, doubt.given, doubt.other, doubt.strong))
+        for doubt in find_label_issues(np.stack([1 - column, column], axis=1), holds):
+            found.append(LabelIssue(doubt.index, label, label, doubt.given, doubt.other, doubt.strong))
     return sorted(found, key=lambda doubt: doubt.given - doubt.other)
 
 

@@ -39,13 +39,13 @@ MEANINGS = {
 """What each kind of oddity means for the one who trains, those that matter most first."""
 
 
-def oddities(paths: Sequence[str], looks: np.ndarray) -> dict[str, list[tuple[str, str]]]:
+def find_unusual_files(paths: Sequence[str], looks: np.ndarray) -> dict[str, list[tuple[str, str]]]:
     """Return the odd files of each kind that occurs, in the order of :data:`MEANINGS`, each with a detail.
 
     Args:
         paths: of the files.
-        looks: what is known of them, :data:`effnet_ft.inspection.file_scan.LOOK` ``[N]``; those that cannot be read are
-            passed over.
+        looks: what is known of them, :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``; those that
+            cannot be read are passed over.
     """
     found: dict[str, list[tuple[str, str]]] = {kind: [] for kind in MEANINGS}
     for path, look in zip(paths, looks, strict=True):

@@ -16,7 +16,7 @@ def blocks_of(stage: nn.Module) -> list[nn.Module]:
     return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
 
 
-def recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+def checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
     """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
     for block in blocks_of(stage):
         x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from effnet_ft.models.classifier import Classifier
 
 
-def folded(model: Classifier) -> Classifier:
+def fold_batchnorm(model: Classifier) -> Classifier:
     """Return a copy of ``model`` that computes the same in evaluation mode with a layer less for each convolution.
 
     The copy can be neither trained nor saved. Its logits differ by rounding.

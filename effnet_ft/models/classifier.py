@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError, listing
-from effnet_ft.models.activation_checkpointing import blocks_of, recomputed
+from effnet_ft.models.activation_checkpointing import blocks_of, checkpointed
 from effnet_ft.models.efficientnet import build_stages
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.skip_init import fill, undrawn
+from effnet_ft.models.skip_init import load_state, skip_init
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights.resolving import scratch_preprocessing
 from effnet_ft.preprocessing import Preprocessing
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         thresholds: with ``multi``, the probability from which each label is taken to hold; None takes 0.5.
         temperature: what logits are divided by to become probabilities; fitted after training.
         record: how sure and how right the model was on images that it was not trained on, see
-            :data:`effnet_ft.inference.selective_prediction.Record`; None where that is not known.
+            :data:`effnet_ft.inference.selective_prediction.ConfidenceRecord`; None where that is not known.
     """
 
     mean: Tensor
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
         """Map what :meth:`prefix` returned, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
         x = x.to(self.mean.dtype)
         for stage in islice(self.stages, self.cut, None):
-            x = recomputed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
+            x = checkpointed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
         features = x if self.cut == STAGES else _pool(x)
         return self.head(features).float()
 
@@ -195,19 +195,19 @@ class Classifier(nn.Module):
     def rebuild(cls, description: dict[str, Any], state: dict[str, Tensor]) -> Classifier:
         """Return the model of a :meth:`describe` and its state dict, in evaluation mode."""
         settings = {**description, "preprocessing": Preprocessing.from_dict(description["preprocessing"])}
-        model = cls.unfilled(settings.pop("variant"), **settings)
+        model = cls.empty(settings.pop("variant"), **settings)
         if apart := sorted(model.state_dict().keys() ^ state.keys()):
             raise WeightsError(f"it holds not all that it should, or more; {len(apart)} keys:\n{listing(apart, 5)}")
-        fill(model, state)
+        load_state(model, state)
         return model.eval()
 
     @classmethod
-    def unfilled(cls, variant: str, **settings: Any) -> Classifier:
+    def empty(cls, variant: str, **settings: Any) -> Classifier:
         """Return a model whose stages hold whatever was in memory, for weights to come; its head is drawn.
 
         Args and errors are those of the class. Drawing the stages of a large variant takes longer than reading them.
         """
-        with undrawn():
+        with skip_init():
             model = cls(variant, **settings)
         model.head = nn.Sequential()
         model.to_empty(device="cpu")

@@ -12,15 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-from effnet_ft.errors import WeightsError, nearest
+from effnet_ft.errors import WeightsError, did_you_mean
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.skip_init import fill
+from effnet_ft.models.skip_init import load_state
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import key_maps
 from effnet_ft.models.weights.download import weights_file
-from effnet_ft.models.weights.files import Checkpoint, blaming, read_weights
-from effnet_ft.models.weights.resolving import family_of_name, record_of
+from effnet_ft.models.weights.files import Checkpoint, naming_file, read_weights
+from effnet_ft.models.weights.resolving import family_of_name, resolve_weights
 from effnet_ft.models.weights.table import WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
 
@@ -65,7 +65,9 @@ def create_model(
     """
     for name, value, table in (("variant", variant, VARIANTS), ("head", head, HEADS)):
         if value not in table:
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(table)}{nearest(value, list(table))}")
+            raise ValueError(
+                f"{name} is {value!r}, expected one of {', '.join(table)}{did_you_mean(value, list(table))}"
+            )
     names = _class_names(num_classes, classes)
     settings: dict[str, Any] = {
         "classes": names,
@@ -74,13 +76,13 @@ def create_model(
         "drop_path": drop_path,
         "task": task,
     }
-    record = record_of(variant, weights or "none", family)
+    record = resolve_weights(variant, weights or "none", family)
     if record is None:
         return Classifier(variant, **settings).eval()
     file = weights_file(record)
     with _without_collector():
         checkpoint = read_weights(file)
-        with blaming(file):
+        with naming_file(file):
             return _with_weights(record, checkpoint, settings).eval()
 
 
@@ -119,13 +121,13 @@ def _with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[
     own = checkpoint.description
     if own is not None:
         record = _as_described(record, own)
-    layout, variant = key_maps.recognise(checkpoint.state)
+    layout, variant = key_maps.detect_layout(checkpoint.state)
     if variant not in ("", record.variant):
         raise WeightsError(
             f"it holds weights of {variant}, the model is {record.variant}: take model.variant={variant}"
         )
-    state = key_maps.from_layout(checkpoint.state, VARIANTS[record.variant], layout)
-    model = Classifier.unfilled(
+    state = key_maps.to_our_keys(checkpoint.state, VARIANTS[record.variant], layout)
+    model = Classifier.empty(
         record.variant,
         padding=record.padding,
         norm_eps=record.norm_eps,
@@ -134,7 +136,7 @@ def _with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[
     )
     kept, why = _keeps_head(model, state, own)
     state = {key: value for key, value in state.items() if kept or not key.startswith("head.")}
-    fill(model, state)
+    load_state(model, state)
     part = f" of its {checkpoint.part}" if checkpoint.part else ""
     log.info("weights %s (%s layout): %d tensors%s loaded, %s", record.name, layout, len(state), part, why)
     return model

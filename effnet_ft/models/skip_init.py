@@ -14,13 +14,13 @@ from effnet_ft.errors import WeightsError, listing
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
+def skip_init() -> Iterator[None]:
     """Make models meanwhile without memory, on the meta device, and without drawing random numbers."""
     with torch.device("meta"), _Undrawn():
         yield
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy ``state`` into ``model``; batch counters that it lacks begin at 0, the rest that it lacks stays.
 
     Raises:

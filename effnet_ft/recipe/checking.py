@@ -9,7 +9,7 @@ from dataclasses import Field, field, fields, is_dataclass
 from itertools import pairwise
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from effnet_ft.errors import nearest, shortened, shown
+from effnet_ft.errors import did_you_mean, quoted, shorten
 from effnet_ft.recipe.plain_yaml import parse_value
 
 Settings = TypeVar("Settings")
@@ -53,9 +53,7 @@ def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[st
     """Apply one ``key=value`` text to ``raw`` in place; a text that does not fit is added to ``faults``."""
     key, equals, value_text = text.partition("=")
     if not equals or not key.strip():
-        faults.append(
-            f"'{shortened(text)}' is no override: write key=value without spaces, or in quotes: 'key=a value'"
-        )
+        faults.append(f"'{shorten(text)}' is no override: write key=value without spaces, or in quotes: 'key=a value'")
         return
     parts = key.strip().replace("[", ".").replace("]", "").split(".")
     target: Any = raw
@@ -67,7 +65,7 @@ def apply_override(raw: dict[str, Any], text: str, schema: type, faults: list[st
             target[place] = [] if _is_count(following) else {}
         target = target[place]
         if not isinstance(target, dict | list):
-            faults.append(f"unknown key '{shortened(key)}': '{shortened(part)}' is a single value")
+            faults.append(f"unknown key '{shorten(key)}': '{shorten(part)}' is a single value")
             return
     place = _place(target, parts[-1], key, faults)
     if place is not None:
@@ -81,9 +79,7 @@ def _place(target: Any, part: str, key: str, faults: list[str]) -> str | int | N
         return part
     if _is_count(part) and int(part) < len(target):
         return int(part)
-    faults.append(
-        f"{shortened(key)}: there is no entry {shortened(part)}; the recipe has {len(target)}, counted from 0"
-    )
+    faults.append(f"{shorten(key)}: there is no entry {shorten(part)}; the recipe has {len(target)}, counted from 0")
     return None
 
 
@@ -113,7 +109,7 @@ def build(
     hints = get_type_hints(kind)
     result = kind()
     for key, value in raw.items():
-        dotted = f"{where}.{shortened(str(key))}" if where else shortened(str(key))
+        dotted = f"{where}.{shorten(str(key))}" if where else shorten(str(key))
         if key not in known:
             expected = [*known, *also]
             meant = _nearest_key(str(key), expected, kind)
@@ -122,11 +118,11 @@ def build(
             if isinstance(value, dict):
                 setattr(result, key, build(hints[key], value, dotted, faults))
             elif value is not None:
-                faults.append(f"{dotted} is {shown(value)}, expected a mapping of keys")
+                faults.append(f"{dotted} is {quoted(value)}, expected a mapping of keys")
         else:
             checked, fault = check(known[key], hints[key], value)
             if fault:
-                faults.append(f"{dotted} is {shown(value)}, {fault}")
+                faults.append(f"{dotted} is {quoted(value)}, {fault}")
             else:
                 setattr(result, key, checked)
     return result
@@ -137,7 +133,7 @@ def _nearest_key(word: str, known: Sequence[str], kind: type) -> str:
     inner = nested_keys(kind)
     if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root stands for data.root
         return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
-    return nearest(word, [*known, *inner])
+    return did_you_mean(word, [*known, *inner])
 
 
 def nested_keys(kind: type) -> list[str]:
@@ -172,7 +168,7 @@ def check(item: Field[Any], hint: Any, value: Any) -> tuple[Any, str]:
     if converted is None:
         return value, f"expected {expected(item, hint)}"
     if limits["choices"] and converted not in limits["choices"]:
-        return value, f"expected {expected(item, hint)}{nearest(str(value), limits['choices'])}"
+        return value, f"expected {expected(item, hint)}{did_you_mean(str(value), limits['choices'])}"
     if isinstance(converted, int | float) and not _within(converted, limits):
         return value, f"expected {expected(item, hint)}"
     if isinstance(converted, str) and not _is_unicode(converted):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, nearest, shortened, shown
+from effnet_ft.errors import RecipeError, did_you_mean, quoted, shorten
 from effnet_ft.models.weights.resolving import weights_fault
 from effnet_ft.recipe import checking
 from effnet_ft.recipe.plain_yaml import read_yaml
@@ -88,7 +88,7 @@ def find_recipe(name: str | Path) -> Path:
     if os.path.isfile(name):
         if str(name).lower().endswith((".csv", ".tsv")):
             raise RecipeError(
-                f"'{shortened(str(name))}' is a list of images, not a recipe: for its images write folder "
+                f"'{shorten(str(name))}' is a list of images, not a recipe: for its images write folder "
                 f"data.source=manifest {shlex.quote(f'data.root={name}')}"
             )
         return Path(name)
@@ -96,14 +96,16 @@ def find_recipe(name: str | Path) -> Path:
     stem = str(name).removesuffix(".yaml")
     if stem in known:
         return known[stem]
-    told = shortened(str(name))
+    told = shorten(str(name))
     if os.path.isdir(name):
         raise RecipeError(
             f"'{told}' is a folder, not a recipe: for its images write folder {shlex.quote(f'data.root={told}')}"
         )
     if re.match(r"[\w.]+=", told):
         raise RecipeError(f"'{told}' stands where a recipe is expected: the recipe first, then its keys: folder {told}")
-    raise RecipeError(f"no recipe '{told}': neither a file nor one of {', '.join(known)}{nearest(stem, list(known))}")
+    raise RecipeError(
+        f"no recipe '{told}': neither a file nor one of {', '.join(known)}{did_you_mean(stem, list(known))}"
+    )
 
 
 def _spell_out_store(raw: dict[str, Any]) -> None:
@@ -119,7 +121,7 @@ def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
     if listed is None:
         return recipe
     if not isinstance(listed, list):
-        faults.append(f"phases is {shown(listed)}, expected a list of {{train, epochs, lr}}")
+        faults.append(f"phases is {quoted(listed)}, expected a list of {{train, epochs, lr}}")
         return recipe
     recipe.phases = [_build_phase(entry, f"phases[{number}]", faults) for number, entry in enumerate(listed)]
     return recipe
@@ -127,7 +129,7 @@ def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
 
 def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
     if not isinstance(entry, dict):
-        faults.append(f"{where} is {shown(entry)}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
+        faults.append(f"{where} is {quoted(entry)}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
         return Phase()
     sections = per_phase_keys()
     own = {key: value for key, value in entry.items() if key not in sections}

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, shortened
+from effnet_ft.errors import RecipeError, shorten
 
 _CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
 """A reference of OmegaConf with a colon, a function's, or with a reference inside; a backslash makes it plain text."""
@@ -44,13 +44,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         _check_size(text)
         recipe = OmegaConf.load(io.StringIO(text))
-        if faults := calls(OmegaConf.to_container(recipe)):
+        if faults := resolver_calls(OmegaConf.to_container(recipe)):
             raise RecipeError(faults, str(path))
         loaded = OmegaConf.to_container(recipe, resolve=True)
     except OSError as error:  # so OmegaConf calls what is neither a mapping nor a list
         raise RecipeError("expected a mapping of keys, got a single value", str(path)) from error
     except (YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise RecipeError(f"not valid YAML: {shortened(' '.join(str(error).split()), 500)}", str(path)) from error
+        raise RecipeError(f"not valid YAML: {shorten(' '.join(str(error).split()), 500)}", str(path)) from error
     if not isinstance(loaded, dict):
         raise RecipeError(f"expected a mapping of keys, got a {type(loaded).__name__}", str(path))
     return {str(key): value for key, value in loaded.items()}
@@ -70,7 +70,7 @@ def parse_value(text: str) -> Any:
     return parsed["value"] if isinstance(parsed, dict) and [*parsed] == ["value"] else text
 
 
-def calls(value: Any, where: str = "") -> list[str]:
+def resolver_calls(value: Any, where: str = "") -> list[str]:
     """Return one sentence for each text in ``value``, of mappings and lists, that calls one of OmegaConf's functions.
 
     Args:
@@ -79,10 +79,12 @@ def calls(value: Any, where: str = "") -> list[str]:
     """
     if isinstance(value, dict | list):
         entries = value.items() if isinstance(value, dict) else enumerate(value)
-        return [fault for key, entry in entries for fault in calls(entry, f"{where}.{key}" if where else str(key))]
+        return [
+            fault for key, entry in entries for fault in resolver_calls(entry, f"{where}.{key}" if where else str(key))
+        ]
     if isinstance(value, str) and _CALL.search(value):
         return [
-            f"{shortened(where)} is '{shortened(value)}', which asks for more than another key: values are never "
+            f"{shorten(where)} is '{shorten(value)}', which asks for more than another key: values are never "
             "evaluated; write the value itself, or set the key on the command line, where the shell fills in variables"
         ]
     return []

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights.resolving import default_family, record_of, scratch_preprocessing
+from effnet_ft.models.weights.resolving import default_family, resolve_weights, scratch_preprocessing
 from effnet_ft.models.weights.table import FAMILIES
 from effnet_ft.recipe.schema import DataSettings, ModelSettings, Recipe
 
@@ -44,7 +44,7 @@ def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
     """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
     if model.weights == "auto":
         model.weights = default_family(model.variant)
-    record = record_of(model.variant, model.weights, model.family)
+    record = resolve_weights(model.variant, model.weights, model.family)
     view = record.preprocessing if record else scratch_preprocessing(model.variant)
     if record and record.family in FAMILIES:
         model.family = record.family

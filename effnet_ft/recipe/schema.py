@@ -18,7 +18,7 @@ from effnet_ft.models.weights.table import FAMILIES
 from effnet_ft.optim.optimizers import OPTIMISERS, SCHEDULES
 from effnet_ft.preprocessing import CROPS
 from effnet_ft.recipe.checking import option
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.atomic_files import atomic_write_text
 
 DEFAULT_BATCH = 32
 """Images a device and step of the optimiser, before accumulation, where the recipe names no number."""
@@ -260,7 +260,7 @@ class Recipe:
 
         # Interpolation marks in a value are the user's own characters by now, not OmegaConf's.
         text = OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict())))
-        write_whole(path, text)
+        atomic_write_text(path, text)
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.reading import read_run
 from effnet_ft.report.sections import sections_of
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.atomic_files import atomic_write_text
 
 if TYPE_CHECKING:
     from effnet_ft.inference.predictor import Predictor
@@ -36,11 +36,11 @@ def write_report(run: Path, predictor: Predictor | None = None) -> Path:
 def write_page(page: str, target: Path) -> Path:
     """Write a page and return its path; an older one stays whole until the new one takes its place."""
     # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
-    write_whole(target, page, errors="replace")
+    atomic_write_text(target, page, errors="replace")
     return target
 
 
-def render(run: Contents) -> str:
+def render(run: RunContents) -> str:
     """The whole page of a run: the sections in their order."""
     epochs = sum(len(rows) for _, rows in run.phases)
     variant = OmegaConf.select(run.recipe, "model.variant") or "unknown variant"

@@ -9,9 +9,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from effnet_ft.errors import WeightsError
-from effnet_ft.models.weights.resolving import record_of
+from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.report.classes import class_scores
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.headline import bounds
 from effnet_ft.report.html_formats import counted, show
 
@@ -22,13 +22,13 @@ LICENCES = {
 """What is known of the licence of weights, by where they come from."""
 
 
-def model_card(run: Contents) -> str:
+def model_card(run: RunContents) -> str:
     """What the model is, how good it is, and where that ends."""
     paragraphs = (_made(run), _measured(run), _limits(run))
     return "".join(f"<p>{text}</p>" for text in paragraphs)
 
 
-def _made(run: Contents) -> str:
+def _made(run: RunContents) -> str:
     variant, size = (OmegaConf.select(run.recipe, key) for key in ("model.variant", "data.image_size"))
     kind = "an EfficientNet" + (f" ({escape(str(variant))})" if variant else "")
     kind += f" for images of {size} by {size} pixels" if size else ""
@@ -44,7 +44,7 @@ def _made(run: Contents) -> str:
     )
 
 
-def _weights(run: Contents) -> str:
+def _weights(run: RunContents) -> str:
     """Where the training began."""
     variant, weights, family = (
         str(OmegaConf.select(run.recipe, f"model.{key}")) for key in ("variant", "weights", "family")
@@ -52,7 +52,7 @@ def _weights(run: Contents) -> str:
     if weights == "none":
         return "It began with random weights."
     try:
-        record = record_of(variant, weights, "auto" if family in ("None", weights) else family)
+        record = resolve_weights(variant, weights, "auto" if family in ("None", weights) else family)
     except (WeightsError, KeyError):
         return f"It began with the weights {escape(weights)}; where they come from is not known."
     if record is None:
@@ -65,7 +65,7 @@ def _weights(run: Contents) -> str:
     )
 
 
-def _measured(run: Contents) -> str:
+def _measured(run: RunContents) -> str:
     total = counted(len(run.predictions), f"{run.split_word} image")
     name, words = ("map", "a mean average precision of") if run.multilabel else ("acc1", "an accuracy of")
     low, high = bounds(run, name)
@@ -87,7 +87,7 @@ def _measured(run: Contents) -> str:
     return text
 
 
-def _limits(run: Contents) -> str:
+def _limits(run: RunContents) -> str:
     fewest = int(run.tallies[:, 1].min())
     text = "These figures hold for images like those that were measured. "
     if run.split == "val":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from effnet_ft.report.contents import SPLITS, Contents
+from effnet_ft.report.contents import SPLITS, RunContents
 from effnet_ft.report.html_formats import show, table, with_bar
 
 
-def classes(run: Contents) -> str:
+def classes(run: RunContents) -> str:
     """Precision, recall, F1 and the number of images of each class."""
     rows = []
     for name, scores, count in zip(run.classes, class_scores(run.tallies), run.tallies[:, 1], strict=True):
@@ -25,7 +25,7 @@ def class_scores(tallies: np.ndarray) -> np.ndarray:
         return np.stack([right / guessed, right / real, 2 * right / (guessed + real)], axis=1)
 
 
-def class_balance(run: Contents) -> str:
+def class_balance(run: RunContents) -> str:
     """The images of each class in each split."""
     most = max(run.split_counts.values(), default=1)
     splits = [split for split in SPLITS if any(key[1] == split for key in run.split_counts)]

@@ -7,7 +7,7 @@ from html import escape
 
 from effnet_ft.report.charts import Axes, figure
 from effnet_ft.report.comparison import Comparison
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import DASH, counted, picture, show, table
 
 SHOWN = 48
@@ -83,7 +83,7 @@ def _chart(comparison: Comparison, title: str, key: str, kind: str) -> str:
     return figure(title, drawing, keys)
 
 
-def _points(run: Contents, key: str) -> list[tuple[float, float]]:
+def _points(run: RunContents, key: str) -> list[tuple[float, float]]:
     rows = [row for _, epochs in run.phases for row in epochs]
     return [(row["epoch"], row[key]) for row in rows if math.isfinite(row[key])]
 

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from effnet_ft.errors import DataError
-from effnet_ft.report.contents import Contents, Prediction
+from effnet_ft.report.contents import Prediction, RunContents
 from effnet_ft.report.headline import bounds
 from effnet_ft.report.html_formats import duration, show
 from effnet_ft.report.reading import read_run
@@ -34,7 +34,7 @@ class Column:
     """
 
     title: str
-    value: Callable[[Contents], float]
+    value: Callable[[RunContents], float]
     shown: Callable[[float], str]
 
 
@@ -68,7 +68,7 @@ class Comparison:
     """
 
     names: Sequence[str]
-    runs: Sequence[Contents]
+    runs: Sequence[RunContents]
     fault: str = ""
 
     @property
@@ -137,7 +137,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
     return Comparison(distinct([str(folder) for folder in folders]), runs, _fault(runs))
 
 
-def _fault(runs: Sequence[Contents]) -> str:
+def _fault(runs: Sequence[RunContents]) -> str:
     """Return why runs cannot be compared image by image, an empty text where they can."""
     first = {row.path: row.label for row in runs[0].predictions}
     for run in runs[1:]:

@@ -10,7 +10,7 @@ import numpy as np
 from effnet_ft.errors import DataError
 from effnet_ft.inference.selective_prediction import precision_coverage, threshold_for
 from effnet_ft.report.charts import Axes, figure
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import DASH, show, table
 
 BINS = 15  # as the calibration error has them
@@ -29,14 +29,14 @@ class Bin:
     right: float
 
 
-def confidence(run: Contents) -> str:
+def confidence(run: RunContents) -> str:
     """Both diagrams; nothing where images have several labels."""
     if run.multilabel or not run.predictions:
         return ""
     return f'<p>{_words(run)}</p><div class="charts">{_reliability(run)}{_coverage(run)}</div>{_targets(run)}'
 
 
-def _words(run: Contents) -> str:
+def _words(run: RunContents) -> str:
     temperature, after, before = (run.metric(key) for key in ("temperature", "ece", "ece_uncalibrated"))
     text = "Of the answers with a probability of 80%, 80% should be right: points on the diagonal. "
     if not math.isfinite(temperature):
@@ -58,7 +58,7 @@ def bins(probability: np.ndarray, right: np.ndarray) -> list[Bin]:
     return found
 
 
-def _reliability(run: Contents) -> str:
+def _reliability(run: RunContents) -> str:
     axes = Axes((0, 1), (0, 1))
     drawing = axes.grid("%") + axes.labels((0, 0.2, 0.4, 0.6, 0.8, 1), ".0%", "probability")
     drawing += axes.line([(0, 0), (1, 1)], "ideal")
@@ -79,7 +79,7 @@ def _reliability(run: Contents) -> str:
     return figure("Right answers", drawing, keys, "share of right answers against their probability")
 
 
-def _coverage(run: Contents) -> str:
+def _coverage(run: RunContents) -> str:
     _, precision, coverage = precision_coverage(run.probability, run.right)
     some = np.unique(np.linspace(0, len(coverage) - 1, min(_POINTS, len(coverage))).round().astype(int))
     low = min(0.95, math.floor(float(precision[some].min()) * 19.99) / 20)
@@ -90,7 +90,7 @@ def _coverage(run: Contents) -> str:
     return figure("Precision", drawing, [("train", "of the answers that are given")], "precision against coverage")
 
 
-def _targets(run: Contents) -> str:
+def _targets(run: RunContents) -> str:
     """What asking for a precision of each of ``TARGETS`` gives: thresholds chosen on validation images, kept here."""
     predictor = run.pictures.predictor
     record = None if predictor is None else predictor.model.record

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import counted, picture
 
 PAIRS_SHOWN = 8
@@ -20,7 +20,7 @@ PICTURES_IN_PAGE = 300  # of which so many are shown: 5 kB each
 ORDERS = {"name": "by name", "errors": "most mistaken first", "similarity": "confused ones together"}
 
 
-def confusion_matrix(run: Contents) -> str:
+def confusion_matrix(run: RunContents) -> str:
     """The matrix of true and predicted classes, which page.js draws; nothing where images have several labels."""
     if run.multilabel:
         return ""
@@ -38,7 +38,7 @@ def confusion_matrix(run: Contents) -> str:
     )
 
 
-def matrix_data(run: Contents) -> dict[str, Any]:
+def matrix_data(run: RunContents) -> dict[str, Any]:
     """Return what page.js draws.
 
     ``classes`` are their names; ``orders`` the class indices by the names in ``ORDERS``; a cell of ``cells`` is its
@@ -62,7 +62,7 @@ def matrix_data(run: Contents) -> dict[str, Any]:
     }
 
 
-def _chosen(run: Contents) -> tuple[list[int], set[int]]:
+def _chosen(run: RunContents) -> tuple[list[int], set[int]]:
     """Return the predictions that the page names and, among them, those that it shows: each cell's first ones."""
     wrong = run.true != run.guessed
     cell = run.true * len(run.classes) + run.guessed
@@ -78,7 +78,7 @@ def _chosen(run: Contents) -> tuple[list[int], set[int]]:
     return sorted(named, key=lambda number: int(turn[number])), set(named[:PICTURES_IN_PAGE])
 
 
-def orders(run: Contents) -> dict[str, list[int]]:
+def orders(run: RunContents) -> dict[str, list[int]]:
     """Return the class indices in each of ``ORDERS``."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -98,14 +98,14 @@ def orders(run: Contents) -> dict[str, list[int]]:
     }
 
 
-def confusion_shares(run: Contents) -> np.ndarray:
+def confusion_shares(run: RunContents) -> np.ndarray:
     """Return which share of each true class, a row, is taken for each class, a column: float ``[K, K]``."""
     counts = np.zeros((len(run.classes),) * 2)
     np.add.at(counts, (run.true, run.guessed), 1)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def confused_pairs(run: Contents) -> str:
+def confused_pairs(run: RunContents) -> str:
     """The pairs of classes with the most mistakes between them, their images side by side."""
     if run.multilabel:
         return ""
@@ -123,7 +123,7 @@ def confused_pairs(run: Contents) -> str:
     return f"<p>{intro}</p>{html}"
 
 
-def _side(run: Contents, true: int, other: int) -> str:
+def _side(run: RunContents, true: int, other: int) -> str:
     """One class of a pair: its images that are taken for the other class, and some that are right."""
     of_class = run.true == true
     taken, right = (np.flatnonzero(of_class & (run.guessed == guess)) for guess in (other, true))

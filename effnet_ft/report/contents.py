@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.report.thumbnails import Thumbnails
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -35,7 +35,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Contents:
+class RunContents:
     """The files of a run.
 
     Attributes:
@@ -72,7 +72,7 @@ class Contents:
     images: int
     training: Sequence[str] = ()
     starts: Sequence[Mapping[str, Any]] = ()
-    pictures: Pictures = field(default_factory=Pictures)
+    pictures: Thumbnails = field(default_factory=Thumbnails)
 
     @property
     def multilabel(self) -> bool:

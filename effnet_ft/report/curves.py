@@ -9,12 +9,12 @@ from html import escape
 import numpy as np
 
 from effnet_ft.report.charts import BOTTOM, Axes, figure
-from effnet_ft.report.contents import SPLITS, Contents
+from effnet_ft.report.contents import SPLITS, RunContents
 from effnet_ft.report.html_formats import DASH, duration, show, table
 from effnet_ft.report.reading import TIMES
 
 
-def learning_curves(run: Contents) -> str:
+def learning_curves(run: RunContents) -> str:
     """Loss and accuracy over the epochs."""
     if not run.phases:
         return "<p>No epoch was recorded.</p>"
@@ -22,7 +22,7 @@ def learning_curves(run: Contents) -> str:
     return f'<div class="charts">{_chart(run, "Loss", "loss", ".3g")}{_chart(run, title, key, "%")}</div>'
 
 
-def _chart(run: Contents, title: str, key: str, kind: str) -> str:
+def _chart(run: RunContents, title: str, key: str, kind: str) -> str:
     """One figure with the training and the validation curve of a column of metrics.csv."""
     rows = [row for _, epochs in run.phases for row in epochs]
     seen = [row[f"{split}/{key}"] for row in rows for split in ("train", "val")]
@@ -43,7 +43,7 @@ def _chart(run: Contents, title: str, key: str, kind: str) -> str:
     return figure(title, drawing, keys, f"{title} over the epochs")
 
 
-def _phase_marks(run: Contents, axes: Axes) -> tuple[str, int]:
+def _phase_marks(run: RunContents, axes: Axes) -> tuple[str, int]:
     """Return where the phases begin, and how many lines of text their labels take."""
     html = ""
     ends: list[float] = []
@@ -57,7 +57,7 @@ def _phase_marks(run: Contents, axes: Axes) -> tuple[str, int]:
     return html, len(ends)
 
 
-def times(run: Contents) -> str:
+def times(run: RunContents) -> str:
     """Time, speed and waiting for data, of each phase and of the run."""
     rows = []
     for label, epochs in run.phases:

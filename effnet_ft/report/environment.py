@@ -6,16 +6,16 @@ from html import escape
 
 from omegaconf import OmegaConf
 
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import facts
 
 
-def recipe(run: Contents) -> str:
+def recipe(run: RunContents) -> str:
     """The resolved recipe."""
     return f'<pre class="recipe">{escape(run.recipe_text)}</pre>'
 
 
-def surroundings(run: Contents) -> str:
+def surroundings(run: RunContents) -> str:
     """Seed, versions and machine of the run's last start."""
     seed = str(OmegaConf.select(run.recipe, "seed"))
     if not run.starts:

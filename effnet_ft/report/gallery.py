@@ -7,13 +7,13 @@ from html import escape
 
 import numpy as np
 
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import DASH, picture, show
 
 SHOWN = 12
 
 
-def mistakes(run: Contents) -> str:
+def mistakes(run: RunContents) -> str:
     """The mistakes with the highest probability; of several labels, with the most wrong."""
     wrong = run.mistakes
     order = "those with the most wrong labels" if run.multilabel else "the surest"
@@ -21,7 +21,7 @@ def mistakes(run: Contents) -> str:
     return f"<p>{intro}</p>{_gallery(run, wrong[:SHOWN])}"
 
 
-def uncertain(run: Contents) -> str:
+def uncertain(run: RunContents) -> str:
     """The right answers with the lowest probability; nothing where images have several labels."""
     if run.multilabel:
         return ""
@@ -31,7 +31,7 @@ def uncertain(run: Contents) -> str:
     return f"<p>{intro}the least certain come first.</p>{_gallery(run, least.tolist())}"
 
 
-def _gallery(run: Contents, numbers: Sequence[int]) -> str:
+def _gallery(run: RunContents, numbers: Sequence[int]) -> str:
     if not numbers:
         return ""
     rows = [run.predictions[number] for number in numbers]

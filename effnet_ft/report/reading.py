@@ -17,9 +17,9 @@ from yaml import YAMLError
 
 from effnet_ft.data.sources.manifest import image_folder
 from effnet_ft.errors import DataError
-from effnet_ft.recipe.plain_yaml import calls
-from effnet_ft.report.contents import Contents, Prediction
-from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.recipe.plain_yaml import resolver_calls
+from effnet_ft.report.contents import Prediction, RunContents
+from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.utils.tables import unguarded
 
@@ -31,7 +31,7 @@ NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
 """Columns of metrics.csv; `map` stands for `acc1` where images have several labels."""
 
 
-def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[str, str] | None = None) -> Contents:
+def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[str, str] | None = None) -> RunContents:
     """Read the files of a run folder.
 
     Args:
@@ -82,7 +82,7 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
 
     members: list[list[tuple[str, str]]] = _rows(run.split, member)
     true, guessed = np.array(places, dtype=np.int64).reshape(-1, 2).T
-    return Contents(
+    return RunContents(
         name=run.folder.resolve().name,
         recipe_text=recipe_text,
         recipe=recipe,
@@ -98,7 +98,7 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         images=len(members),
         training=training,
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
-        pictures=Pictures(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
+        pictures=Thumbnails(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
     )
 
 
@@ -143,7 +143,7 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
 
 def _recipe(text: str) -> Any:
     recipe = OmegaConf.load(io.StringIO(text))
-    if faults := calls(OmegaConf.to_container(recipe)):
+    if faults := resolver_calls(OmegaConf.to_container(recipe)):
         raise ValueError(faults[0])
     return recipe
 

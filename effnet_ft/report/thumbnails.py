@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.decoding import read_reduced
+from effnet_ft.data.images.decoding import read_downscaled
 from effnet_ft.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ THUMBNAIL_SIDE = 144
 """Longest side of a picture in the page, pixels."""
 
 
-class Pictures:
+class Thumbnails:
     """The images of a run as data URIs.
 
     Args:
@@ -65,7 +65,7 @@ class Pictures:
     def _read(self, path: str) -> str:
         file = self.file(path)
         try:
-            return "" if file is None else as_uri(read_reduced(file, THUMBNAIL_SIDE))
+            return "" if file is None else as_uri(read_downscaled(file, THUMBNAIL_SIDE))
         except DataError:
             return ""
 

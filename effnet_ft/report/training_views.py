@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, augmentation
-from effnet_ft.report.contents import Contents
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.html_formats import counted, picture
 from effnet_ft.report.thumbnails import as_uri
 
@@ -43,7 +43,7 @@ class Showing:
     mixed: list[str]
 
 
-def training_views(run: Contents) -> str:
+def training_views(run: RunContents) -> str:
     """Some training images as the phases showed them to the network; nothing where no epoch was trained."""
     if not run.phases:
         return ""
@@ -88,7 +88,7 @@ def _pixels(showing: Showing) -> tuple[object, ...]:
     return bool(showing.kept), showing.size, showing.augment, showing.rates, showing.mixed
 
 
-def drawn(run: Contents, showing: Showing, files: dict[int, Path]) -> Iterator[list[np.ndarray]]:
+def drawn(run: RunContents, showing: Showing, files: dict[int, Path]) -> Iterator[list[np.ndarray]]:
     """Yield for each training image, by its index, the views that the first epochs showed, uint8 ``[S, S, 3]``."""
     from effnet_ft.data.datamodule import ImageDataset
     from effnet_ft.data.images.decoding import read_image

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft import __version__
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.atomic_files import atomic_write_text
 
 PACKAGES = ("torchvision", "pytorch-lightning", "torchmetrics", "albumentations", "numpy", "pillow")
 """Whose versions are noted beside torch's: those that results may depend on."""
 
 
-def environment() -> dict[str, Any]:
+def collect_environment() -> dict[str, Any]:
     """Return the time in UTC, the versions, and the machine: ``memory`` in bytes, ``accelerators`` by their names."""
     import torch
 
@@ -40,13 +40,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-def note_start(path: Path) -> None:
+def record_start(path: Path) -> None:
     """Add a start to the list in ``path``, a JSON file; one that cannot be read is begun anew."""
     try:
         starts = list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         starts = []
-    write_whole(path, json.dumps([*starts, environment()], indent=2) + "\n")
+    atomic_write_text(path, json.dumps([*starts, collect_environment()], indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:

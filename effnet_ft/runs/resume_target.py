@@ -10,7 +10,7 @@ from typing import Any
 from effnet_ft.errors import RecipeError, listing
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat, load_recipe, per_phase_keys
 from effnet_ft.runs.run_folder import Run, is_run
-from effnet_ft.runs.run_lock import is_held
+from effnet_ft.runs.run_lock import is_locked
 
 AUTO = "auto"
 FREE = (
@@ -43,9 +43,9 @@ def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple
         _tell_of_others(name, overrides, recipe)
         return recipe, True
     if found := _newest(name, overrides):
-        tell(f"resume=auto: going on with {found.run_dir}")
+        print_once(f"resume=auto: going on with {found.run_dir}")
         return found, True
-    tell("resume=auto: no unfinished run of this recipe, a new one is begun")
+    print_once("resume=auto: no unfinished run of this recipe, a new one is begun")
     return load_recipe(name, overrides, [*_NEEDED, "model.weights"]), False
 
 
@@ -100,7 +100,7 @@ def _smaller_batches(there: Recipe, here: Recipe) -> list[str]:
     return found
 
 
-def tell(text: str) -> None:
+def print_once(text: str) -> None:
     """Print a line, once of all processes that train together."""
     if RUN_DIR_VARIABLE not in os.environ and _is_first():
         print(text, flush=True)
@@ -130,7 +130,7 @@ def _tell_of_others(name: str, overrides: Sequence[str], kept: Recipe) -> None:
     except RecipeError:  # the recipe that the run came from may be gone
         return
     if others:
-        tell(f"{kept.run_dir} keeps its own recipe.yaml, which differs from {name}:\n{listing(others)}")
+        print_once(f"{kept.run_dir} keeps its own recipe.yaml, which differs from {name}:\n{listing(others)}")
 
 
 def _newest(name: str, overrides: Sequence[str]) -> Recipe | None:
@@ -152,11 +152,11 @@ def _newest(name: str, overrides: Sequence[str]) -> Recipe | None:
         if there.data.root != recipe.data.root or there.model.variant != recipe.model.variant:
             continue
         if not (changed := differences(there, recipe)):
-            if is_held(run.folder, _is_first()):
-                tell(f"{run.folder} is unfinished, and another training is at work in it")
+            if is_locked(run.folder, _is_first()):
+                print_once(f"{run.folder} is unfinished, and another training is at work in it")
                 continue
             return _gone_on_with(run, [*free, *_smaller_batches(there, recipe)])
-        tell(f"{run.folder} is unfinished, but another run than this one:\n{listing(changed)}")
+        print_once(f"{run.folder} is unfinished, but another run than this one:\n{listing(changed)}")
     return None
 
 

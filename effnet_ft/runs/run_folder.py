@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet_ft.errors import DataError, WeightsError
-from effnet_ft.utils.atomic_files import whole_file
+from effnet_ft.utils.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
@@ -50,6 +50,15 @@ class Run:
                 raise DataError(f"{self.folder} is no finished run: {path.relative_to(self.folder)} is missing")
 
 
+_OLD_STATE_KEYS = {
+    "Keeper": "checkpoint",
+    "Stopwatch": "throughput",
+    "EpochTable": "epoch_table",
+    "AveragedWeights": "weight_ema",
+}
+"""Names under which version 0.1 wrote the states of callbacks."""
+
+
 def is_run(path: str | os.PathLike[str]) -> bool:
     """Return whether ``path`` is a folder that a training left or began."""
     return Run(path).recipe.is_file()
@@ -66,10 +75,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     loaded = read_file(path)
     if "phase" not in (loaded.get(DESCRIPTION) or {}):
         raise WeightsError(f"{path} was not written by a training of effnet_ft: it holds nothing to go on from")
+    upgrade_checkpoint(loaded)
     return loaded
 
 
-def keep_description(path: Path, model: Classifier) -> None:
+def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Rename in place what older versions wrote under other names."""
+    states = checkpoint.get("callbacks", {})
+    for old, new in _OLD_STATE_KEYS.items():
+        if old in states:
+            states[new] = states.pop(old)
+
+
+def update_description(path: Path, model: Classifier) -> None:
     """Write what has become of a model since its checkpoint into it; an interrupted write leaves what was there."""
     import torch
 
@@ -77,7 +95,7 @@ def keep_description(path: Path, model: Classifier) -> None:
 
     checkpoint = read_checkpoint(path)
     checkpoint[DESCRIPTION]["model"] = model.describe()
-    with whole_file(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         torch.save(checkpoint, file)
 
 
@@ -89,8 +107,8 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
     """
     from effnet_ft.models.classifier import Classifier
     from effnet_ft.models.variants import VARIANTS
-    from effnet_ft.models.weights.files import blaming, read_weights
-    from effnet_ft.models.weights.key_maps import from_layout, recognise
+    from effnet_ft.models.weights.files import naming_file, read_weights
+    from effnet_ft.models.weights.key_maps import detect_layout, to_our_keys
 
     path = Path(path).expanduser()
     file = Run(path).best if path.is_dir() else path
@@ -107,7 +125,7 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
             f"{file} was not written by effnet_ft: its classes and preprocessing are not known; "
             "to begin a training from it, give it as model.weights"
         )
-    with blaming(file):
-        layout, _ = recognise(checkpoint.state)
+    with naming_file(file):
+        layout, _ = detect_layout(checkpoint.state)
         variant = VARIANTS[checkpoint.description["variant"]]
-        return Classifier.rebuild(checkpoint.description, from_layout(checkpoint.state, variant, layout))
+        return Classifier.rebuild(checkpoint.description, to_our_keys(checkpoint.state, variant, layout))

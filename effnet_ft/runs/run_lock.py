@@ -23,23 +23,23 @@ _PATIENCE = 1.0
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 """What a file system without locks says."""
 
-WITHIN = "training.lock"
+INNER_LOCK_NAME = "training.lock"
 """Name of the lock file in the run folder, where its parent cannot be written to."""
 
 
-def lock_of(folder: Path) -> Path:
+def lock_path(folder: Path) -> Path:
     """Return the lock file beside ``folder``, where its parent can be written to."""
     folder = folder.resolve()
     return folder.with_name(f".{folder.name}.lock")
 
 
-def lock_within(folder: Path) -> Path:
+def inner_lock_path(folder: Path) -> Path:
     """Return the lock file in ``folder``, where its parent cannot be written to."""
-    return folder.resolve() / WITHIN
+    return folder.resolve() / INNER_LOCK_NAME
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other trainings out of ``folder`` within the block.
 
     Where no lock can be made, as on a file system that knows none, there is none.
@@ -47,7 +47,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         RecipeError: where another training is in there.
     """
-    beside = lock_of(folder)
+    beside = lock_path(folder)
     made = [parent for parent in beside.parents if not parent.exists()]
     with suppress(OSError):
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -64,22 +64,22 @@ def held(folder: Path) -> Iterator[None]:
                 parent.rmdir()
 
 
-def is_held(folder: Path, main: bool) -> bool:
+def is_locked(folder: Path, main: bool) -> bool:
     """Return whether a training other than this one is in ``folder``.
 
     Args:
         folder: of the run.
         main: this is the process that takes the lock; the others of its launch find it taken, which is as it should be.
     """
-    return any(_is_taken(path, main) for path in (lock_of(folder), lock_within(folder)))
+    return any(_is_taken(path, main) for path in (lock_path(folder), inner_lock_path(folder)))
 
 
 def _taken_lock(folder: Path) -> FileLock | None:
     """Return the lock of ``folder``, taken; None where none can be made."""
-    within = [lock_within(folder)] if folder.is_dir() else []
+    within = [inner_lock_path(folder)] if folder.is_dir() else []
     if any(_is_taken(path, main=True) for path in within):  # by one who may not write beside it
         raise _refusal(folder)
-    for path in (lock_of(folder), *within):
+    for path in (lock_path(folder), *within):
         lock = _lock(path)
         try:
             lock.acquire(timeout=_PATIENCE, poll_interval=0.05)

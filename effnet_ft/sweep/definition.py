@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, listing, nearest
+from effnet_ft.errors import RecipeError, did_you_mean, listing
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.sweep.grid import Range, Setting, draw_settings, every_setting, read_grid, typed
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.sweep.grid import RangeAxis, Setting, as_overrides, draw_settings, every_setting, read_grid
+from effnet_ft.utils.atomic_files import atomic_write_text
 
 METRICS = {"val/acc1": True, "val/acc5": True, "val/map": True, "val/macro_f1": True, "val/ece": False}
 """What settings can be chosen by, each with whether more is better; ``map`` is of images with several labels."""
@@ -76,7 +76,7 @@ class Sweep:
     def recipe_at(self, setting: Setting, run: Run, *more: str) -> Recipe:
         """Return the recipe of a setting that is trained in ``run``, with ``more`` overrides."""
         return load_recipe(
-            self.recipe, [*self.overrides, *typed(setting), *more, f"run_dir={run.folder}"], require=NEEDED
+            self.recipe, [*self.overrides, *as_overrides(setting), *more, f"run_dir={run.folder}"], require=NEEDED
         )
 
 
@@ -112,7 +112,7 @@ def plan_sweep(
     settings = every_setting(axes) if random is None or faults else draw_settings(axes, random, seed, faults)
     checked: list[Recipe] = []
     for setting in settings:
-        texts = [*overrides, *typed(setting)]
+        texts = [*overrides, *as_overrides(setting)]
         try:
             checked.append(load_recipe(recipe, texts, NEEDED))
             if final:
@@ -138,11 +138,11 @@ def plan_sweep(
         "seed": None if random is None else seed,
         "settings": settings,
     }
-    linear = tuple(axis.key for axis in axes if isinstance(axis, Range) and not axis.log)
+    linear = tuple(axis.key for axis in axes if isinstance(axis, RangeAxis) and not axis.log)
     return Sweep(Path(folder).expanduser(), recipe, (*overrides, *device), settings, metric, identity, linear)
 
 
-def enter(sweep: Sweep) -> None:
+def open_folder(sweep: Sweep) -> None:
     """Begin the sweep's folder, or make sure that it holds this sweep.
 
     Raises:
@@ -157,7 +157,7 @@ def enter(sweep: Sweep) -> None:
     else:
         try:
             sweep.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(sweep.plan, yaml.safe_dump(sweep.identity, sort_keys=False, allow_unicode=True))
+            atomic_write_text(sweep.plan, yaml.safe_dump(sweep.identity, sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise RecipeError(f"--out is '{sweep.folder}', which cannot be made: {error}") from error
 
@@ -173,7 +173,7 @@ def _metric_faults(metric: str) -> list[str]:
     if metric.startswith("test/"):
         hint = "; chosen by the test images, a setting could no longer be judged by them"
     else:
-        hint = nearest(metric, list(METRICS))
+        hint = did_you_mean(metric, list(METRICS))
     return [f"--metric is '{metric}', expected one of {', '.join(METRICS)}{hint}"]
 
 

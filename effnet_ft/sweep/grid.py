@@ -24,7 +24,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListAxis:
     """A key and the values it takes."""
 
     key: str
@@ -37,7 +37,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Range:
+class RangeAxis:
     """A key and the numbers it is drawn from, both ends included.
 
     Attributes:
@@ -71,12 +71,12 @@ class Range:
         return f"{min(max(rounded, self.low), self.high):.10g}"
 
 
-def typed(setting: Setting) -> list[str]:
+def as_overrides(setting: Setting) -> list[str]:
     """Return a setting as ``key=value`` overrides."""
     return [f"{key}={text}" for key, text in setting.items()]
 
 
-def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Listed | Range]:
+def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[ListAxis | RangeAxis]:
     """Return the keys of ``key=value,value`` and ``key=low:high`` texts with what they take.
 
     Args:
@@ -84,7 +84,7 @@ def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Lis
         random: settings are drawn, so that ranges have a meaning.
         faults: receives one sentence a fault; the keys at fault are left out.
     """
-    axes: list[Listed | Range] = []
+    axes: list[ListAxis | RangeAxis] = []
     for text in texts:
         key, equals, values = text.partition("=")
         key = key.strip().replace("[", ".").replace("]", "")
@@ -102,16 +102,16 @@ def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Lis
     return axes
 
 
-def every_setting(axes: Sequence[Listed | Range]) -> list[Setting]:
+def every_setting(axes: Sequence[ListAxis | RangeAxis]) -> list[Setting]:
     """Return the product of all lists; the last key changes fastest."""
-    lists = [axis for axis in axes if isinstance(axis, Listed)]
+    lists = [axis for axis in axes if isinstance(axis, ListAxis)]
     return [
         {axis.key: text for axis, text in zip(lists, texts, strict=True)}
         for texts in product(*(axis.texts for axis in lists))
     ]
 
 
-def draw_settings(axes: Sequence[Listed | Range], count: int, seed: int, faults: list[str]) -> list[Setting]:
+def draw_settings(axes: Sequence[ListAxis | RangeAxis], count: int, seed: int, faults: list[str]) -> list[Setting]:
     """Return ``count`` different settings drawn at random.
 
     Combinations of listed values come in a random order, each as often as the others; beside them, ranges are drawn.
@@ -125,7 +125,7 @@ def draw_settings(axes: Sequence[Listed | Range], count: int, seed: int, faults:
     random = np.random.default_rng(seed)
     combinations = every_setting(axes)
     order = random.permutation(len(combinations))
-    ranges = [axis for axis in axes if isinstance(axis, Range)]
+    ranges = [axis for axis in axes if isinstance(axis, RangeAxis)]
     if not ranges and count > len(combinations):
         faults.append(f"--random is {count}, but the lists have {len(combinations)} settings only")
         return combinations
@@ -143,7 +143,7 @@ def draw_settings(axes: Sequence[Listed | Range], count: int, seed: int, faults:
     return settings
 
 
-def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[Range]:
+def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[RangeAxis]:
     matched = _RANGE.fullmatch(text.strip())
     if not matched:
         faults.append(f"--grid {key}={text}: a range is written {key}=low:high, or {key}=low:high:log")
@@ -160,18 +160,18 @@ def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[Ra
     elif outside:
         faults.append(f"--grid {key}={text}: {outside[0]}")
     else:
-        return [Range(key, low, high, log, whole=hint is int)]
+        return [RangeAxis(key, low, high, log, whole=hint is int)]
     return []
 
 
-def _read_list(key: str, text: str, faults: list[str]) -> list[Listed]:
+def _read_list(key: str, text: str, faults: list[str]) -> list[ListAxis]:
     texts = _split(text)
     if not all(texts):
         faults.append(f"--grid {key}={text}: a value is missing; write {key}=value,value")
     elif twice := [value for value, count in Counter(texts).items() if count > 1]:
         faults.append(f"--grid {key}={text}: {twice[0]} is there twice")
     else:
-        return [Listed(key, tuple(texts))]
+        return [ListAxis(key, tuple(texts))]
     return []
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.sweep.definition import METRICS, Sweep
 from effnet_ft.sweep.grid import Setting
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.atomic_files import atomic_write_text
 from effnet_ft.utils.tables import columns, write_csv
 
 FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
@@ -111,7 +111,7 @@ def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
         for result in results
     )
     write_csv(text, [["setting", *sweep.settings[0], sweep.metric, "seconds", "state"], *rows])
-    write_whole(sweep.table, text.getvalue())
+    atomic_write_text(sweep.table, text.getvalue())
 
 
 def _numbers(result: Result, value: str, seconds: str) -> list[str]:

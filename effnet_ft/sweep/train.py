@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError, listing
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run, is_run
-from effnet_ft.sweep.definition import FINAL, Sweep, enter
-from effnet_ft.sweep.grid import typed
+from effnet_ft.sweep.definition import FINAL, Sweep, open_folder
+from effnet_ft.sweep.grid import as_overrides
 from effnet_ft.sweep.results import DIVERGED, FINISHED, WAITING, Result, ranked, read_metrics, read_results, write_table
 
 
@@ -28,12 +28,12 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
         WeightsError: where the weights are.
         KeyboardInterrupt: where the user stopped it; the same sweep goes on from there.
     """
-    enter(sweep)
+    open_folder(sweep)
     results = read_results(sweep)
     write_table(sweep, results)
     for result in results:
         if result.state == WAITING:
-            print(f"\nsetting {result.number} of {len(results)}: {' '.join(typed(result.setting))}", flush=True)
+            print(f"\nsetting {result.number} of {len(results)}: {' '.join(as_overrides(result.setting))}", flush=True)
             _train_setting(sweep, result)
             write_table(sweep, results)
             if final and result.state == FINISHED:
@@ -74,7 +74,7 @@ def train_final(sweep: Sweep, best: Result) -> dict[str, float]:
     if run.recipe.is_file():
         _check_setting(run, recipe, best)
     if not run.metrics.is_file():
-        print(f"\nfinal run, on training and validation images: {' '.join(typed(best.setting))}", flush=True)
+        print(f"\nfinal run, on training and validation images: {' '.join(as_overrides(best.setting))}", flush=True)
         _train(run, recipe, test=True)
     metrics: dict[str, float] = json.loads(run.metrics.read_text(encoding="utf-8"))
     return metrics

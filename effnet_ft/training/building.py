@@ -8,7 +8,7 @@ from effnet_ft.data.splits.split import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.optimizers import balanced_weights, decay_rate
 from effnet_ft.planning.phases import PhasePlan
-from effnet_ft.training.consistency import batch_in_words, rate_in_words
+from effnet_ft.training.consistency import describe_batch, describe_lr
 from effnet_ft.training.module import FineTuner, ShardedFineTuner
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,11 @@ def norm_momentum(plan: PhasePlan, images: int, processes: int = 1) -> float:
     return 1 - (1 - of_step) ** (1 / batches) if plan.model.bn_momentum == "auto" else plan.model.bn_momentum
 
 
-def announce(plan: PhasePlan, phases: int, model: Classifier, processes: int) -> None:
+def log_phase(plan: PhasePlan, phases: int, model: Classifier, processes: int) -> None:
     """Log what the phase trains, at which rate, and how many images a step has."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in model.parameters())
-    rate, batch = rate_in_words(plan, processes), batch_in_words(plan, processes)
+    rate, batch = describe_lr(plan, processes), describe_batch(plan, processes)
     log.info(
         "phase %d/%d: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
         *(plan.index + 1, phases, plan.train, trained / 1e6, total / 1e6, plan.epochs, rate, batch),

@@ -25,14 +25,14 @@ def resolve_processes(trainer: TrainerSettings, gpu: bool) -> None:
         trainer: the settings.
         gpu: train on all graphics cards; without, on one device.
     """
-    local, nodes = collectives.launched() or (torch.cuda.device_count() if gpu else 1, 1)
+    local, nodes = collectives.external_launch() or (torch.cuda.device_count() if gpu else 1, 1)
     trainer.devices = local if trainer.devices == "auto" else trainer.devices
     trainer.num_nodes = nodes if trainer.num_nodes == "auto" else trainer.num_nodes
 
 
 def take_batches(recipe: Recipe) -> None:
     """Take the batch sizes that the first process found, in place of this one's."""
-    recipe.phases, recipe.data.batch_size = collectives.from_main((recipe.phases, recipe.data.batch_size))
+    recipe.phases, recipe.data.batch_size = collectives.broadcast((recipe.phases, recipe.data.batch_size))
 
 
 def require_same_images(split: Split) -> None:
@@ -41,10 +41,10 @@ def require_same_images(split: Split) -> None:
     Raises:
         DataError: with what differs.
     """
-    count = collectives.count()
+    count = collectives.world_size()
     parts = {name: split.part(name) for name in ("train", "val", "test")}
     listed = [(sample.path, sample.label) for samples in parts.values() for sample in samples]
-    seen = collectives.gathered((len(listed), zlib.crc32(repr(listed).encode())))
+    seen = collectives.all_gather((len(listed), zlib.crc32(repr(listed).encode())))
     error: DataError | None = None
     if other := next((number for number, found in enumerate(seen) if found != seen[0]), None):
         error = DataError(
@@ -56,14 +56,14 @@ def require_same_images(split: Split) -> None:
             f"{len(parts[few[0]])} images in the {few[0]} part are too few for {count} processes, which need two each: "
             f"lower trainer.devices"
         )
-    collectives.raise_together(error)
+    collectives.raise_on_all_ranks(error)
 
 
 def share_statistics(model: nn.Module) -> None:
     """Take the first process's batch-norm statistics: after a phase, each process has those of its last batch."""
-    if collectives.count() == 1:
+    if collectives.world_size() == 1:
         return
-    state = collectives.from_main({name: value.cpu() for name, value in model.named_buffers()})
+    state = collectives.broadcast({name: value.cpu() for name, value in model.named_buffers()})
     for name, value in model.named_buffers():
         value.copy_(state[name])
 
@@ -78,9 +78,9 @@ def require_same_weights(model: nn.Module, where: str) -> None:
     Raises:
         WeightsError: with the process and the tensors.
     """
-    if collectives.count() == 1:
+    if collectives.world_size() == 1:
         return
-    found = collectives.gathered({name: _checksum(value) for name, value in model.state_dict().items()})
+    found = collectives.all_gather({name: _checksum(value) for name, value in model.state_dict().items()})
     for number, checksums in enumerate(found):
         if apart := [name for name, checksum in found[0].items() if checksums.get(name) != checksum]:
             error = WeightsError(
@@ -88,19 +88,19 @@ def require_same_weights(model: nn.Module, where: str) -> None:
                 f"model.weights must be the same file on every node, and the program the same version\n"
                 f"{listing(apart, 5)}"
             )
-            return collectives.raise_together(error)
+            return collectives.raise_on_all_ranks(error)
     return None
 
 
-def average_over_processes(values: Iterable[Tensor]) -> None:
+def all_reduce_mean(values: Iterable[Tensor]) -> None:
     """Replace each of ``values`` in place by its mean over the processes; all of them call this together."""
-    if collectives.count() > 1:
+    if collectives.world_size() > 1:
         for value in values:
             dist.all_reduce(value)
-            value /= collectives.count()
+            value /= collectives.world_size()
 
 
-def batch_in_words(plan: PhasePlan, count: int) -> str:
+def describe_batch(plan: PhasePlan, count: int) -> str:
     """Return how a step's images come about, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
     batch, accumulated = plan.data.batch_size, plan.optim.accumulate
     if accumulated == count == 1:
@@ -111,7 +111,7 @@ def batch_in_words(plan: PhasePlan, count: int) -> str:
     return f"{' x '.join(parts)} = {batch * accumulated * count} a step"
 
 
-def with_scaled_rate(plan: PhasePlan, count: int) -> PhasePlan:
+def scale_lr(plan: PhasePlan, count: int) -> PhasePlan:
     """Return ``plan`` with its learning rate scaled to the images of a step, where ``optim.lr_scaling`` says how."""
     images = plan.data.batch_size * plan.optim.accumulate * count
     ratio = images / plan.optim.lr_batch
@@ -119,7 +119,7 @@ def with_scaled_rate(plan: PhasePlan, count: int) -> PhasePlan:
     return plan if factor == 1 else replace(plan, lr=float(plan.lr) * factor)
 
 
-def rate_in_words(plan: PhasePlan, count: int) -> str:
+def describe_lr(plan: PhasePlan, count: int) -> str:
     """Return the learning rate of ``plan``, with its scaling where there is one."""
     images, how = plan.data.batch_size * plan.optim.accumulate * count, plan.optim.lr_scaling
     return f"{plan.lr:g}" if how == "off" else f"{plan.lr:g} ({how} in {images} / {plan.optim.lr_batch} images a step)"

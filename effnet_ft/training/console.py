@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import ignore_pillow_warnings
-from effnet_ft.errors import printable
+from effnet_ft.errors import escape_control_characters
 
 # Lightning's remarks that do not apply here, each with the reason.
 _NOT_MEANT = (
@@ -31,7 +31,7 @@ class _Terminal(logging.Handler):
     """Prints lines above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(printable(self.format(record)), file=sys.stdout)
+        tqdm.write(escape_control_characters(self.format(record)), file=sys.stdout)
         sys.stdout.flush()
 
 

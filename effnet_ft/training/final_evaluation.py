@@ -6,20 +6,22 @@ import logging
 from collections.abc import Mapping
 
 from effnet_ft.data.splits.split import Split
-from effnet_ft.distributed.collectives import from_main, is_main_process
+from effnet_ft.distributed.collectives import broadcast, is_main_process
 from effnet_ft.evaluation.evaluate import Evaluation, write_json
 from effnet_ft.evaluation.final_metrics import measure
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.recipe import Recipe
 from effnet_ft.report import write_report
-from effnet_ft.runs.run_folder import Run, keep_description, load_model, read_checkpoint
-from effnet_ft.training.callbacks.epochs import Stopwatch
-from effnet_ft.training.phase_data import Feeder
+from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint, update_description
+from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.phase_data import PhaseDataSource
 
 log = logging.getLogger(__name__)
 
 
-def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch: Stopwatch) -> dict[str, float]:
+def evaluate_and_report(
+    recipe: Recipe, run: Run, split: Split, feeder: PhaseDataSource, stopwatch: Throughput
+) -> dict[str, float]:
     """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
 
     The model comes from the first process: another node need not see the run folder.
@@ -28,8 +30,8 @@ def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch:
         What ``metrics.json`` holds, in the first process; nothing in the others.
     """
     main = is_main_process()
-    model = from_main(load_model(run.best) if main else None)
-    phase = from_main(read_checkpoint(run.best)["effnet_ft"]["phase"] if main else 0)
+    model = broadcast(load_model(run.best) if main else None)
+    phase = broadcast(read_checkpoint(run.best)["effnet_ft"]["phase"] if main else 0)
     assert model is not None
     predictor = Predictor(model, "cpu" if recipe.trainer.accelerator == "cpu" else None)
     plan, batch = feeder.plans[phase], recipe.data.batch_size
@@ -38,7 +40,7 @@ def write_end(recipe: Recipe, run: Run, split: Split, feeder: Feeder, stopwatch:
     if not main:
         return {}
     metrics, evaluation = measure(split, predictor, batch, logits, calibrate=recipe.data.fit == "train")
-    keep_description(run.best, predictor.model)
+    update_description(run.best, predictor.model)
     evaluation.write_predictions(run.predictions)
     seconds = stopwatch.total["elapsed"]
     written = {**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}

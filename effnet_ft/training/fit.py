@@ -18,18 +18,25 @@ from effnet_ft.planning.batch_size import resolve_batches
 from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat
 from effnet_ft.runs.run_folder import Run, load_model
-from effnet_ft.runs.run_lock import held
+from effnet_ft.runs.run_lock import run_lock
 from effnet_ft.training.consistency import require_same_images, take_batches
 from effnet_ft.training.console import console, quiet_lightning
-from effnet_ft.training.final_evaluation import write_end
+from effnet_ft.training.final_evaluation import evaluate_and_report
 from effnet_ft.training.loggers import build_loggers, log_result
-from effnet_ft.training.phase import PhaseFitter
-from effnet_ft.training.phase_data import Feeder
-from effnet_ft.training.recovery.machine_errors import machine_faults_told
-from effnet_ft.training.recovery.resume import take_up
-from effnet_ft.training.recovery.signals import stoppable
-from effnet_ft.training.recovery.watchdog import ended_together
-from effnet_ft.training.setup import begin, build_model, check_folder, check_for_labels, divide, tell_of_images
+from effnet_ft.training.phase import PhaseTrainer
+from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.recovery.machine_errors import translate_machine_errors
+from effnet_ft.training.recovery.resume import load_resume_state
+from effnet_ft.training.recovery.signals import catch_signals
+from effnet_ft.training.recovery.watchdog import process_watchdog
+from effnet_ft.training.setup import (
+    build_model,
+    create_run_folder,
+    log_image_notes,
+    require_free_folder,
+    require_single_label_settings,
+    split_images,
+)
 from effnet_ft.training.trainer import build_trainer, resolve_devices
 from effnet_ft.utils.process_settings import end_with_parent
 
@@ -57,17 +64,17 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
     """
     run, main = Run(recipe.run_dir), is_main_process()
     with (
-        collectives.one_voice(),
+        collectives.report_once(),
         console(speaks=main) as open_log,
         quiet_lightning(),
         _shared_folder(run),
-        held(run.folder) if main else nullcontext(),
-        stoppable() as stop,
-        machine_faults_told(),
-        ended_together() as watch,
+        run_lock(run.folder) if main else nullcontext(),
+        catch_signals() as stop,
+        translate_machine_errors(),
+        process_watchdog() as watch,
     ):
-        check_folder(run, resume, main)
-        left = take_up(run, main) if resume else None
+        require_free_folder(run, resume, main)
+        left = load_resume_state(run, main) if resume else None
         resolve_devices(recipe.trainer)
         loggers = build_loggers(recipe.trainer.loggers, run.folder)
         for plan in plan_phases(recipe):  # what does not fit the machine is told before anything is read or written
@@ -78,13 +85,13 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             split = read_split(run.split, image_root(recipe.data), model.classes)
             require_images(split)
         else:
-            split = divide(recipe)
+            split = split_images(recipe)
             if split.multilabel:
-                check_for_labels(recipe)
+                require_single_label_settings(recipe)
             model = build_model(recipe, split)
         if main:
             resolve_batches(recipe, model, devices.root_device)
-            begin(recipe, run, split, resumed=left is not None)
+            create_run_folder(recipe, run, split, resumed=left is not None)
             open_log(run.log)
         log.info(
             "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
@@ -96,19 +103,19 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
             recipe.data.image_size,
             run.folder,
         )
-        tell_of_images(recipe, split)
-        collectives.join(devices, started=watch)  # from here on all processes of the run go the same way
-        left = collectives.from_main(left)  # the others may have read files that the first one has replaced since
+        log_image_notes(recipe, split)
+        collectives.connect(devices, started=watch)  # from here on all processes of the run go the same way
+        left = collectives.broadcast(left)  # the others may have read files that the first one has replaced since
         take_batches(recipe)
         for logger in loggers:
             logger.log_hyperparams(flat(recipe))
         require_same_images(split)
-        feeder = Feeder(recipe, split, plan_phases(recipe))
-        fitter = PhaseFitter(recipe, run, feeder, model, loggers, stop)
+        feeder = PhaseDataSource(recipe, split, plan_phases(recipe))
+        fitter = PhaseTrainer(recipe, run, feeder, model, loggers, stop)
         fitter.fit(left)
         if main:
             run.previous.unlink(missing_ok=True)  # nothing is trained any more that it could stand in for
-        metrics = write_end(recipe, run, split if test else replace(split, test=[]), feeder, fitter.stopwatch)
+        metrics = evaluate_and_report(recipe, run, split if test else replace(split, test=[]), feeder, fitter.stopwatch)
         log_result(loggers, metrics, len(fitter.table.rows))
     return run
 

@@ -15,12 +15,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from effnet_ft.data.sampling import WholeBatches
+from effnet_ft.data.sampling import DistributedBatchSampler
 from effnet_ft.distributed import collectives
 from effnet_ft.evaluation.metrics import MeanAveragePrecision
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
 from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor, parameter_groups
+from effnet_ft.runs.run_folder import upgrade_checkpoint
 from effnet_ft.training.consistency import share_statistics
 from effnet_ft.training.sharding import shard
 
@@ -152,10 +153,10 @@ class FineTuner(pl.LightningModule):
         """
         loader, together = self.trainer.train_dataloader, self.trainer.accumulate_grad_batches
         samplers = (getattr(loader, name, None) for name in ("batch_sampler", "sampler"))
-        batches = next((sampler for sampler in samplers if isinstance(sampler, WholeBatches)), None)
+        batches = next((sampler for sampler in samplers if isinstance(sampler, DistributedBatchSampler)), None)
         if batches is None:
             return 1.0
-        return images * collectives.count() * together / batches.images_with(batch_idx, together)
+        return images * collectives.world_size() * together / batches.images_in_step(batch_idx, together)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the validation metrics; the loss is without smoothing."""
@@ -224,6 +225,7 @@ class FineTuner(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the sums of a half epoch; those of all processes are the first one's."""
+        upgrade_checkpoint(checkpoint)
         ours = checkpoint["effnet_ft"]
         self._full_batch = ours["full_batch"]
         if self.trainer.is_global_zero:

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.distributed import collectives
 from effnet_ft.distributed.collectives import is_main_process
 from effnet_ft.errors import Interrupted
@@ -23,26 +23,26 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import Recipe
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.building import announce, build_module, norm_momentum
-from effnet_ft.training.callbacks.checkpoint import Keeper, scaled
-from effnet_ft.training.callbacks.epochs import EpochTable, Stopwatch
-from effnet_ft.training.callbacks.nan_guard import FiniteGuard
-from effnet_ft.training.consistency import require_same_weights, share_statistics, with_scaled_rate
-from effnet_ft.training.lr_finder.finder import choose
+from effnet_ft.training.building import build_module, log_phase, norm_momentum
+from effnet_ft.training.callbacks.checkpoint import CheckpointSaver, scaled
+from effnet_ft.training.callbacks.epochs import EpochTable, Throughput
+from effnet_ft.training.callbacks.nan_guard import NaNGuard
+from effnet_ft.training.consistency import require_same_weights, scale_lr, share_statistics
+from effnet_ft.training.lr_finder.finder import find_lr
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import Feeder
-from effnet_ft.training.recovery.machine_errors import machine_faults_told
-from effnet_ft.training.recovery.out_of_memory import with_room
-from effnet_ft.training.recovery.resume import Left
-from effnet_ft.training.recovery.signals import Stop
+from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.recovery.machine_errors import translate_machine_errors
+from effnet_ft.training.recovery.out_of_memory import retry_on_oom
+from effnet_ft.training.recovery.resume import ResumeState
+from effnet_ft.training.recovery.signals import StopSignal
 from effnet_ft.training.sharding import is_sharded, take_weights, to_be_sharded
-from effnet_ft.training.sync_batchnorm import synchronised_norms
+from effnet_ft.training.sync_batchnorm import sync_batchnorm
 from effnet_ft.training.trainer import build_trainer, optional_callbacks, worth_compiling
 
 log = logging.getLogger(__name__)
 
 
-class PhaseFitter:
+class PhaseTrainer:
     """Trains the phases of a run.
 
     Args:
@@ -58,7 +58,13 @@ class PhaseFitter:
     """
 
     def __init__(
-        self, recipe: Recipe, run: Run, feeder: Feeder, model: Classifier, loggers: list[Logger], stop: Stop
+        self,
+        recipe: Recipe,
+        run: Run,
+        feeder: PhaseDataSource,
+        model: Classifier,
+        loggers: list[Logger],
+        stop: StopSignal,
     ) -> None:
         self.recipe = recipe
         self.run = run
@@ -66,10 +72,10 @@ class PhaseFitter:
         self.model = model
         self.loggers = loggers
         self.stop = stop
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Throughput()
         self.table = EpochTable(run.table, self.stopwatch, len(feeder.plans))
 
-    def fit(self, left: Left | None = None) -> None:
+    def fit(self, left: ResumeState | None = None) -> None:
         """Train every phase; ``left`` is where an interrupted run goes on.
 
         Errors are those of :func:`effnet_ft.training.fit.train`.
@@ -78,11 +84,11 @@ class PhaseFitter:
         if left:
             for callback in (self.stopwatch, self.table):
                 callback.load_state_dict(left.states[callback.state_key])
-            self.feeder.take_up(left.notes)
+            self.feeder.load_choices(left.notes)
         best = left.best if left else None
         for plan in plans[left.phase if left else 0 :]:
             within = left if left and left.within and left.phase == plan.index else None
-            best = with_room(
+            best = retry_on_oom(
                 plan,
                 self.model,
                 partial(self._fit_phase, within, best),
@@ -91,7 +97,7 @@ class PhaseFitter:
             )
         require_same_weights(self.model, "after the last phase")
 
-    def _fit_phase(self, within: Left | None, best: float | None, plan: PhasePlan) -> float | None:
+    def _fit_phase(self, within: ResumeState | None, best: float | None, plan: PhasePlan) -> float | None:
         """Train a phase, or the rest of it, and return the score of the best epoch so far."""
         run, feeder, model, stopwatch = self.run, self.feeder, self.model, self.stopwatch
         split, phases = feeder.split, len(feeder.plans)
@@ -99,7 +105,7 @@ class PhaseFitter:
         model.set_rates(plan.model.dropout, plan.model.drop_path)
         model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
         model.checkpointing = plan.trainer.checkpointing == "on"
-        keeper = Keeper(
+        keeper = CheckpointSaver(
             run,
             self.stop,
             stopwatch,
@@ -109,32 +115,32 @@ class PhaseFitter:
             begun=within is not None,
             notes=feeder.choices,
         )
-        guard = FiniteGuard(run, [sample.path for sample in split.train])
+        guard = NaNGuard(run, [sample.path for sample in split.train])
         callbacks = [guard, stopwatch, self.table, keeper, *optional_callbacks(plan, stopwatch, phases)]
         trainer = build_trainer(plan, run, callbacks, self.loggers)
         model.set_norm_momentum(norm_momentum(plan, len(split.train), trainer.world_size))
         begun = time.perf_counter()
         require_same_weights(model, f"before phase {plan.index + 1}")
-        with machine_faults_told():  # a smaller batch of the phase would not help where its images are prepared
+        with translate_machine_errors():  # a smaller batch of the phase would not help where its images are prepared
             data = feeder.data(plan, model, trainer.strategy.root_device)
         if plan.lr == "auto":
             plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, within is not None)
         else:
-            plan = with_scaled_rate(plan, trainer.world_size)
+            plan = scale_lr(plan, trainer.world_size)
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
-        stored, sharded = isinstance(data, StoredDataModule), is_sharded(trainer)
+        stored, sharded = isinstance(data, ActivationDataModule), is_sharded(trainer)
         compiled = worth_compiling(plan, len(split.train), stored)
         trained = to_be_sharded(model) if sharded else model
         seed = (self.recipe.seed, plan.index)
         module = build_module(plan, trained, split, seed, stored=stored, compiled=compiled, sharded=sharded)
-        announce(plan, phases, model, trainer.world_size)
+        log_phase(plan, phases, model, trainer.world_size)
         if compiled:
             log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
         if within:
             batch = scaled(within.batch, within.accumulate, plan.optim.accumulate)
             data.begin = (within.epoch, batch)
             log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, batch)
-        with synchronised_norms(trained, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
+        with sync_batchnorm(trained, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
             _fit(trainer, module, data, self.stop, str(run.last) if within else None)
         if trained is not model:
             take_weights(model, trained)
@@ -158,19 +164,19 @@ def _with_rate(
     plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, run: Run, resume: bool
 ) -> PhasePlan:
     """Return ``plan`` with its learning rate chosen, or, resumed, with the one that was chosen."""
-    known: dict[str, Any] = collectives.from_main(json.loads(run.rates.read_text()) if run.rates.is_file() else {})
+    known: dict[str, Any] = collectives.broadcast(json.loads(run.rates.read_text()) if run.rates.is_file() else {})
     number = str(plan.index + 1)
     if resume and number in known:
         decay = known[number]["weight_decay"]
         return replace(plan, lr=known[number]["lr"], optim=replace(plan.optim, weight_decay=decay))
-    chosen = choose(plan, model, data, device, run.folder)
+    chosen = find_lr(plan, model, data, device, run.folder)
     if is_main_process():
         write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)
     return chosen
 
 
 def _fit(
-    trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, stop: Stop, checkpoint: str | None
+    trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, stop: StopSignal, checkpoint: str | None
 ) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

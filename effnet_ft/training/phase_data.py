@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from effnet_ft.activations.datamodule import StoredDataModule
-from effnet_ft.activations.store import ActivationStore, Overflow, StoreSettings
+from effnet_ft.activations.datamodule import ActivationDataModule
+from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.images.decoded_store import DecodedImages, decoded_for_evaluation, decoded_for_training
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed import collectives
-from effnet_ft.distributed.collectives import Crew
+from effnet_ft.distributed.collectives import NodeGroup
 from effnet_ft.errors import DataError
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
@@ -25,12 +25,12 @@ from effnet_ft.models.variants import STAGES
 from effnet_ft.planning.phases import PhasePlan
 from effnet_ft.recipe import Recipe
 from effnet_ft.training.trainer import AUTOCAST
-from effnet_ft.utils.array_cache import ArrayCache, half_the_memory
+from effnet_ft.utils.array_cache import ArrayCache, half_of_free_memory
 
 log = logging.getLogger(__name__)
 
 
-class Feeder:
+class PhaseDataSource:
     """Gives each phase its batches.
 
     Args:
@@ -48,7 +48,7 @@ class Feeder:
         """What was decided on the way, as plain values for checkpoints: a resumed run decides nothing otherwise."""
         self._held: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
         store = recipe.store
-        settings = StoreSettings(
+        settings = ComputeSettings(
             views=store.views,
             max_bytes=self._limit(),
             dtype=store.dtype,
@@ -56,14 +56,14 @@ class Feeder:
         )
         self.store = ActivationStore(split, settings, self.cache) if store.mode == "keep" else None
 
-    def take_up(self, choices: Mapping[str, Any]) -> None:
+    def load_choices(self, choices: Mapping[str, Any]) -> None:
         """Keep to what an interrupted run decided."""
         self.choices.update(choices)
         if self.store is not None:
             self.store.settings = replace(self.store.settings, dtype=self.choices["dtype"])
 
-    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> ImageDataModule | StoredDataModule:
-        """Return the batches of ``plan``; a :class:`StoredDataModule` holds what the prefix made of the images.
+    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> ImageDataModule | ActivationDataModule:
+        """Return the batches of ``plan``; a :class:`ActivationDataModule` holds what the prefix made of the images.
 
         Args:
             plan: the phase.
@@ -102,17 +102,17 @@ class Feeder:
         exactly as a prediction computes them, where the phase was fed from the store and their maps do not take too
         much.
         """
-        share = collectives.share_of(len(self.split.part(part)))
+        share = collectives.rank_slice(len(self.split.part(part)))
         maps = self._maps(predictor, plan, part)
         if maps is None:
             images = [self.split.image(sample) for sample in self.split.part(part)]
             own = images[share.start : share.stop]
-            rows = collectives.do_together(lambda: predictor.logits(own, batch_size, f"evaluating {part}"))
+            rows = collectives.run_on_all_ranks(lambda: predictor.logits(own, batch_size, f"evaluating {part}"))
         else:
-            rows = collectives.do_together(
+            rows = collectives.run_on_all_ranks(
                 lambda: predictor.logits_from(maps[share.start : share.stop], plan.cut, batch_size)
             )
-        return np.concatenate(collectives.gathered(rows))
+        return np.concatenate(collectives.all_gather(rows))
 
     def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:
         """Return what the frozen stages of phase ``plan`` make of a part's images, where they are kept."""
@@ -157,7 +157,7 @@ class Feeder:
 
     def _memory(self) -> int:
         """Return what may be kept in memory, bytes; each process of a node keeps its own."""
-        return min(collectives.gathered(half_the_memory() // len(Crew.at(self.cache.folder).ranks)))
+        return min(collectives.all_gather(half_of_free_memory() // len(NodeGroup.at(self.cache.folder).ranks)))
 
     def _limit(self) -> int:
         """Return what may be kept in all, bytes: half of the disk's free space where nothing is set.
@@ -165,9 +165,9 @@ class Feeder:
         Of several processes, whose disks may differ, the least: they must keep the same arrays.
         """
         given = self.recipe.store.max_gb
-        return min(collectives.gathered(self.cache.half_the_disk() if given is None else int(given * 1e9)))
+        return min(collectives.all_gather(self.cache.half_of_free_disk() if given is None else int(given * 1e9)))
 
-    def _stored(self, plan: PhasePlan, model: Classifier) -> StoredDataModule | None:
+    def _stored(self, plan: PhasePlan, model: Classifier) -> ActivationDataModule | None:
         if self.store is None or plan.cut == 0:
             return None
         if plan.data.mixup or plan.data.cutmix:
@@ -214,7 +214,7 @@ class Feeder:
         train, val = arrays[plan.cut]
         seed = (self.recipe.seed, plan.index)
         balanced = plan.data.sampling == "balanced"
-        return StoredDataModule(
+        return ActivationDataModule(
             train, val, labels, views, batch_size=plan.data.batch_size, balanced=balanced, seed=seed
         )
 

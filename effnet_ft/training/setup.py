@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from effnet_ft.data.images.decoding import median_side
-from effnet_ft.data.images.unreadable import without_unreadable
+from effnet_ft.data.images.unreadable import drop_unreadable
 from effnet_ft.data.sources.opening import HASHED, open_source
-from effnet_ft.data.sources.source import Source, require_one_line_names
+from effnet_ft.data.sources.source import Source, require_printable_names
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.data.splits.split_file import write_split
 from effnet_ft.errors import RecipeError, listing
@@ -17,16 +17,16 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import Recipe
-from effnet_ft.runs.environment import note_start
+from effnet_ft.runs.environment import record_start
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.runs.run_lock import WITHIN
+from effnet_ft.runs.run_lock import INNER_LOCK_NAME
 from effnet_ft.utils.array_cache import ArrayCache
-from effnet_ft.utils.atomic_files import PART, write_whole
+from effnet_ft.utils.atomic_files import PARTIAL_SUFFIX, atomic_write_text
 
 log = logging.getLogger(__name__)
 
 
-def check_folder(run: Run, resume: bool, main: bool) -> None:
+def require_free_folder(run: Run, resume: bool, main: bool) -> None:
     """Refuse a run folder that cannot be begun in, or gone on with.
 
     Raises:
@@ -46,10 +46,10 @@ def check_folder(run: Run, resume: bool, main: bool) -> None:
 
 def _holds(path: Path) -> bool:
     """Return whether ``path`` is a file that someone may want to keep."""
-    return path.is_file() and path.suffix != PART and path.name != WITHIN
+    return path.is_file() and path.suffix != PARTIAL_SUFFIX and path.name != INNER_LOCK_NAME
 
 
-def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
+def create_run_folder(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
     """Make the run folder and write what is known before training; the recipe first, from which it can be resumed.
 
     A resumed run's recipe is written again: its images may be in another place now.
@@ -62,11 +62,11 @@ def begin(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
     if not resumed:
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
-        write_whole(run.classes, text, errors="surrogateescape")
-    note_start(run.environment)
+        atomic_write_text(run.classes, text, errors="surrogateescape")
+    record_start(run.environment)
 
 
-def divide(recipe: Recipe) -> Split:
+def split_images(recipe: Recipe) -> Split:
     """Return the recipe's images in training, validation and test parts; what is left out is logged.
 
     Raises:
@@ -74,9 +74,9 @@ def divide(recipe: Recipe) -> Split:
     """
     settings = recipe.data
     source = open_source(settings)
-    require_one_line_names(source)
+    require_printable_names(source)
     if settings.source not in HASHED:
-        source, skipped = without_unreadable(source, settings.bad_images, ArrayCache())
+        source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
             log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
@@ -99,7 +99,7 @@ def _tell_left_out(source: Source) -> None:
         log.warning("%d %s\n%s", len(others), what, listing(others, 3))
 
 
-def check_for_labels(recipe: Recipe) -> None:
+def require_single_label_settings(recipe: Recipe) -> None:
     """Refuse settings that are meant for one class an image.
 
     Raises:
@@ -114,7 +114,7 @@ def check_for_labels(recipe: Recipe) -> None:
         raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
 
 
-def tell_of_images(recipe: Recipe, split: Split) -> None:
+def log_image_notes(recipe: Recipe, split: Split) -> None:
     """Log what a look at the images says of the settings."""
     if recipe.data.fit == "trainval":
         log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")

@@ -55,7 +55,7 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def synchronised_norms(model: nn.Module, wanted: bool) -> Iterator[None]:
+def sync_batchnorm(model: nn.Module, wanted: bool) -> Iterator[None]:
     """Synchronise the batch norms of ``model`` that train; frozen ones stay as they are.
 
     The modules change their class and stay the same otherwise: parameters, statistics and the names in checkpoints.

@@ -18,7 +18,7 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.planning.phases import PhasePlan
 from effnet_ft.recipe import TrainerSettings
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import AveragedWeights, ProgressBar, Stopwatch
+from effnet_ft.training.callbacks.epochs import ProgressBar, Throughput, WeightEMA
 from effnet_ft.training.consistency import resolve_processes
 from effnet_ft.training.sharding import NAME, ShardedStrategy, check_sharding
 
@@ -60,13 +60,13 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
 
 
-def optional_callbacks(plan: PhasePlan, stopwatch: Stopwatch, phases: int) -> list[Callback]:
+def optional_callbacks(plan: PhasePlan, stopwatch: Throughput, phases: int) -> list[Callback]:
     """Return what the terminal and the phase's settings ask for: progress bar, averaged weights, early stopping."""
     callbacks: list[Callback] = []
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(stopwatch, phases))
     if plan.optim.ema != "off":
-        callbacks.append(AveragedWeights(plan.optim.ema))
+        callbacks.append(WeightEMA(plan.optim.ema))
     if plan.trainer.patience != "off":
         callbacks.append(EarlyStopping("val/selection", mode="max", patience=plan.trainer.patience))
     return callbacks

@@ -113,7 +113,7 @@ class ArrayCache:
             part.write_text(text)
             os.replace(part, self.folder / f"{key}.noted")
 
-    def noted(self, key: str) -> str:
+    def recall(self, key: str) -> str:
         """Return what :meth:`note` was given for ``key``, an empty text where nothing was."""
         try:
             return (self.folder / f"{key}.noted").read_text()
@@ -145,7 +145,7 @@ class ArrayCache:
                 self._remove(entry.key)
                 total -= entry.size
 
-    def half_the_disk(self) -> int:
+    def half_of_free_disk(self) -> int:
         """Return half of what the disk has free and these arrays take, bytes."""
         place = self.folder
         while not place.exists():
@@ -175,7 +175,7 @@ class ArrayCache:
             path.unlink(missing_ok=True)
 
 
-def half_the_memory() -> int:
+def half_of_free_memory() -> int:
     """Return half of the memory that programs could take now, bytes; half of 2 GB where the system does not tell."""
     try:
         return memory_left() // 2
@@ -183,7 +183,7 @@ def half_the_memory() -> int:
         return 10**9
 
 
-def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+def file_stats(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Return path, size and time of change of files, by which a changed one is known without reading it."""
     states = []
     for path in paths:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Overlapping(Generic[Value]):
+class SharedContext(Generic[Value]):
     """A context that the first thread to come enters and the last one to go leaves.
 
     Were each thread to enter it, one that came while another was inside would, when it goes, restore what that other

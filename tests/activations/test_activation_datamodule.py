@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.sources.source import Sample
@@ -20,14 +20,14 @@ PREPROCESSING = Preprocessing(size=32, resize=36)
 TRAIN, VAL, VIEWS = 23, 9, 3
 
 
-def stored(shape: tuple[int, ...], batch_size: int, views: int = VIEWS, train: int = TRAIN) -> StoredDataModule:
+def stored(shape: tuple[int, ...], batch_size: int, views: int = VIEWS, train: int = TRAIN) -> ActivationDataModule:
     """Return batches of arrays in which every value says view, image and place."""
     place = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape) / 1024
     images = np.arange(train).reshape(-1, *[1] * len(shape))
     arrays = [(1000 * view + images + place).astype(np.float32) for view in range(views)]
     val = (np.arange(VAL).reshape(-1, *[1] * len(shape)) + place - 500).astype(np.float32)
     labels = (np.arange(train) % 5, np.arange(VAL) % 4)
-    return StoredDataModule(
+    return ActivationDataModule(
         arrays, val, labels, Views(PREPROCESSING, "basic", views, (0,)), batch_size=batch_size, seed=(4, 1)
     )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from effnet_ft.activations.batched_forward import over_images
+from effnet_ft.activations.batched_forward import forward_images
 from effnet_ft.errors import DataError
 
 CPU, DEVICE = torch.device("cpu"), torch.device("meta")  # whatever is no CPU takes the path of accelerators
@@ -26,7 +26,7 @@ def test_items_are_answered_once_and_in_order(count: int, batch_size: int, devic
         assert torch.is_inference_mode_enabled() and len(batch) <= batch_size
         return batch[:, 0, 0, 0, 0].tolist()
 
-    found = list(over_images(range(count), views_of, compute, device=device, batch_size=batch_size, title=""))
+    found = list(forward_images(range(count), views_of, compute, device=device, batch_size=batch_size, title=""))
     assert [value for _, answer in found for value in answer] == list(range(count))
     assert [start for start, _ in found] == np.cumsum([0, *(len(answer) for _, answer in found)])[:-1].tolist()
 
@@ -41,7 +41,7 @@ def test_a_gpu_without_room_for_a_batch_is_given_parts_of_it(room: int) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return batch[:, 0, 0, 0, 0].tolist()
 
-    found = list(over_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
+    found = list(forward_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
     assert [value for _, answer in found for value in answer] == list(range(23))
     assert [start for start, _ in found] == np.cumsum([0, *(len(answer) for _, answer in found)])[:-1].tolist()
     assert sum(size > room for size in tried) <= 3, "what does not fit is not tried for every batch again"
@@ -52,7 +52,7 @@ def test_where_not_even_one_image_fits() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(over_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
+        list(forward_images(range(23), views_of, compute, device=DEVICE, batch_size=8, title=""))
 
 
 @pytest.mark.parametrize("device", [CPU, DEVICE])
@@ -64,7 +64,7 @@ def test_a_fault_comes_through_and_leaves_no_thread(device: torch.device) -> Non
 
     before, threads = threading.active_count(), torch.get_num_threads()
     with pytest.raises(DataError, match=r"13\.jpg"):
-        list(over_images(range(1000), prepare, len, device=device, batch_size=4, title=""))
+        list(forward_images(range(1000), prepare, len, device=device, batch_size=4, title=""))
     assert threading.active_count() == before and torch.get_num_threads() == threads
 
 
@@ -78,5 +78,5 @@ def test_on_the_cpu_several_threads_compute_each_with_one(monkeypatch: pytest.Mo
         meeting.wait()
         return len(batch)
 
-    list(over_images(range(6), views_of, compute, device=CPU, batch_size=1, title=""))
+    list(forward_images(range(6), views_of, compute, device=CPU, batch_size=1, title=""))
     assert own == [1, 1, 1, 3]

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from effnet_ft.activations import store
-from effnet_ft.activations.datamodule import StoredDataModule
-from effnet_ft.activations.store import ActivationStore, Overflow, StoreSettings
+from effnet_ft.activations.datamodule import ActivationDataModule
+from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.cli import main
 from effnet_ft.data.datamodule import ImageDataModule, ImageDataset, image_loader
 from effnet_ft.data.images.decoding import read_image
 from effnet_ft.data.images.views import Views
-from effnet_ft.data.sampling import EpochSampler, WholeBatches
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.data.sources.source import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.models.classifier import Classifier
@@ -40,7 +40,7 @@ from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training.callbacks.epochs import EpochTable
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import Feeder
+from effnet_ft.training.phase_data import PhaseDataSource
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE, ArrayCache
 
 PREPROCESSING = Preprocessing(size=32, resize=36)
@@ -115,7 +115,7 @@ class ViewedDataModule(ImageDataModule):
         samples = self.split.train
         dataset = ViewedDataset(self.split.root, samples, self.split.labels(samples), self.views)  # type: ignore[arg-type]
         order = EpochSampler(len(dataset), (*self.seed, 2))
-        return image_loader(dataset, 0, batch_sampler=WholeBatches(order, self.batch_size))
+        return image_loader(dataset, 0, batch_sampler=DistributedBatchSampler(order, self.batch_size))
 
 
 def trained(model: Classifier, data: pl.LightningDataModule, stored: bool) -> tuple[dict[str, Tensor], float]:
@@ -142,10 +142,10 @@ def test_training_from_the_store_is_training_on_the_images(
     begun, streaming = deepcopy(model.state_dict()), deepcopy(model)
     images = ViewedDataModule(split, PREPROCESSING, **how)
     images.views = views
-    train, val = ActivationStore(split, StoreSettings(dtype="float32")).arrays(model, views, [cut])[cut]
+    train, val = ActivationStore(split, ComputeSettings(dtype="float32")).arrays(model, views, [cut])[cut]
     labels = (split.labels(split.train), split.labels(split.val))
     expected, expected_loss = trained(streaming, images, stored=False)
-    weights, loss = trained(model, StoredDataModule(train, val, labels, views, **how), stored=True)
+    weights, loss = trained(model, ActivationDataModule(train, val, labels, views, **how), stored=True)
     moved = {key for key in begun if (weights[key] - begun[key]).abs().max() > 1e-3}
     assert any(key.startswith("head") for key in moved)
     assert any(key.startswith("stages") for key in moved) == (cut < 9)
@@ -163,7 +163,7 @@ def test_arrays_are_what_the_prefix_makes_of_the_views(
 ) -> None:
     model.double()  # rounding of folded norms grows from layer to layer; what is kept has the type that is tested
     views, cuts = views_of(model), [5, 7, 9]
-    settings = StoreSettings(dtype=dtype, batch_size=20)  # 6 images a batch: the last one of 24 is whole, of 6 too
+    settings = ComputeSettings(dtype=dtype, batch_size=20)  # 6 images a batch: the last one of 24 is whole, of 6 too
     together = ActivationStore(split, settings).arrays(model, views, cuts)
     for cut in cuts:
         alone = ActivationStore(split, replace(settings, batch_size=13), ArrayCache(tmp_path / f"alone{cut}"))
@@ -206,7 +206,7 @@ class Scene:
     model: Classifier
     cut: int = 7
     views: dict[str, Any] = field(default_factory=dict)
-    settings: StoreSettings = field(default_factory=StoreSettings)
+    settings: ComputeSettings = field(default_factory=ComputeSettings)
 
     def arrays(self) -> None:
         ActivationStore(self.split, self.settings).arrays(self.model, views_of(self.model, **self.views), [self.cut])
@@ -253,8 +253,8 @@ TELLING: dict[str, Callable[[Scene], object]] = {
     "seed": lambda scene: scene.views.update(seed=1),
     "one view more": lambda scene: scene.views.update(count=4),
     "cut": lambda scene: setattr(scene, "cut", 6),
-    "type": lambda scene: setattr(scene, "settings", StoreSettings(dtype="float32")),
-    "autocast": lambda scene: setattr(scene, "settings", StoreSettings(autocast=torch.bfloat16)),
+    "type": lambda scene: setattr(scene, "settings", ComputeSettings(dtype="float32")),
+    "autocast": lambda scene: setattr(scene, "settings", ComputeSettings(autocast=torch.bfloat16)),
 }
 SILENT: dict[str, Callable[[Scene], object]] = {
     "nothing": lambda scene: None,
@@ -272,7 +272,7 @@ SILENT: dict[str, Callable[[Scene], object]] = {
     ),
     "fewer views": lambda scene: scene.views.update(count=2),
     "seed of views that are not drawn": lambda scene: scene.views.update(count=2, seed=1),
-    "how it is computed": lambda scene: setattr(scene, "settings", StoreSettings(batch_size=7, max_bytes=10**9)),
+    "how it is computed": lambda scene: setattr(scene, "settings", ComputeSettings(batch_size=7, max_bytes=10**9)),
 }
 
 
@@ -302,14 +302,14 @@ def test_a_damaged_array_is_computed_again_alone(
         computed.extend(Path(array.filename).name.partition(".")[0] for array in arguments[3].values())
         compute(self, *arguments)
 
-    train, val = ActivationStore(split, StoreSettings()).arrays(model, views, [9])[9]
+    train, val = ActivationStore(split, ComputeSettings()).arrays(model, views, [9])[9]
     expected = [np.array(array) for array in (*train, val)]
     damaged = empty_cache.entries()[1].key
     with (empty_cache.folder / f"{damaged}.npy").open("r+b") as file:
         file.seek(200)
         file.write(b"damage")
     monkeypatch.setattr(ActivationStore, "_compute", recorded)
-    train, val = ActivationStore(split, StoreSettings()).arrays(model, views, [9])[9]
+    train, val = ActivationStore(split, ComputeSettings()).arrays(model, views, [9])[9]
     assert computed == [damaged]
     for array, before in zip((*train, val), expected, strict=True):
         np.testing.assert_allclose(array, before, rtol=2e-3, atol=2e-3)
@@ -320,7 +320,7 @@ def test_a_damaged_array_is_computed_again_alone(
 HEAD, STAGE7, STAGE6, ALL = "train: head, lr: 1e-2", "train: stage7, lr: 1e-3", "train: stage6, lr: 1e-3", "train: all"
 
 
-def feeder_of(split: Split, phases: list[tuple[str, int]], *overrides: str) -> Feeder:
+def feeder_of(split: Split, phases: list[tuple[str, int]], *overrides: str) -> PhaseDataSource:
     listed = ", ".join(f"{{{phase}, epochs: {epochs}}}" for phase, epochs in phases)
     given = [
         f"data.root={split.root}",
@@ -331,10 +331,10 @@ def feeder_of(split: Split, phases: list[tuple[str, int]], *overrides: str) -> F
         *overrides,
     ]
     recipe = load_recipe("folder", given)
-    return Feeder(recipe, split, plan_phases(recipe))
+    return PhaseDataSource(recipe, split, plan_phases(recipe))
 
 
-def fed(feeder: Feeder, model: Classifier) -> list[bool]:
+def fed(feeder: PhaseDataSource, model: Classifier) -> list[bool]:
     """Return for each phase whether its batches come from the store."""
     kinds = []
     for plan in feeder.plans:
@@ -342,7 +342,7 @@ def fed(feeder: Feeder, model: Classifier) -> list[bool]:
         data = feeder.data(plan, model, torch.device("cpu"))
         images, labels = next(iter(data.train_dataloader()))
         assert len(images) == len(labels)
-        kinds.append(isinstance(data, StoredDataModule))
+        kinds.append(isinstance(data, ActivationDataModule))
         assert kinds[-1] == (images.dtype != torch.uint8)
     return kinds
 
@@ -410,7 +410,7 @@ def test_the_recipe_reaches_the_store(split: Split, model: Classifier, empty_cac
     feeder = feeder_of(split, [(HEAD, 9)], "store.views=3", "store.dtype=float32")
     [plan] = feeder.plans
     data = feeder.data(plan, model, torch.device("cpu"))
-    assert isinstance(data, StoredDataModule)
+    assert isinstance(data, ActivationDataModule)
     assert [array.dtype for array in data.train.arrays] == [np.float32] * 3
     assert len(empty_cache.entries()) == 3 + 1
     assert feeder.store is not None
@@ -428,7 +428,7 @@ def kept_bytes(cache: ArrayCache) -> int:
 def test_a_phase_that_does_not_fit_streams_and_says_so(
     split: Split, model: Classifier, caplog: pytest.LogCaptureFixture, empty_cache: ArrayCache
 ) -> None:
-    need = ActivationStore(split, StoreSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
     phases = [(HEAD, 4), ("train: stage3, lr: 1e-3", 4)]
     with caplog.at_level(logging.INFO, logger="effnet_ft"):
         assert fed(feeder_of(split, phases, f"store.max_gb={1.02 * need / 1e9}"), model) == [True, False]
@@ -444,7 +444,7 @@ def test_a_phase_that_does_not_fit_streams_and_says_so(
 
 
 def test_old_arrays_make_room(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    need = ActivationStore(split, StoreSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
     limit = f"store.max_gb={1.2 * need / 1e9}"
     fed(feeder_of(split, [(HEAD, 4)], limit), model)
     old = {entry.key for entry in empty_cache.entries()}
@@ -459,11 +459,11 @@ def test_old_arrays_make_room(split: Split, model: Classifier, empty_cache: Arra
 def test_what_is_missing_pushes_out_no_more_than_it_takes(
     split: Split, model: Classifier, empty_cache: ArrayCache
 ) -> None:
-    need = ActivationStore(split, StoreSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
     other = deepcopy(model)
     with torch.no_grad():
         other.stages[0][0].weight.mul_(2)
-    settings = StoreSettings(max_bytes=int(2.2 * need))
+    settings = ComputeSettings(max_bytes=int(2.2 * need))
     for each in (other, model):
         ActivationStore(split, settings).arrays(each, views_of(each, 4), [9])
     newest = empty_cache.entries()[-1].key
@@ -505,12 +505,12 @@ def test_values_too_large_for_float16_are_kept_as_float32(
 ) -> None:
     enlarge(model, 1e6)
     with pytest.raises(Overflow):
-        ActivationStore(split, StoreSettings()).arrays(model, views_of(model), [7])
+        ActivationStore(split, ComputeSettings()).arrays(model, views_of(model), [7])
     caplog.set_level("INFO")
     model.freeze(7)
     feeder = feeder_of(split, [(STAGE7, 2)])
     data = feeder.data(feeder.plans[0], model, torch.device("cpu"))
-    assert isinstance(data, StoredDataModule)
+    assert isinstance(data, ActivationDataModule)
     train, val = data.train.arrays, data.val.arrays[0]
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in (*train, val))
     assert np.abs(val).max() > np.finfo(np.float16).max
@@ -523,7 +523,7 @@ def test_a_phase_of_large_values_is_fed_from_the_store(split: Split, model: Clas
 
 
 def test_large_values_keep_to_the_limit(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    limit = int(1.5 * ActivationStore(split, StoreSettings()).size(model, views_of(model, 2), [7]))
+    limit = int(1.5 * ActivationStore(split, ComputeSettings()).size(model, views_of(model, 2), [7]))
     enlarge(model, 1e6)
     fed(feeder_of(split, [(STAGE7, 2)], f"store.max_gb={limit / 1e9}"), model)
     assert kept_bytes(empty_cache) <= limit
@@ -575,7 +575,9 @@ def test_a_run_resumed_in_its_second_phase_finds_the_store(
         settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", RUN.format(1e-2), *TINY]
         assert main(["train", "folder", *settings]) == 130
     forbid()
-    monkeypatch.setattr(Feeder, "_maps", lambda *_: None)  # what measures the best model was not computed before
+    monkeypatch.setattr(
+        PhaseDataSource, "_maps", lambda *_: None
+    )  # what measures the best model was not computed before
     assert main(["train", "folder", f"resume={tmp_path / 'run'}"]) == 0
     expected, resumed = (read_checkpoint(Run(folder / "run").last)["state_dict"] for folder in (whole, tmp_path))
     assert [key for key in expected if not torch.equal(expected[key], resumed[key])] == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnet_ft.data.sampling import EpochSampler, WholeBatches, whole_part
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, 32])
 def test_no_batch_holds_a_single_image(batch_size: int) -> None:
     for length in range(1, 70):
-        batches = WholeBatches(EpochSampler(length, (0,)), batch_size)
+        batches = DistributedBatchSampler(EpochSampler(length, (0,)), batch_size)
         shown = list(batches)
         assert len(shown) == len(batches)
         assert sorted(item for batch in shown for item in batch) == list(range(length))
@@ -25,9 +25,9 @@ def test_no_batch_holds_a_single_image(batch_size: int) -> None:
 def test_processes_share_the_steps_of_one_with_their_batch(batch_size: int, processes: int) -> None:
     for length in range(2 * processes, 70):
         sampler = EpochSampler(length, (0,))
-        shares = [list(WholeBatches(sampler, batch_size, (rank, processes))) for rank in range(processes)]
+        shares = [list(DistributedBatchSampler(sampler, batch_size, (rank, processes))) for rank in range(processes)]
         steps = list(zip(*shares, strict=True))
-        assert len(steps) == len(WholeBatches(sampler, batch_size, (0, processes)))
+        assert len(steps) == len(DistributedBatchSampler(sampler, batch_size, (0, processes)))
         ends = [number * batch_size * processes for number in range(len(steps))]
         order = list(sampler)
         for start, end, step in zip(ends, [*ends[1:], length], steps, strict=True):
@@ -42,7 +42,7 @@ def test_processes_share_the_steps_of_one_with_their_batch(batch_size: int, proc
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
 def test_processes_share_an_evaluation_without_repeating(batch_size: int, processes: int) -> None:
     for length in range(processes, 70):
-        shares = [whole_part(length, batch_size, (rank, processes)) for rank in range(processes)]
+        shares = [evaluation_loader_options(length, batch_size, (rank, processes)) for rank in range(processes)]
         assert [index for share in shares for batch in share for index in batch] == list(range(length))
         assert len({len(share) for share in shares}) == 1, "a process would wait for a batch that never comes"
         sizes = [len(batch) for share in shares for batch in share]

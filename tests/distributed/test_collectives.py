@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from effnet_ft.distributed import collectives
-from effnet_ft.distributed.collectives import Crew
+from effnet_ft.distributed.collectives import NodeGroup
 from effnet_ft.errors import DataError
 
 
@@ -18,7 +18,7 @@ from effnet_ft.errors import DataError
 @pytest.mark.parametrize("step", [1, 8])
 def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> None:
     for length in range(70):
-        shares = [Crew(tuple(range(count)), place).share(length, step) for place in range(count)]
+        shares = [NodeGroup(tuple(range(count)), place).share(length, step) for place in range(count)]
         assert [item for share in shares for item in share] == list(range(length))
         assert all(share.start % step == 0 for share in shares), "images would be computed beside others"
 
@@ -42,8 +42,8 @@ def test_processes_that_see_the_folder_from_another_machine_are_another_crew(
     place = (state.st_dev, state.st_ino)
     monkeypatch.setattr(collectives, "raise_together", lambda error: None)
     of([("there", *place), ("here", *place), ("here", place[0], 0)], monkeypatch, rank=2)
-    assert Crew.at(tmp_path) == Crew((1, 2), 1)
-    assert not Crew.at(tmp_path).leads
+    assert NodeGroup.at(tmp_path) == NodeGroup((1, 2), 1)
+    assert not NodeGroup.at(tmp_path).is_leader
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, "own"), (1, "first"), (2, "first")])
@@ -51,7 +51,7 @@ def test_the_first_error_is_everyones(rank: int, expected: str, monkeypatch: pyt
     others: list[object] = [DataError("other"), None] if rank == 0 else [DataError("first"), None]
     of(others, monkeypatch, rank)
     with pytest.raises(DataError, match=expected) as raised:
-        collectives.raise_together(DataError("own") if rank != 2 else None)
+        collectives.raise_on_all_ranks(DataError("own") if rank != 2 else None)
     assert raised.value.shared
 
 
@@ -77,7 +77,7 @@ def test_an_error_arrives_as_it_is_or_by_its_words(
     monkeypatch.setattr(collectives, "gathered", lambda own: sent.append(own) or [own])
     monkeypatch.setattr(collectives, "count", lambda: 2)
     with pytest.raises(type(error)) as raised:
-        collectives.raise_together(error)
+        collectives.raise_on_all_ranks(error)
     assert raised.value is error and error.shared  # type: ignore[attr-defined]
     arrived = pickle.loads(pickle.dumps(sent[0]))
     assert type(arrived) is expected and str(error) in str(arrived)
@@ -86,37 +86,37 @@ def test_an_error_arrives_as_it_is_or_by_its_words(
 def test_before_the_processes_have_met_an_error_is_ones_own() -> None:
     """It would be left to the first process to tell, which does not know of it."""
     with pytest.raises(DataError) as raised:
-        collectives.raise_together(DataError("here alone"))
+        collectives.raise_on_all_ranks(DataError("here alone"))
     assert not raised.value.shared
 
 
 def test_no_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     of([None, None], monkeypatch)
-    collectives.raise_together(None)
+    collectives.raise_on_all_ranks(None)
 
 
 def test_an_error_of_all_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = DataError("of all")
     shared.shared = True
     monkeypatch.setattr(collectives, "is_main_process", lambda: False)
-    with pytest.raises(SystemExit) as ended, collectives.one_voice():
+    with pytest.raises(SystemExit) as ended, collectives.report_once():
         raise shared
     assert ended.value.code == 0
-    with pytest.raises(DataError), collectives.one_voice():
+    with pytest.raises(DataError), collectives.report_once():
         raise DataError("of this process alone")
     monkeypatch.setattr(collectives, "is_main_process", lambda: True)
-    with pytest.raises(DataError), collectives.one_voice():
+    with pytest.raises(DataError), collectives.report_once():
         raise shared
 
 
 def test_what_started_the_processes_tells_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
         monkeypatch.delenv(name, raising=False)
-    assert collectives.launched() is None
+    assert collectives.external_launch() is None
     with monkeypatch.context() as slurm:
         for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
             slurm.setenv(name, value)
-        assert collectives.launched() == (4, 2)
+        assert collectives.external_launch() == (4, 2)
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
         monkeypatch.setenv(name, value)
-    assert collectives.launched() == (2, 3)
+    assert collectives.external_launch() == (2, 3)

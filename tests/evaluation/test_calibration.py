@@ -36,7 +36,7 @@ def test_the_temperature_of_drawn_labels_is_found(temperature: float, several: b
     labels = drawn_labels(logits, temperature, several)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(temperature, rel=0.08)
-    model = Classifier.unfilled("lite0", classes="abcdef", task="multi" if several else "single")
+    model = Classifier.empty("lite0", classes="abcdef", task="multi" if several else "single")
     before = calibration_error(model.probabilities(torch.from_numpy(logits)).numpy(), labels)
     model.temperature = found
     after = calibration_error(model.probabilities(torch.from_numpy(logits)).numpy(), labels)

@@ -9,14 +9,14 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from effnet_ft.evaluation import intervals
 from effnet_ft.evaluation.intervals import (
+    bootstrap_classes,
+    bootstrap_counts,
+    bootstrap_labels,
     class_intervals,
-    drawn_of_classes,
-    drawn_of_labels,
     label_intervals,
-    resampled,
 )
 from effnet_ft.evaluation.metrics import classification_metrics, multilabel_metrics
-from effnet_ft.evaluation.proportions import share_interval
+from effnet_ft.evaluation.proportions import wilson_interval
 
 
 def classes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +50,7 @@ def test_a_resamples_values_are_the_metrics_of_its_images(seed: int, monkeypatch
     p, y = classes(60)
     chosen = drawn_once(monkeypatch, 60, seed)
     expected = classification_metrics(p[chosen], y[chosen], "x")
-    for name, values in drawn_of_classes(p, y).items():
+    for name, values in bootstrap_classes(p, y).items():
         assert values == pytest.approx([expected[f"x/{name}"]], abs=1e-6), name
 
 
@@ -59,24 +59,24 @@ def test_a_resamples_values_are_the_metrics_of_its_labels(seed: int, monkeypatch
     p, y, thresholds = labelled(40)
     chosen = drawn_once(monkeypatch, 40, seed)
     expected = multilabel_metrics(p[chosen], y[chosen], thresholds, "abcd", "x")
-    for name, values in drawn_of_labels(p, y, thresholds).items():
+    for name, values in bootstrap_labels(p, y, thresholds).items():
         assert values == pytest.approx([expected[f"x/{name}"]], abs=1e-6), name
     assert expected["x/map"] < 1 and binary_average_precision(torch.ones(2), torch.tensor([0, 1])) == 0.5
 
 
 def test_the_interval_of_accuracy_is_wilsons() -> None:
     # Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662, and 0 of 20 gives 0 to 0.1611.
-    assert share_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert share_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     p, y = classes(400)
     right = int((p.argmax(1) == y).sum())
-    assert 0 < right < 400 and class_intervals(p, y)["acc1"] == share_interval(right, 400)
+    assert 0 < right < 400 and class_intervals(p, y)["acc1"] == wilson_interval(right, 400)
 
 
 def test_the_interval_of_a_drawn_metric_is_where_95_of_100_draws_lie() -> None:
     p, y = classes(400)
     low, high = class_intervals(p, y)["macro_f1"]
-    drawn = drawn_of_classes(p, y)["macro_f1"]
+    drawn = bootstrap_classes(p, y)["macro_f1"]
     assert [(drawn < low).mean(), (drawn > high).mean()] == pytest.approx([0.025, 0.025], abs=0.002)
 
 
@@ -98,11 +98,11 @@ def test_labels_that_are_all_ranked_rightly_have_no_interval() -> None:
 
 def test_resamples_are_a_thousand_of_every_image_count_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "_AT_ONCE", 70 * 300)
-    weights = np.concatenate(list(resampled(70)))
+    weights = np.concatenate(list(bootstrap_counts(70)))
     assert weights.shape == (1000, 70) and (weights.sum(1) == 70).all()
     assert len(np.unique(weights, axis=0)) == 1000
     np.testing.assert_allclose(weights.mean(0), 1, atol=0.15)
-    np.testing.assert_array_equal(weights, np.concatenate(list(resampled(70))))
+    np.testing.assert_array_equal(weights, np.concatenate(list(bootstrap_counts(70))))
     assert class_intervals(*classes(50)) == class_intervals(*classes(50))
 
 

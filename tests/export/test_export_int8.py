@@ -20,7 +20,7 @@ from effnet_ft.data.sources.source import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.errors import WeightsError
 from effnet_ft.export import int8
-from effnet_ft.export.int8 import Quantised, export_int8
+from effnet_ft.export.int8 import Int8Result, export_int8
 from effnet_ft.models.variants import VARIANTS
 
 
@@ -61,13 +61,13 @@ def test_a_run_becomes_integers(
 
 def test_too_high_a_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split) -> None:
     monkeypatch.setitem(VARIANTS, "b0", replace(VARIANTS["b0"], depth=0.1))
-    measured: list[Quantised] = []
+    measured: list[Int8Result] = []
 
-    def found(*arguments: object) -> Quantised:
+    def found(*arguments: object) -> Int8Result:
         measured.append(real(*arguments))
         return replace(measured[0], before=0.9, after=0.8, images=100)
 
-    real: Callable[..., Quantised] = int8._measured
+    real: Callable[..., Int8Result] = int8._measured
     monkeypatch.setattr(int8, "_measured", found)
     (tmp_path / "mine.onnx").write_text("precious")
     with pytest.raises(WeightsError, match=r"falls from 0.900 to 0.800, more than 0.05: swish and .* leave --int8 out"):
@@ -81,7 +81,7 @@ def test_too_high_a_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("after", "images", "refused"), [(0.86, 1000, False), (0.84, 1000, True), (0.7, 10, False), (0.6, 10, True)]
 )
 def test_what_is_refused(after: float, images: int, refused: bool) -> None:
-    assert Quantised("", 0.9, after, 1.0, "test", images).refused == refused
+    assert Int8Result("", 0.9, after, 1.0, "test", images).refused == refused
 
 
 @pytest.mark.parametrize(

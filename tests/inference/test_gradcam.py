@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.inference.gradcam import enlarged, evidence, overlay
+from effnet_ft.inference.gradcam import gradcam, overlay, upsample
 from effnet_ft.inference.predictor import Predictor
-from effnet_ft.models.batchnorm_folding import folded
+from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 
 
@@ -43,8 +43,8 @@ def heat_maps(model: Classifier, batch: Tensor, classes: Sequence[int] | None = 
     """Return Grad-CAM of images ``[N, 3, H, W]``, ``[N, H, W]``."""
     with torch.no_grad():
         maps = model.maps(batch)
-    heat, _, _ = evidence(model, maps, classes)
-    return enlarged(heat, batch.shape[2:])
+    heat, _, _ = gradcam(model, maps, classes)
+    return upsample(heat, batch.shape[2:])
 
 
 def whole_gradient(model: Classifier, batch: Tensor, classes: Sequence[int]) -> np.ndarray:
@@ -153,7 +153,7 @@ def test_the_predictor_explains_what_it_predicts(trained_run: Path, flowers: Pat
         np.testing.assert_array_equal(explanation.view, predictor.preprocessing(np.asarray(Image.open(path))))
         assert explanation.heat.shape == explanation.view.shape[:2] and explanation.heat.max() == 1
     views = torch.from_numpy(np.stack([explanation.view for explanation in found])).permute(0, 3, 1, 2)
-    again = heat_maps(folded(predictor.model), views)
+    again = heat_maps(fold_batchnorm(predictor.model), views)
     np.testing.assert_allclose([explanation.heat for explanation in found], again, atol=1e-4)
     daisies = predictor.explain(paths, "daisy")
     mixed = predictor.explain(paths, ["lavender", "daisy", "tulip"])

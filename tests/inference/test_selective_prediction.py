@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.inference.selective_prediction import precision_coverage, record_of, threshold_for
-from effnet_ft.runs.run_folder import Run, keep_description, load_model
+from effnet_ft.inference.selective_prediction import confidence_record, precision_coverage, threshold_for
+from effnet_ft.runs.run_folder import Run, load_model, update_description
 
 
 def test_the_curve_counts_by_hand_and_takes_equal_confidences_together() -> None:
@@ -47,7 +47,7 @@ def test_the_threshold_keeps_its_promise_on_other_images(count: int, precision: 
     confidences, right = fresh.max(1), fresh.argmax(1) == labels
     kept, covered = [], []
     for seed in range(40):
-        taken = confidences >= threshold_for(record_of(*answers(count, seed)), precision)
+        taken = confidences >= threshold_for(confidence_record(*answers(count, seed)), precision)
         kept.append(right[taken].mean() >= precision)
         covered.append(taken.mean())
     assert np.mean(kept) >= 0.85  # a threshold chosen by the share itself keeps it half of the time
@@ -73,7 +73,7 @@ def test_the_bound_is_that_of_clopper_and_pearson() -> None:
 
 def test_a_record_of_many_images_is_short_and_tells_the_same() -> None:
     probabilities, labels = answers(20_000, seed=3)
-    record = record_of(probabilities, labels)
+    record = confidence_record(probabilities, labels)
     confidences = probabilities.max(1).astype(np.float64)  # thresholds lie between neighbours in 32 bits
     assert len(json.dumps(record)) < 50_000 and record["answered"][-1] == 20_000
     assert record["right"][-1] == (probabilities.argmax(1) == labels).sum()
@@ -92,7 +92,7 @@ def vouching_run(trained_run: Path, flowers: Path, tmp_path: Path) -> tuple[Path
     threshold = float(np.sort(confidences)[5:7].mean())
     model = load_model(run)
     model.record = {"thresholds": [threshold, 0.0], "answered": [100, 200], "right": [100, 120]}
-    keep_description(Run(run).best, model)
+    update_description(Run(run).best, model)
     return run, images, threshold
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from effnet_ft.inspection import duplicates
-from effnet_ft.inspection.duplicates import same_images, signatures
-from effnet_ft.inspection.file_scan import LOOK, SIDE
+from effnet_ft.inspection.duplicates import find_duplicates, signatures
+from effnet_ft.inspection.file_scan import FILE_RECORD, SIDE
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -33,7 +33,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def looks_of(images: list[Image.Image]) -> np.ndarray:
     """Return looks with pictures, and digests that all differ."""
-    looks = np.zeros(len(images), LOOK)
+    looks = np.zeros(len(images), FILE_RECORD)
     looks["digest"] = [str(number) for number in range(len(images))]
     looks["picture"] = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
     return looks
@@ -48,7 +48,7 @@ def drawn(flowers: Path) -> list[Image.Image]:
 def test_copies_are_found_and_nothing_else(how: str, drawn: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 7)  # pairs within a block, and in different ones
     count = len(drawn)
-    numbers = same_images(looks_of([*drawn, *map(CHANGES[how], drawn)]), None)
+    numbers = find_duplicates(looks_of([*drawn, *map(CHANGES[how], drawn)]), None)
     assert (numbers[:count] == numbers[count:]).all()
     assert len(set(numbers.tolist())) == count
 
@@ -62,7 +62,7 @@ def test_mirror_signatures_are_those_of_mirror_images(drawn: list[Image.Image]) 
 def test_files_of_one_content_are_copies_even_where_blank_images_are_not() -> None:
     looks = looks_of([Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "green", "blue")])
     looks["digest"][2] = looks["digest"][1]
-    numbers = same_images(looks, None)
+    numbers = find_duplicates(looks, None)
     assert numbers[1] == numbers[2]
     assert len(set(numbers.tolist())) == 3
 
@@ -72,7 +72,7 @@ def test_features_find_cropped_copies_and_refute_others(drawn: list[Image.Image]
     looks = looks_of([*drawn, cropped, ImageOps.mirror(drawn[1])])
     features = np.eye(len(looks), dtype=np.float16)
     features[-2] = features[0]
-    numbers = same_images(looks, features)
+    numbers = find_duplicates(looks, features)
     assert numbers[0] == numbers[-2], "cropped, of like features"
     assert numbers[1] != numbers[-1], "alike, of unlike features"
     assert len(set(numbers.tolist())) == len(looks) - 1

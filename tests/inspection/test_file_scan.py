@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from effnet_ft.inspection import file_scan
-from effnet_ft.inspection.file_scan import look_at
-from effnet_ft.inspection.unusual_files import MEANINGS, oddities
+from effnet_ft.inspection.file_scan import scan_files
+from effnet_ft.inspection.unusual_files import MEANINGS, find_unusual_files
 from effnet_ft.utils.array_cache import ArrayCache
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -59,16 +59,16 @@ def test_every_kind_is_made() -> None:
 def test_odd_files_are_told(kind: str, tmp_path: Path) -> None:
     make, name, detail = ODD[kind]
     (tmp_path / name).write_bytes(make())
-    looks = look_at([tmp_path / name], ArrayCache(tmp_path / "cache"))
-    assert oddities([name], looks) == {kind: [(name, detail)]}
+    looks = scan_files([tmp_path / name], ArrayCache(tmp_path / "cache"))
+    assert find_unusual_files([name], looks) == {kind: [(name, detail)]}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_a_plain_image_is_not_odd(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(saved(PICTURE, kind))
-    (look,) = looks = look_at([path], ArrayCache(tmp_path / "cache"))
-    assert oddities([path.name], looks) == {}
+    (look,) = looks = scan_files([path], ArrayCache(tmp_path / "cache"))
+    assert find_unusual_files([path.name], looks) == {}
     assert (look["format"], look["width"], look["height"], look["frames"]) == (kind.encode(), 64, 48, 1)
     assert look["digest"].decode() == hashlib.sha256(path.read_bytes()).hexdigest()
     assert np.abs(look["picture"].mean((0, 1)) - NOISE.mean((0, 1))).max() < 8
@@ -81,23 +81,23 @@ def test_a_plain_image_is_not_odd(kind: str, tmp_path: Path) -> None:
 )
 def test_broken_files_have_a_reason(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
-    looks = look_at([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))
+    looks = scan_files([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))
     assert looks["reason"][0]
-    assert oddities(["a.jpg"], looks) == {}
+    assert find_unusual_files(["a.jpg"], looks) == {}
 
 
 def test_files_are_read_again_where_one_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, cache = tmp_path / "a.jpg", ArrayCache(tmp_path / "cache")
     path.write_bytes(saved(PICTURE))
-    first = look_at([path], cache).copy()
+    first = scan_files([path], cache).copy()
     with monkeypatch.context() as patch:
         patch.setattr(file_scan, "_look", lambda path: pytest.fail(f"read {path} again"))
-        assert (look_at([path], cache) == first).all()
+        assert (scan_files([path], cache) == first).all()
     path.write_bytes(saved(PICTURE, quality=20))
-    assert look_at([path], cache)["digest"] != first["digest"]
+    assert scan_files([path], cache)["digest"] != first["digest"]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(saved(PICTURE))
     (tmp_path / "cache").write_text("a file")
-    assert look_at([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))["width"] == 64
+    assert scan_files([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))["width"] == 64

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from effnet_ft.inspection.label_issues import FEWEST, FOLDS, divided, doubts, doubts_of_several, out_of_sample
+from effnet_ft.inspection.label_issues import (
+    FEWEST,
+    FOLDS,
+    assign_folds,
+    find_label_issues,
+    find_multilabel_issues,
+    out_of_fold_probabilities,
+)
 
 CPU = torch.device("cpu")
 
@@ -21,7 +28,7 @@ def clouds() -> tuple[np.ndarray, np.ndarray]:
 
 def judged(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     groups = np.arange(len(labels)) if groups is None else groups
-    return out_of_sample(features, np.eye(labels.max() + 1)[labels], groups, CPU)
+    return out_of_fold_probabilities(features, np.eye(labels.max() + 1)[labels], groups, CPU)
 
 
 def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
@@ -29,7 +36,7 @@ def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     labels = right.copy()
     wrong = [3, 40, 70, 100]
     labels[wrong] = (right[wrong] + 1) % 4
-    found = doubts(judged(features, labels), labels)
+    found = find_label_issues(judged(features, labels), labels)
     assert {doubt.index for doubt in found[:4]} == set(wrong)
     assert all(doubt.likelier == right[doubt.index] for doubt in found[:4])
     assert sum(doubt.strong for doubt in found[:4]) >= 3
@@ -39,20 +46,20 @@ def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_right_labels_are_left_alone(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = clouds
-    assert not [doubt for doubt in doubts(judged(features, labels), labels) if doubt.strong]
+    assert not [doubt for doubt in find_label_issues(judged(features, labels), labels) if doubt.strong]
 
 
 def test_a_wrong_label_is_not_excused_by_a_copy_with_the_same_one(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = (np.repeat(array, 4, axis=0) for array in clouds)
     labels[:4] = 1  # an image and its three copies
     groups = np.arange(len(labels)) // 4
-    assert {doubt.index for doubt in doubts(judged(features, labels, groups), labels)[:4]} == set(range(4))
-    assert len(set(divided(np.eye(4)[labels], groups, 0)[:4].tolist())) == 1
+    assert {doubt.index for doubt in find_label_issues(judged(features, labels, groups), labels)[:4]} == set(range(4))
+    assert len(set(assign_folds(np.eye(4)[labels], groups, 0)[:4].tolist())) == 1
 
 
 def test_folds_have_each_class_in_like_number(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     labels = clouds[1]
-    folds = divided(np.eye(4)[labels], np.arange(len(labels)), 0)
+    folds = assign_folds(np.eye(4)[labels], np.arange(len(labels)), 0)
     table = np.array([[np.sum(folds[labels == label] == fold) for fold in range(FOLDS)] for label in range(4)])
     assert table.min() == table.max() == 30 // FOLDS
 
@@ -61,11 +68,11 @@ def test_classes_of_few_images_are_not_judged(clouds: tuple[np.ndarray, np.ndarr
     features, labels = clouds
     few = np.concatenate([features, features[: FEWEST - 1]])
     named = np.concatenate([labels, np.full(FEWEST - 1, 4)])
-    found = doubts(judged(few, named), named)
+    found = find_label_issues(judged(few, named), named)
     assert all(doubt.label != 4 for doubt in found)
     enough = np.concatenate([features, features[:FEWEST]])
     named = np.concatenate([labels, np.full(FEWEST, 4)])
-    assert {doubt.index for doubt in doubts(judged(enough, named), named)} & set(range(120, 120 + FEWEST))
+    assert {doubt.index for doubt in find_label_issues(judged(enough, named), named)} & set(range(120, 120 + FEWEST))
 
 
 def test_of_several_labels_each_is_judged_apart(clouds: tuple[np.ndarray, np.ndarray]) -> None:
@@ -73,6 +80,6 @@ def test_of_several_labels_each_is_judged_apart(clouds: tuple[np.ndarray, np.nda
     right = np.stack([classes < 2, classes % 2 == 0, classes == 3], axis=1).astype(np.float32)
     targets = right.copy()
     targets[5, 0], targets[65, 1], targets[20, 2] = 0, 0, 1
-    found = doubts_of_several(out_of_sample(features, targets, np.arange(120), CPU), targets)
+    found = find_multilabel_issues(out_of_fold_probabilities(features, targets, np.arange(120), CPU), targets)
     assert {(doubt.index, doubt.label) for doubt in found[:3]} == {(5, 0), (65, 1), (20, 2)}
     assert all(doubt.strong for doubt in found[:3])

@@ -15,7 +15,7 @@ from effnet_ft.errors import WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model, imagenet_classes
 from effnet_ft.models.heads import HEADS
-from effnet_ft.models.skip_init import fill
+from effnet_ft.models.skip_init import load_state
 from effnet_ft.models.variants import STAGES
 from effnet_ft.preprocessing import Preprocessing
 
@@ -131,8 +131,8 @@ def test_thawing(drawn: Callable[..., Classifier]) -> None:
 
 
 def test_a_filled_model_trains(drawn: Callable[..., Classifier]) -> None:
-    model = Classifier.unfilled("lite0", classes="abc")
-    fill(model, drawn("lite0", classes=3).state_dict())
+    model = Classifier.empty("lite0", classes="abc")
+    load_state(model, drawn("lite0", classes=3).state_dict())
     assert moved_by_training(model.train()) == set(model.state_dict())
 
 

@@ -20,7 +20,7 @@ from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.download import weights_file
 from effnet_ft.models.weights.files import DESCRIPTION, read_weights
-from effnet_ft.models.weights.key_maps import LAYOUTS, from_layout, to_layout
+from effnet_ft.models.weights.key_maps import LAYOUTS, from_our_keys, to_our_keys
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS
 from effnet_ft.preprocessing import Preprocessing
 
@@ -42,7 +42,7 @@ def test_imagenets_classes() -> None:
 def published() -> State:
     """The Lite0 file's tensors under our names."""
     record = WEIGHTS["lite0/lite"]
-    return from_layout(read_weights(weights_file(record)).state, VARIANTS["lite0"], record.layout)
+    return to_our_keys(read_weights(weights_file(record)).state, VARIANTS["lite0"], record.layout)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def description(classes: Sequence[str], head: str = "linear") -> dict[str, objec
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_file_of_every_layout(layout: str, drawn: Callable[..., Classifier], file: Path) -> None:
     source = drawn("b0", classes=3)
-    torch.save(to_layout(source.state_dict(), source.variant, layout), file)
+    torch.save(from_our_keys(source.state_dict(), source.variant, layout), file)
     model = create_model("b0", str(file), family="aa", num_classes=3)
     with torch.inference_mode():
         assert torch.equal(model(images()), source(images()))

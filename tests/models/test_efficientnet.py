@@ -39,7 +39,7 @@ def reference(build: Callable[..., nn.Module], name: str, model: Classifier, lay
     """Return the other project's network on the tensors of ``model``, every key matched."""
     with torch.device("meta"):
         other = build(name)
-    state = key_maps.to_layout(model.state_dict(), model.variant, layout)
+    state = key_maps.from_our_keys(model.state_dict(), model.variant, layout)
     other.load_state_dict(state, strict=True, assign=True)
     return other.eval()
 
@@ -108,7 +108,7 @@ def assert_same_gradients(model: Classifier, other: nn.Module, layout: str) -> N
     F.cross_entropy(other.train()(normalised), labels).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     theirs = {name: parameter.grad for name, parameter in other.named_parameters()}
-    ours = key_maps.to_layout(gradients, model.variant, layout)
+    ours = key_maps.from_our_keys(gradients, model.variant, layout)
     assert ours.keys() == theirs.keys()
     largest = max(gradient.abs().max() for gradient in theirs.values())
     for name, gradient in theirs.items():

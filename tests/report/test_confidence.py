@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from effnet_ft.report.confidence import bins, confidence
 from effnet_ft.report.html_formats import DASH
 from effnet_ft.report.reading import read_run
-from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.report.thumbnails import Thumbnails
 
 
 def test_bins_are_those_of_the_calibration_error() -> None:
@@ -34,7 +34,7 @@ def test_thresholds_of_the_validation_images_are_kept_on_the_others(run: Path) -
     # From 0.75 on 200 validation images were all right, which bears 98% out (0.05 ** (1 / 200) = 0.985), not 99%.
     record = {"thresholds": [0.75, 0.0], "answered": [200, 400], "right": [200, 200]}
     model = SimpleNamespace(model=SimpleNamespace(record=record))
-    contents = replace(read_run(run), pictures=Pictures(None, model))  # type: ignore[arg-type]
+    contents = replace(read_run(run), pictures=Thumbnails(None, model))  # type: ignore[arg-type]
     rows = re.findall(r"<tr><th.*?</tr>", confidence(contents).split("<tbody>")[1])
     texts = [re.findall(r">([^<>]+)</t[hd]>", row) for row in rows]
     # Of the seven answers three have so much, and two of them are right.
@@ -45,7 +45,7 @@ def test_thresholds_of_the_validation_images_are_kept_on_the_others(run: Path) -
 def test_few_validation_images_are_told_instead_of_an_empty_table(run: Path) -> None:
     record = {"thresholds": [0.75], "answered": [22], "right": [22]}
     model = SimpleNamespace(model=SimpleNamespace(record=record))
-    html = confidence(replace(read_run(run), pictures=Pictures(None, model)))  # type: ignore[arg-type]
+    html = confidence(replace(read_run(run), pictures=Thumbnails(None, model)))  # type: ignore[arg-type]
     assert "too few, or too often mistaken, to bear out a precision of 90% by any threshold" in html
     assert "<table" not in html
 

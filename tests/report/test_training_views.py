@@ -16,7 +16,7 @@ from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.report.reading import read_run
-from effnet_ft.report.thumbnails import Pictures
+from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.report.training_views import drawn, showings, training_views
 
 HEAD, ALL = {"train": "head", "epochs": 3}, {"train": "all", "epochs": 2}
@@ -61,7 +61,7 @@ def test_views_are_those_of_the_training(run: Path) -> None:
         read_run(run),
         recipe=recipe([HEAD, ALL]),
         training=("one.png", "two.png"),
-        pictures=Pictures(root, SimpleNamespace(preprocessing=preprocessing)),  # type: ignore[arg-type]
+        pictures=Thumbnails(root, SimpleNamespace(preprocessing=preprocessing)),  # type: ignore[arg-type]
     )
     split = Split(root, ("cat",), [Sample("one.png", "cat"), Sample("two.png", "cat")], [], [])
     trained = ImageDataModule(split, preprocessing, batch_size=2, seed=(5, 1)).train_dataloader().dataset

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from effnet_ft.runs.environment import note_start
+from effnet_ft.runs.environment import record_start
 
 
 def test_every_start_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "environment.json"
-    note_start(path)
-    note_start(path)
+    record_start(path)
+    record_start(path)
     first, second = json.loads(path.read_text())
     assert first["versions"]["torch"] == torch.__version__
     assert second["machine"]["cores"] >= 1 and second["machine"]["memory"] > 2**28
@@ -23,5 +23,5 @@ def test_every_start_is_noted(tmp_path: Path) -> None:
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "environment.json"
     path.write_text('[{"time": ')
-    note_start(path)
+    record_start(path)
     assert len(json.loads(path.read_text())) == 1

@@ -26,7 +26,7 @@ from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training import consistency
 from effnet_ft.training.sharding import check_sharding
-from effnet_ft.training.sync_batchnorm import SyncedBatchNorm2d, synchronised_norms
+from effnet_ft.training.sync_batchnorm import SyncedBatchNorm2d, sync_batchnorm
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
 SCRIPT = Path(__file__).parent / "processes.py"
@@ -227,7 +227,7 @@ def plan_of(phase: str) -> PhasePlan:
     ],
 )
 def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: str) -> None:
-    assert consistency.batch_in_words(plan_of(phase), processes) == words
+    assert consistency.describe_batch(plan_of(phase), processes) == words
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: s
 )
 def test_learning_rates_grow_with_the_images_of_a_step(how: str, processes: int, rate: float) -> None:
     plan = plan_of(f"lr: 0.1, lr_scaling: {how}, lr_batch: 64")
-    scaled = consistency.with_scaled_rate(plan, processes)
+    scaled = consistency.scale_lr(plan, processes)
     assert scaled.lr == pytest.approx(rate)
-    assert ("images a step" in consistency.rate_in_words(scaled, processes)) == (how != "off")
+    assert ("images a step" in consistency.describe_lr(scaled, processes)) == (how != "off")
 
 
 def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,11 +269,11 @@ def test_other_or_too_few_images_in_a_process_are_refused(
 def test_only_norms_that_train_are_synchronised_and_all_are_given_back() -> None:
     model = Classifier("lite0", classes=("a", "b"))
     model.freeze(6)
-    with synchronised_norms(model, wanted=True):
+    with sync_batchnorm(model, wanted=True):
         for number, stage in enumerate(model.stages):
             kinds = {type(module) for module in stage.modules() if isinstance(module, torch.nn.BatchNorm2d)}
             assert kinds == {SyncedBatchNorm2d if number >= 6 else torch.nn.BatchNorm2d}
     assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
     model.freeze(0, "frozen")
-    with synchronised_norms(model, wanted=True):
+    with sync_batchnorm(model, wanted=True):
         assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())

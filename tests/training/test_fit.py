@@ -26,7 +26,7 @@ from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
 from effnet_ft.training.callbacks.epochs import COLUMNS
 from effnet_ft.training.loggers import LOGGERS
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import Feeder
+from effnet_ft.training.phase_data import PhaseDataSource
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -309,13 +309,13 @@ def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
 def test_what_is_computed_once_counts_as_training(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = Feeder.data
+    feed = PhaseDataSource.data
 
-    def slow(self: Feeder, *arguments: Any) -> Any:
+    def slow(self: PhaseDataSource, *arguments: Any) -> Any:
         time.sleep(1.0)
         return feed(self, *arguments)
 
-    monkeypatch.setattr(Feeder, "data", slow)
+    monkeypatch.setattr(PhaseDataSource, "data", slow)
     phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: head, epochs: 1, lr: 1e-3}]"
     assert main(["train", "folder", f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY]) == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] >= 2.0

@@ -11,7 +11,7 @@ import torch
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.sampling import EpochSampler, WholeBatches
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.data.splits.split import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
@@ -38,7 +38,7 @@ def test_balanced_sampling_shows_each_class_equally_often(processes: int) -> Non
     for epoch in range(20):
         sampler = EpochSampler(len(LABELS), (1, 2), LABELS)
         sampler.set_epoch(epoch)
-        shares = [WholeBatches(sampler, 4, (rank, processes)) for rank in range(processes)]
+        shares = [DistributedBatchSampler(sampler, 4, (rank, processes)) for rank in range(processes)]
         items = [item for share in shares for batch in share for item in batch]
         assert len(set(items)) == len(items) == 33 * 3, "an image was shown again as the same view"
         indices = [item % len(LABELS) for item in items]

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import TINY
 
 import effnet_ft
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.cli import main
 from effnet_ft.data.images.views import Views
 from effnet_ft.evaluation.metrics import best_thresholds, mean_average_precision, multilabel_metrics
@@ -25,7 +25,7 @@ from effnet_ft.planning.phases import plan_phases
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run, load_model
-from effnet_ft.training.lr_finder.head_grid import search_head
+from effnet_ft.training.lr_finder.head_grid import search_head_grid
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 
@@ -137,11 +137,11 @@ def test_the_gradient_of_the_search_is_that_of_the_smoothed_loss() -> None:
     features = random.normal(size=(20, 6)).astype(np.float32)
     labels = (random.random((20, 3)) < 0.4).astype(np.float32)
     views = Views(Preprocessing(32, 36), "none", 1, (0,))
-    data = StoredDataModule([features], features, (labels, labels), views, batch_size=20)
+    data = ActivationDataModule([features], features, (labels, labels), views, batch_size=20)
     plain = ["model.dropout=0", "optim.name=sgd", "optim.momentum=0", "optim.schedule=constant"]
     plain += ["optim.warmup_epochs=0", "optim.label_smoothing=0.2", "phases=[{train: head, epochs: 1, lr: auto}]"]
     plan = plan_phases(load_recipe("folder", ["data.root=x", *plain]))[0]
-    trials = search_head(data, 6, 3, plan, torch.device("cpu"))
+    trials = search_head_grid(data, 6, 3, plan, torch.device("cpu"))
     assert len(trials) == 56 and trials[0].accuracy == max(trial.accuracy for trial in trials)
     weight = torch.empty(3, 6).normal_(std=0.01, generator=torch.Generator().manual_seed(0)).requires_grad_()
     x, y = torch.from_numpy(features), torch.from_numpy(labels)

@@ -14,7 +14,7 @@ from effnet_ft.cli import main
 from effnet_ft.data.sources.manifest import read_manifest
 from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import Stopwatch
+from effnet_ft.training.callbacks.epochs import Throughput
 from effnet_ft.utils.tables import unguarded
 
 PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
@@ -45,8 +45,8 @@ def test_every_image_is_trained_on(case: str, store: str, tmp_path: Path, monkey
     draw(tmp_path / "images", "train", counts, SIDES[kind])
     draw(tmp_path / "images", "val", dict.fromkeys(counts, 1), SIDES[kind])
     seen: list[float] = []
-    speed = Stopwatch.speed
-    monkeypatch.setattr(Stopwatch, "speed", lambda self, of: seen.append(of["images"]) or speed(self, of))
+    speed = Throughput.speed
+    monkeypatch.setattr(Throughput, "speed", lambda self, of: seen.append(of["images"]) or speed(self, of))
     run = Run(tmp_path / "run")
     command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run.folder}", PHASES, f"store={store}"]
     assert main([*command, *TINY]) == 0

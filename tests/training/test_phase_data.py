@@ -20,7 +20,7 @@ from effnet_ft.planning.phases import plan_phases
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
 from effnet_ft.training import phase_data
-from effnet_ft.training.phase_data import Feeder
+from effnet_ft.training.phase_data import PhaseDataSource
 from effnet_ft.utils.array_cache import ArrayCache
 
 NOTHING = "store.max_gb=0.000001"
@@ -58,7 +58,7 @@ def test_decoded_images_are_kept_where_there_is_room(
     (plan,) = plan_phases(recipe)
     model = Classifier("lite0", classes=split.classes, preprocessing=Preprocessing(64, 72))
     with caplog.at_level(logging.INFO):
-        data = Feeder(recipe, split, [plan]).data(plan, model, torch.device("cpu"))
+        data = PhaseDataSource(recipe, split, [plan]).data(plan, model, torch.device("cpu"))
     assert (data.decoded[0] is not None, data.decoded[1] is not None) == (kept, kept)
     assert len(ArrayCache().entries()) == files
     assert ("decoded" in caplog.text) == (decoded != "off")
@@ -77,7 +77,7 @@ def test_answers_from_the_store_are_those_of_a_prediction(
     model = create_model("lite0", "lite", classes=split.classes)
     model.preprocessing = model.preprocessing.at_size(64)
     model.freeze(plan.cut)
-    feeder, predictor = Feeder(recipe, split, [plan]), Predictor(model)
+    feeder, predictor = PhaseDataSource(recipe, split, [plan]), Predictor(model)
     expected = predictor.logits([split.image(sample) for sample in split.test], 8)
     before = feeder.answers(predictor, plan, "test", 8)
     assert np.array_equal(before, expected), "a phase that was not fed from the store"
@@ -96,7 +96,7 @@ def test_a_process_without_an_image_to_evaluate_answers_with_none(
     recipe = load_recipe("folder", [f"data.root={flowers}", "phases=[{train: stage7, epochs: 2, lr: 1e-3}]", *TINY])
     (plan,) = plan_phases(recipe)
     model = Classifier("lite0", classes=split.classes, preprocessing=Preprocessing(64, 72))
-    feeder = Feeder(recipe, split, [plan])
+    feeder = PhaseDataSource(recipe, split, [plan])
     if kept:
         feeder.data(plan, model, torch.device("cpu"))
     monkeypatch.setattr(phase_data.processes, "share_of", lambda length: range(0))

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.recipe import load_recipe
-from effnet_ft.training.setup import divide
+from effnet_ft.training.setup import split_images
 
 
 def told_of(root: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
     """Divide the images of ``root``, and return the warnings."""
     with caplog.at_level("WARNING"):
-        divide(load_recipe("folder", [f"data.root={root}"]))
+        split_images(load_recipe("folder", [f"data.root={root}"]))
     return [record.getMessage() for record in caplog.records]
 
 

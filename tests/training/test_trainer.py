@@ -16,7 +16,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import TrainerSettings, load_recipe
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import AveragedWeights
+from effnet_ft.training.callbacks.epochs import WeightEMA
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.trainer import build_trainer, resolve_devices, worth_compiling
 
@@ -93,7 +93,7 @@ def test_a_gpu_that_only_emulates_bfloat16_is_not_given_it(
 
 def test_averaged_weights_lie_where_the_trained_ones_will() -> None:
     module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1e-3)
-    callback = AveragedWeights(0.9)
+    callback = WeightEMA(0.9)
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
     callback.setup(cast(Any, trainer), module, "fit")
     average = callback._average_model
@@ -103,7 +103,7 @@ def test_averaged_weights_lie_where_the_trained_ones_will() -> None:
 
 def test_weights_and_statistics_are_averaged_and_counts_are_not() -> None:
     module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1e-3)
-    callback = AveragedWeights(0.9)
+    callback = WeightEMA(0.9)
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
     callback.setup(cast(Any, trainer), module, "fit")
     average = callback._average_model

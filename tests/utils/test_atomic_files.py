@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from effnet_ft.utils.atomic_files import write_whole
+from effnet_ft.utils.atomic_files import atomic_write_text
 
 
 def test_a_file_is_open_for_writing_when_it_is_forced_to_the_disk(
@@ -22,6 +22,6 @@ def test_a_file_is_open_for_writing_when_it_is_forced_to_the_disk(
             forced.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_whole(tmp_path / "a.txt", "whole")
+    atomic_write_text(tmp_path / "a.txt", "whole")
     assert forced == [os.O_RDWR], "Windows refuses to force what is open for reading alone"
     assert (tmp_path / "a.txt").read_text() == "whole"

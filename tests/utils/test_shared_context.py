@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from effnet_ft.activations.batched_forward import over_images
-from effnet_ft.data.images.decoding import pillow_silenced
-from effnet_ft.utils.shared_context import Overlapping
+from effnet_ft.activations.batched_forward import forward_images
+from effnet_ft.data.images.decoding import silence_pillow
+from effnet_ft.utils.shared_context import SharedContext
 
 
 def test_the_first_enters_and_the_last_leaves() -> None:
     happened: list[str] = []
 
-    @Overlapping
+    @SharedContext
     @contextmanager
     def context() -> Iterator[int]:
         happened.append("in")
@@ -40,8 +40,8 @@ def test_the_first_enters_and_the_last_leaves() -> None:
 def test_warnings_are_as_before_whoever_leaves_last() -> None:
     before = list(warnings.filters)
     first, second = ExitStack(), ExitStack()
-    first.enter_context(pillow_silenced())
-    second.enter_context(pillow_silenced())
+    first.enter_context(silence_pillow())
+    second.enter_context(silence_pillow())
     first.close()
     second.close()
     assert list(warnings.filters) == before
@@ -61,7 +61,7 @@ def test_two_calls_at_once_leave_torchs_threads_as_they_were() -> None:
         with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, ThreadPoolExecutor(1) as later:
             callers, inside = (first, second), list[int]()
             calls = [
-                over_images(range(4), image, threads_here, device=torch.device("cpu"), batch_size=1, title="")
+                forward_images(range(4), image, threads_here, device=torch.device("cpu"), batch_size=1, title="")
                 for _ in callers
             ]
             for step in (next, list):

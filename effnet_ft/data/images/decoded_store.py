@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from effnet_ft.data.images.decoding import content_digest, pillow_silenced, read_image, read_reduced, reduced_shape
+from effnet_ft.data.images.decoding import content_digest, downscaled_shape, read_downscaled, read_image, silence_pillow
 from effnet_ft.data.images.transforms import SHORT_SIDE
 from effnet_ft.data.sources.source import Sample
-from effnet_ft.distributed.collectives import do_together, rank
-from effnet_ft.distributed.shared_arrays import Blank, kept_or_filled
+from effnet_ft.distributed.collectives import rank, run_on_all_ranks
+from effnet_ft.distributed.shared_arrays import ArraySpec, open_or_fill
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.utils.array_cache import ArrayCache, array_key
 
@@ -90,7 +90,7 @@ def decoded_for_training(
     ends = np.cumsum(shapes.prod(1) * 3)
 
     def place(array: np.ndarray, index: int) -> None:
-        image = read_reduced(root / samples[index].path, short)
+        image = read_downscaled(root / samples[index].path, short)
         array[ends[index] - image.size : ends[index]] = image.ravel()
 
     about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
@@ -135,7 +135,7 @@ def _kept(
 
     def fill(array: np.ndarray, share: range) -> None:
         quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
-        with pillow_silenced(), ThreadPoolExecutor() as pool:
+        with silence_pillow(), ThreadPoolExecutor() as pool:
             placed = pool.map(lambda index: place(array, index), share)
             list(tqdm(placed, total=len(share), desc="decoding", unit="", leave=False, disable=quiet, delay=2))
 
@@ -146,15 +146,13 @@ def _kept(
             fill(own, range(len(samples)))
             return own
 
-        return do_together(filled)
+        return run_on_all_ranks(filled)
 
-    def blank() -> dict[str, Blank]:
+    def blank() -> dict[str, ArraySpec]:
         images = content_digest([root / sample.path for sample in samples], cache)
-        return {"pixels": Blank(array_key(version=VERSION, images=images, **how), shape, "uint8", about)}
+        return {"pixels": ArraySpec(array_key(version=VERSION, images=images, **how), shape, "uint8", about)}
 
-    found, _ = kept_or_filled(
-        cache, blank, lambda arrays, crew: fill(arrays["pixels"], crew.share(len(samples))), limit
-    )
+    found, _ = open_or_fill(cache, blank, lambda arrays, crew: fill(arrays["pixels"], crew.share(len(samples))), limit)
     return found["pixels"]
 
 
@@ -162,7 +160,7 @@ def _kept_shape(path: Path, short: int) -> tuple[int, int]:
     """Return height and width of a kept image from its header."""
     try:
         with Image.open(path) as image:
-            return reduced_shape(image, short)
+            return downscaled_shape(image, short)
     except Exception:  # Pillow's plugins raise many kinds; reading it whole gives the message
-        height, width = read_reduced(path, short).shape[:2]
+        height, width = read_downscaled(path, short).shape[:2]
         return height, width

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from effnet_ft.errors import DataError
-from effnet_ft.utils.array_cache import ArrayCache, array_key, file_states
-from effnet_ft.utils.shared_context import Overlapping
+from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
+from effnet_ft.utils.shared_context import SharedContext
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 """Endings of the files that are taken for images, in lower case."""
@@ -58,7 +58,7 @@ class ArchiveMember:
             return BytesIO(file.read(self.size))
 
 
-def named_as_image(name: str) -> bool:
+def has_image_suffix(name: str) -> bool:
     """Return whether a file of this name is taken for an image; hidden ones are not."""
     path = Path(name)
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
@@ -79,7 +79,7 @@ def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
     return _read(path, to_rgb)
 
 
-def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np.ndarray:
+def read_downscaled(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np.ndarray:
     """Read an image as :func:`read_image` does, its short side reduced to ``short`` pixels where it is longer.
 
     A JPEG much larger than that is decoded at a half, a quarter or an eighth of its size, several times as fast.
@@ -92,21 +92,21 @@ def read_reduced(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np
     """
 
     def converted(image: Image.Image) -> np.ndarray:
-        shape = reduced_shape(image, short)
+        shape = downscaled_shape(image, short)
         image.draft(None, (min(shape), min(shape)))  # it keeps both sides at least so long
         return _at_shape(to_rgb(image), shape)
 
     return _read(path, converted)
 
 
-def reduced(pixels: np.ndarray, short: int) -> np.ndarray:
+def downscale(pixels: np.ndarray, short: int) -> np.ndarray:
     """Return ``pixels``, uint8 ``[height, width, 3]``, with a short side of at most ``short``, by area averages."""
     height, width = pixels.shape[:2]
     return _at_shape(pixels, _reduced_shape(height, width, short))
 
 
-def reduced_shape(image: Image.Image, short: int) -> tuple[int, int]:
-    """Return height and width of what :func:`read_reduced` makes of an opened file, from its header.
+def downscaled_shape(image: Image.Image, short: int) -> tuple[int, int]:
+    """Return height and width of what :func:`read_downscaled` makes of an opened file, from its header.
 
     Raises:
         DataError: for more than ``MAX_PIXELS`` pixels.
@@ -152,7 +152,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
+def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
     """Decode every file once, at the smallest scale its format allows, and return the reasons of those that fail.
 
     Args:
@@ -165,7 +165,7 @@ def unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> 
     """
     from tqdm import tqdm
 
-    with pillow_silenced(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with silence_pillow(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         reasons = pool.map(lambda path: _fault(root / path), paths)
         # Shown only where the wait would otherwise be felt.
         shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
@@ -176,7 +176,7 @@ def median_side(paths: Sequence[Path]) -> int | None:
     """Return the median of the images' short sides, pixels, from their headers; None where none can be read."""
     sides = []
     for path in paths:
-        with pillow_silenced(), suppress(Exception), Image.open(path) as image:  # as in read_image, of many kinds
+        with silence_pillow(), suppress(Exception), Image.open(path) as image:  # as in read_image, of many kinds
             sides.append(min(image.size))
     return int(np.median(sides)) if sides else None
 
@@ -188,8 +188,8 @@ def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
         paths: the files.
         cache: remembers it: files are not read again until one changes in size or time.
     """
-    key = array_key(digest=file_states(paths))
-    if not (digest := cache.noted(key)):
+    key = array_key(digest=file_stats(paths))
+    if not (digest := cache.recall(key)):
         with ThreadPoolExecutor() as pool:
             contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
             digest = hashlib.sha256(b"".join(contents)).hexdigest()
@@ -197,9 +197,9 @@ def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
     return digest
 
 
-@Overlapping
+@SharedContext
 @contextmanager
-def pillow_silenced() -> Iterator[None]:
+def silence_pillow() -> Iterator[None]:
     """Silence Pillow's warnings of broken EXIF, odd palettes and large sizes: what it still decodes is good enough.
 
     Warnings belong to the whole process: for the threads that read images, or those that start the readers.
@@ -210,7 +210,7 @@ def pillow_silenced() -> Iterator[None]:
 
 
 def ignore_pillow_warnings() -> None:
-    """Do as :func:`pillow_silenced` to the end of the process: for processes that do nothing but read."""
+    """Do as :func:`silence_pillow` to the end of the process: for processes that do nothing but read."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -219,7 +219,7 @@ def _read(path: str | os.PathLike[str] | ArchiveMember, converted: Callable[[Ima
         with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
             return converted(image)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        raise DataError(f"cannot read the image {path}: {reason_of(error)}") from error
+        raise DataError(f"cannot read the image {path}: {decode_error(error)}") from error
 
 
 def _fault(path: Path) -> str:
@@ -230,7 +230,7 @@ def _fault(path: Path) -> str:
             image.draft("L", (1, 1))  # a JPEG is then decoded at an eighth: every byte is read, few pixels are made
             to_rgb(image)
     except Exception as error:
-        return reason_of(error)
+        return decode_error(error)
     return ""
 
 
@@ -259,7 +259,7 @@ def _from_deep_grey(values: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def reason_of(error: Exception) -> str:
+def decode_error(error: Exception) -> str:
     """Return why an image cannot be read, in words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of a kind that is not supported"

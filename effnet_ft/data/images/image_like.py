@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.decoding import ArchiveMember, read_image, reason_of, to_rgb
+from effnet_ft.data.images.decoding import ArchiveMember, decode_error, read_image, to_rgb
 from effnet_ft.errors import DataError
 
 ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
@@ -20,7 +20,7 @@ _CONTENT = (bytes, bytearray, memoryview, io.IOBase)
 """What can be gone through, and yields no images."""
 
 
-def as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
+def as_image_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
     """Return ``images`` as a list; a single one makes a list of one, and so does what :func:`as_rgb` is to refuse."""
     one = hasattr(images, "__array__") and getattr(images, "ndim", 0) in (0, 2, 3)  # else a table's column, a stack
     if isinstance(images, (*_SINGLE, *_CONTENT)) or one or not isinstance(images, Iterable):
@@ -39,7 +39,7 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         try:
             return to_rgb(image)
         except Exception as error:  # a Pillow image is decoded when it is first used, which fails in many ways
-            raise DataError(f"cannot read a Pillow image: {reason_of(error)}") from error
+            raise DataError(f"cannot read a Pillow image: {decode_error(error)}") from error
     if isinstance(image, np.ndarray):
         fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
         if image.dtype != np.uint8 or not fits or not image.size:

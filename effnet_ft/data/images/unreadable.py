@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effnet_ft.data.images.decoding import unreadable
+from effnet_ft.data.images.decoding import find_unreadable
 from effnet_ft.data.sources.source import Source, labels_of
 from effnet_ft.errors import DataError, listing
-from effnet_ft.utils.array_cache import ArrayCache, array_key, file_states
+from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 
 
-def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
+def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
     """Read every image of ``source`` once and refuse or leave out those that cannot be read.
 
     Args:
@@ -25,10 +25,10 @@ def without_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = N
         DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
     """
     paths = [sample.path for samples in source.splits.values() for sample in samples]
-    key = array_key(readable=file_states([source.root / path for path in paths])) if cache else ""
-    if cache and cache.noted(key):
+    key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""
+    if cache and cache.recall(key):
         return source, {}
-    reasons = unreadable(source.root, paths)
+    reasons = find_unreadable(source.root, paths)
     if not reasons:
         if cache:
             cache.note(key, "all")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from effnet_ft.data.images.decoding import reduced
+from effnet_ft.data.images.decoding import downscale
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
 from effnet_ft.preprocessing import Preprocessing
 
@@ -57,7 +57,7 @@ class Views:
             plain = self.preprocessing(image)
             return plain if number == 0 else np.ascontiguousarray(plain[:, ::-1])
         draw = np.random.SeedSequence([*self.seed, number, index]).generate_state(1)[0]
-        return self._augmented(reduced(image, int(SHORT_SIDE * self.preprocessing.size)), int(draw))
+        return self._augmented(downscale(image, int(SHORT_SIDE * self.preprocessing.size)), int(draw))
 
     def identity(self, number: int) -> dict[str, Any]:
         """Return all that the pixels of view ``number`` depend on, but for the images."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of, listing_bar
+from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of, listing_progress
 from effnet_ft.errors import DataError, listing
 from effnet_ft.utils.tables import unguarded
 
@@ -132,7 +132,7 @@ def _samples(
     seen: dict[str, tuple[int, str, Sample]] = {}
     used: set[str] = set()
     names: dict[str, str] = {}  # the same text once, however many rows hold it
-    with listing_bar("reading the manifest") as bar:
+    with listing_progress("reading the manifest") as bar:
         for number, row in rows:
             bar.update()
             if not row:

@@ -93,7 +93,7 @@ def labels_of(sample: Sample, multilabel: bool) -> list[str]:
     return sample.label.split(LABEL_SEPARATOR) if sample.label else []
 
 
-def require_one_line_names(source: Source) -> None:
+def require_printable_names(source: Source) -> None:
     """Refuse classes whose names hold line breaks or other control characters: ``classes.txt`` has a line a class.
 
     Raises:
@@ -106,7 +106,7 @@ def require_one_line_names(source: Source) -> None:
         )
 
 
-def listing_bar(title: str) -> tqdm:
+def listing_progress(title: str) -> tqdm:
     """Return a progress bar for listing files, shown on a terminal where it takes more than two seconds."""
     return tqdm(desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)
 
@@ -133,7 +133,7 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
     if for_training and folders and "train" not in folders:
         present = ", ".join(folder.name + "/" for folder in folders.values())
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
-    with listing_bar("listing images") as bar:
+    with listing_progress("listing images") as bar:
         listed = (folders or {"all": root}).items()
         splits = {split: _scan_classes(root, folder, ignored, bar, empty_classes) for split, folder in listed}
     if folders:

@@ -20,7 +20,7 @@ Divided = tuple[list[Sample], list[Sample]]
 """What is left and what was taken, both in the order of the samples."""
 
 
-def carve(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:
+def hold_out(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:
     """Take ``fraction`` of each class out of ``samples``, at random, at least one image and leaving at least ``kept``.
 
     Raises:
@@ -45,7 +45,7 @@ def carve(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept:
     return left, [samples[number] for number in sorted(taken)]
 
 
-def carve_labels(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:
+def hold_out_labels(samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int) -> Divided:
     """Take ``fraction`` of the images of each label out of ``samples``, where an image has any number of labels.
 
     Iterative stratification (Sechidis et al. 2011): of the label with the fewest images left to divide, each image goes
@@ -85,7 +85,7 @@ def carve_labels(samples: Sequence[Sample], fraction: float, seed: Sequence[int]
     return _parts(samples, [bool(side[number]) for number in range(len(samples))])
 
 
-def carve_groups(
+def hold_out_groups(
     samples: Sequence[Sample], fraction: float, seed: Sequence[int], kept: int, multilabel: bool = False
 ) -> Divided:
     """Take about ``fraction`` of each class out of ``samples`` in whole groups; a sample without one is a group.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
-from effnet_ft.data.splits.holdout import Divided, carve, carve_groups, carve_labels
+from effnet_ft.data.splits.holdout import Divided, hold_out, hold_out_groups, hold_out_labels
 from effnet_ft.errors import DataError, listing
 
 log = logging.getLogger(__name__)
@@ -55,10 +55,10 @@ class Split:
 
     def labels(self, samples: Sequence[Sample]) -> np.ndarray:
         """Return the class indices of ``samples``, int64 ``[N]``; of several labels, float32 ``[N, K]`` of 0 and 1."""
-        return encoded(samples, self.classes, self.multilabel)
+        return encode_labels(samples, self.classes, self.multilabel)
 
 
-def encoded(
+def encode_labels(
     samples: Sequence[Sample], classes: Sequence[str], multilabel: bool, *, as_matrix: bool = False
 ) -> np.ndarray:
     """Return what a network learns of the samples' labels.
@@ -110,7 +110,7 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
         train, val = divide(splits["train"], val_fraction, (seed, 2), kept=1)
         test = splits.get("test", [])
     split = Split(source.root, source.classes, train, val, test, source.multilabel)
-    if divide is not carve:
+    if divide is not hold_out:
         _tell_missing(split)
     if fit == "trainval":
         if not split.test:
@@ -125,8 +125,8 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
 def _carver(source: Source) -> Callable[..., Divided]:
     """Return what divides the samples of ``source``: by groups where it has some, by labels, or by classes."""
     if any(sample.group for sample in source.part("all")):
-        return partial(carve_groups, multilabel=source.multilabel)
-    return carve_labels if source.multilabel else carve
+        return partial(hold_out_groups, multilabel=source.multilabel)
+    return hold_out_labels if source.multilabel else hold_out
 
 
 def _tell_missing(split: Split) -> None:

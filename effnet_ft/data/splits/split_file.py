@@ -10,7 +10,7 @@ from pathlib import Path
 from effnet_ft.data.sources.source import SPLITS, Sample, labels_of
 from effnet_ft.data.splits.split import Split
 from effnet_ft.errors import DataError, listing
-from effnet_ft.utils.atomic_files import whole_file
+from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import unguarded, write_csv
 
 
@@ -21,7 +21,7 @@ def write_split(split: Split, path: Path) -> None:
     """
     grouped = any(sample.group for sample in split.part("all"))
     # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
-    with whole_file(path, newline="", errors="surrogateescape") as file:
+    with atomic_write(path, newline="", errors="surrogateescape") as file:
         head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
         rows = (
             [sample.path, sample.label, name, *([sample.group] if grouped else [])]

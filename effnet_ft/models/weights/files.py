@@ -106,7 +106,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def blaming(path: Path | str) -> Iterator[None]:
+def naming_file(path: Path | str) -> Iterator[None]:
     """Name the file in a :class:`WeightsError` that its content causes."""
     try:
         yield

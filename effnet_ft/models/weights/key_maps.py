@@ -170,7 +170,7 @@ def keys(variant: Variant, layout: str) -> dict[str, str]:
     }
 
 
-def recognise(state: Mapping[str, Tensor]) -> tuple[str, str]:
+def detect_layout(state: Mapping[str, Tensor]) -> tuple[str, str]:
     """Return the layout of a file and the variant it holds, by its keys and the widths of its convolutions.
 
     The variant is an empty text where none fits: keys were renamed, or are missing, or widths differ.
@@ -217,7 +217,7 @@ def required(variant: Variant, layout: str) -> set[str]:
     }
 
 
-def from_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
+def to_our_keys(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
     """Return ``state`` with our keys. Classifier and batch counters may lack; any head of ours is passed on.
 
     Raises:
@@ -236,6 +236,6 @@ def from_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> d
     return {**ours, **{key: value for key, value in state.items() if key in heads}}
 
 
-def to_layout(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
-    """Return our ``state`` with the keys of ``layout``; the inverse of :func:`from_layout`."""
+def from_our_keys(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
+    """Return our ``state`` with the keys of ``layout``; the inverse of :func:`to_our_keys`."""
     return {theirs: state[ours] for theirs, ours in keys(variant, layout).items() if ours in state}

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from effnet_ft.errors import WeightsError, nearest, shortened
+from effnet_ft.errors import WeightsError, did_you_mean, shorten
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord, record_of_family
 from effnet_ft.preprocessing import Preprocessing
@@ -44,13 +44,13 @@ def default_family(variant: str) -> str:
 def weights_fault(variant: str, weights: str, family: str = "auto") -> str:
     """Return what is wrong with the recipe's ``model.weights`` and ``model.family``, an empty text where nothing is."""
     try:
-        record_of(variant, weights, family)
+        resolve_weights(variant, weights, family)
     except WeightsError as error:
         return str(error)
     return ""
 
 
-def record_of(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
+def resolve_weights(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
     """Return the record that ``weights`` names for ``variant``, None for ``none``.
 
     Args:
@@ -74,13 +74,11 @@ def record_of(variant: str, weights: str, family: str = "auto") -> WeightsRecord
     if os.path.isdir(path):
         raise WeightsError(f"model.weights is '{weights}', which is a folder: name a file in it")
     known = ["auto", "none", *FAMILIES]
-    choices = f"{', '.join(known)}{nearest(weights, known)}"
-    raise WeightsError(
-        f"model.weights is '{shortened(weights)}', which is neither a file nor a URL nor one of {choices}"
-    )
+    choices = f"{', '.join(known)}{did_you_mean(weights, known)}"
+    raise WeightsError(f"model.weights is '{shorten(weights)}', which is neither a file nor a URL nor one of {choices}")
 
 
-def record_named(name: str) -> WeightsRecord:
+def weights_named(name: str) -> WeightsRecord:
     """Return the record of ``VARIANT/FAMILY``, or of a variant's default weights.
 
     Raises:
@@ -88,7 +86,7 @@ def record_named(name: str) -> WeightsRecord:
     """
     variant, _, family = name.partition("/")
     if variant not in VARIANTS:
-        close = nearest(name, [*WEIGHTS, *VARIANTS])
+        close = did_you_mean(name, [*WEIGHTS, *VARIANTS])
         raise WeightsError(f"no weights are called '{name}'{close}; 'effnet-ft models --weights' lists them")
     record = _named(variant, family or "auto") if family in ("", *families_of(variant)) else None
     if record is None:

@@ -14,15 +14,15 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from effnet_ft.errors import Interrupted
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import Stopwatch
-from effnet_ft.training.recovery.signals import SIGNALS, Stop
-from effnet_ft.utils.atomic_files import install, install_twin, part_of
+from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.recovery.signals import SIGNALS, StopSignal
+from effnet_ft.utils.atomic_files import atomic_link, atomic_replace, partial_path
 
 _VOTE_STEPS = 10
 """Batches between two votes of several processes on whether to write: a vote waits for all of them."""
 
 
-class Keeper(Checkpoint):
+class CheckpointSaver(Checkpoint):
     """Writes ``last.ckpt`` when a phase begins, every few minutes and after every epoch, and ``best.ckpt``.
 
     A signal to stop is answered here, when a checkpoint is written: after a step, or at the end of an epoch. Lightning
@@ -40,11 +40,13 @@ class Keeper(Checkpoint):
         notes: plain values that travel in the checkpoints.
     """
 
+    state_key = "checkpoint"
+
     def __init__(
         self,
         run: Run,
-        stop: Stop,
-        stopwatch: Stopwatch,
+        stop: StopSignal,
+        stopwatch: Throughput,
         *,
         minutes: float = 10.0,
         select: bool = True,
@@ -101,11 +103,11 @@ class Keeper(Checkpoint):
             return
         due = time.monotonic() - self._written >= 60 * self.minutes
         due, *asked = _anyones(trainer, [due, *self._asked()])
-        self.stopwatch.end_step()  # a vote waits for the other processes and for the device, not for data
+        self.stopwatch.mark_step_end()  # a vote waits for the other processes and for the device, not for data
         if due or any(asked):
             self.place = (trainer.current_epoch, batch_idx + 1)
             self._write(trainer)
-            self.stopwatch.leave_out()
+            self.stopwatch.exclude()
         self._end_where(asked)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -151,15 +153,15 @@ class Keeper(Checkpoint):
             trainer: whose state is written.
             best: it is ``best.ckpt`` as well: one file of two names, until either is replaced.
         """
-        part = part_of(self.run.last)
+        part = partial_path(self.run.last)
         try:
             trainer.save_checkpoint(part, weights_only=False)
             if trainer.is_global_zero:
                 if best:
-                    install_twin(part, self.run.best)
+                    atomic_link(part, self.run.best)
                 if self.run.last.is_file():
                     os.replace(self.run.last, self.run.previous)
-                install(part, self.run.last)
+                atomic_replace(part, self.run.last)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from effnet_ft.optim.optimizers import averaging_weight
 from effnet_ft.training.module import FineTuner
-from effnet_ft.utils.atomic_files import whole_file
+from effnet_ft.utils.atomic_files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +29,15 @@ Where an image has several labels, ``map`` stands for ``acc1``.
 """
 
 
-class Stopwatch(Callback):
+class Throughput(Callback):
     """Measures training: images, seconds of its steps, and of those the seconds spent waiting for the next batch.
 
     Writing checkpoints and validating are no steps: they count as elapsed alone.
 
     One is carried through all phases; its totals travel in checkpoints.
     """
+
+    state_key = "throughput"
 
     def __init__(self) -> None:
         self.epoch = dict.fromkeys(("images", "seconds", "waited"), 0.0)
@@ -62,18 +64,18 @@ class Stopwatch(Callback):
     ) -> None:
         """Count the batch's images, those of the other processes included."""
         self._add("images", len(batch[1]) * trainer.world_size)
-        self.end_step()
+        self.mark_step_end()
         self._count_elapsed()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch, its validation included."""
         self._count_elapsed()
 
-    def end_step(self) -> None:
+    def mark_step_end(self) -> None:
         """Count what passed until now as the step's, not as waiting."""
         self._lap()
 
-    def leave_out(self) -> None:
+    def exclude(self) -> None:
         """Count what passed since the step ended neither as a step's nor as waiting."""
         self._mark = time.perf_counter()
 
@@ -118,7 +120,9 @@ class EpochTable(Callback):
         phases: how many the run has.
     """
 
-    def __init__(self, path: Path, stopwatch: Stopwatch, phases: int) -> None:
+    state_key = "epoch_table"
+
+    def __init__(self, path: Path, stopwatch: Throughput, phases: int) -> None:
         self.path = path
         self.stopwatch = stopwatch
         self.phases = phases
@@ -156,7 +160,7 @@ class EpochTable(Callback):
         self.rows = list(state_dict["rows"])
 
     def _write(self) -> None:
-        with whole_file(self.path, newline="") as file:
+        with atomic_write(self.path, newline="") as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(
@@ -183,7 +187,7 @@ class ProgressBar(TQDMProgressBar):
         phases: how many the run has.
     """
 
-    def __init__(self, stopwatch: Stopwatch, phases: int) -> None:
+    def __init__(self, stopwatch: Throughput, phases: int) -> None:
         super().__init__(refresh_rate=5)
         self.stopwatch = stopwatch
         self.phases = phases
@@ -216,12 +220,14 @@ class ProgressBar(TQDMProgressBar):
         }
 
 
-class AveragedWeights(WeightAveraging):
+class WeightEMA(WeightAveraging):
     """Lightning's averaging callback with an exponential average whose decay warms up, on the device that trains.
 
     Args:
         decay: of the average.
     """
+
+    state_key = "weight_ema"
 
     def __init__(self, decay: float) -> None:
         def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:

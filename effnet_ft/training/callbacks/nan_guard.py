@@ -21,7 +21,7 @@ LOOK_STEPS = 50
 """Between two looks at the losses, for each of which the program waits for the device and for the other processes."""
 
 
-class FiniteGuard(Callback):
+class NaNGuard(Callback):
     """Ends the training where a loss is infinite or no number, and keeps weights that are so out of every checkpoint.
 
     The losses stay on the device until they are looked at: every :data:`LOOK_STEPS` steps, before each validation and
@@ -67,25 +67,25 @@ class FiniteGuard(Callback):
             WeightsError: where the phase begins with such weights.
         """
         self._look(trainer, pl_module)
-        broken = not_finite(checkpoint["state_dict"])
+        broken = nonfinite_tensors(checkpoint["state_dict"])
         names = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
         if trainer.global_step == 0:
             text = f"the weights that the training begins with are not finite ({names}): take others"
-            collectives.raise_together(WeightsError(text) if broken else None)
+            collectives.raise_on_all_ranks(WeightsError(text) if broken else None)
         else:
             text = f"the weights are no longer finite ({names}) {self._place(trainer, pl_module, self._rate)}"
-            collectives.raise_together(DivergedError(text) if broken else None)
+            collectives.raise_on_all_ranks(DivergedError(text) if broken else None)
 
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         unseen, self._unseen = self._unseen, []
         losses = torch.stack([loss for *_, loss in unseen]).tolist() if unseen else []
         ruined = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if ruined is None:
-            return collectives.raise_together(None)
+            return collectives.raise_on_all_ranks(None)
         batch, rate, _ = unseen[ruined]
         images = listing([self.paths[index] for index in images_of(trainer.train_dataloader, batch)])
         text = f"the loss is {losses[ruined]} {self._place(trainer, module, rate, batch)}\nThe images of the step:\n"
-        return collectives.raise_together(DivergedError(text + images))
+        return collectives.raise_on_all_ranks(DivergedError(text + images))
 
     def _place(self, trainer: pl.Trainer, module: pl.LightningModule, rate: float, batch: int | None = None) -> str:
         assert isinstance(module, FineTuner)
@@ -97,7 +97,7 @@ class FiniteGuard(Callback):
         )
 
 
-def not_finite(state: Mapping[str, Any]) -> list[str]:
+def nonfinite_tensors(state: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors in ``state`` that hold a value which is infinite or no number."""
     floating = {name: value for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()}
     if not floating:

@@ -12,19 +12,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.distributed import collectives
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES
 from effnet_ft.planning.phases import PhasePlan
-from effnet_ft.training.lr_finder.head_grid import Trial, search_head
+from effnet_ft.training.lr_finder.head_grid import Trial, search_head_grid
 from effnet_ft.training.lr_finder.range_test import range_test
-from effnet_ft.utils.atomic_files import whole_file
+from effnet_ft.utils.atomic_files import atomic_write
 
 log = logging.getLogger(__name__)
 
 
-def choose(
+def find_lr(
     plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, folder: Path
 ) -> PhasePlan:
     """Return ``plan`` with its learning rate chosen, and for a head its weight decay; the search goes into ``folder``.
@@ -33,11 +33,11 @@ def choose(
     test.
     """
     path = folder / f"lr_search-{plan.index + 1}.csv"
-    stored = isinstance(data, StoredDataModule)
-    if isinstance(data, StoredDataModule) and plan.cut == STAGES and plan.model.head == "linear":
+    stored = isinstance(data, ActivationDataModule)
+    if isinstance(data, ActivationDataModule) and plan.cut == STAGES and plan.model.head == "linear":
         features, classes = model.variant.features, len(model.classes)
         main = collectives.rank() == 0
-        trials = collectives.from_main(search_head(data.alone(), features, classes, plan, device) if main else [])
+        trials = collectives.broadcast(search_head_grid(data.alone(), features, classes, plan, device) if main else [])
         rank_zero_only(_write_trials)(trials, path, "val/map" if model.multilabel else "val/acc1")
         best = trials[0]
         log.info(
@@ -46,7 +46,7 @@ def choose(
         )
         decay = best.weight_decay * (best.lr if plan.optim.decay_unit == "step" else 1)
         return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=decay))
-    lr, curve = collectives.from_main(range_test(model, data.train_dataloader(), stored, plan, device))
+    lr, curve = collectives.broadcast(range_test(model, data.train_dataloader(), stored, plan, device))
     rank_zero_only(_write_curve)(curve, path)
     log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))
     return replace(plan, lr=lr)
@@ -67,7 +67,7 @@ def _write_curve(curve: list[tuple[float, float]], path: Path) -> None:
 
 
 def _write(path: Path, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    with whole_file(path, newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows(rows)

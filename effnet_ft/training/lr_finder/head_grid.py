@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.evaluation.metrics import mean_average_precision
 from effnet_ft.optim.losses import classification_loss
 from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor
@@ -38,8 +38,8 @@ class Trial:
     loss: float
 
 
-def search_head(
-    data: StoredDataModule, features: int, classes: int, plan: PhasePlan, device: torch.device
+def search_head_grid(
+    data: ActivationDataModule, features: int, classes: int, plan: PhasePlan, device: torch.device
 ) -> list[Trial]:
     """Train a linear head at every setting of the grid, and return what came out, the best first.
 
@@ -103,7 +103,11 @@ def search_head(
 
 
 def _measured(
-    data: StoredDataModule, settings: list[tuple[float, float]], weights: Tensor, biases: Tensor, device: torch.device
+    data: ActivationDataModule,
+    settings: list[tuple[float, float]],
+    weights: Tensor,
+    biases: Tensor,
+    device: torch.device,
 ) -> list[Trial]:
     if data.val.labels.ndim == 2:
         return _measured_on_labels(data, settings, weights, biases, device)
@@ -120,7 +124,11 @@ def _measured(
 
 
 def _measured_on_labels(
-    data: StoredDataModule, settings: list[tuple[float, float]], weights: Tensor, biases: Tensor, device: torch.device
+    data: ActivationDataModule,
+    settings: list[tuple[float, float]],
+    weights: Tensor,
+    biases: Tensor,
+    device: torch.device,
 ) -> list[Trial]:
     labels = torch.from_numpy(data.val.labels).to(device)
     trials = []

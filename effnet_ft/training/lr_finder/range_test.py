@@ -16,7 +16,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
 from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
 from effnet_ft.planning.phases import PhasePlan
-from effnet_ft.training.consistency import average_over_processes
+from effnet_ft.training.consistency import all_reduce_mean
 
 _STEPS = 60
 _RANGE = (1e-6, 1.0)
@@ -63,13 +63,13 @@ def range_test(
                     smoothing=plan.optim.label_smoothing,
                 )
             images = torch.tensor(float(len(labels)), device=device)
-            average_over_processes([images])
+            all_reduce_mean([images])
             loss = loss * (len(labels) / images)  # the processes' parts of a step may differ by an image
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            average_over_processes([value.grad for value in trial.parameters() if value.grad is not None])
+            all_reduce_mean([value.grad for value in trial.parameters() if value.grad is not None])
             optimiser.step()
-            average_over_processes([loss.detach()])
+            all_reduce_mean([loss.detach()])
             average = 0.8 * average + 0.2 * loss.item()
             smoothed = average / (1 - 0.8 ** (step + 1))
             curve.append((lr, smoothed))

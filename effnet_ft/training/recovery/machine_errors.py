@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from effnet_ft.errors import MachineError, UserError, disk_fault
-from effnet_ft.training.recovery.watchdog import lost_another
+from effnet_ft.training.recovery.watchdog import lost_process_error
 
 _MEMORY = "memory is used up: set a smaller data.batch_size, data.workers or data.image_size"
 
@@ -46,7 +46,7 @@ _TEXTS = (
 
 
 @contextmanager
-def machine_faults_told() -> Iterator[None]:
+def translate_machine_errors() -> Iterator[None]:
     """Turn the machine's faults within the block into errors that say what happened and what to do.
 
     Raises:
@@ -56,14 +56,14 @@ def machine_faults_told() -> Iterator[None]:
     try:
         yield
     except (UserError, OSError, MemoryError, RuntimeError) as error:
-        told = of_a_process(error) if isinstance(error, UserError) else explained(error)
+        told = worker_error(error) if isinstance(error, UserError) else explain_machine_error(error)
         if told is None:
             raise
         told.shared = getattr(error, "shared", False)
         raise told from error
 
 
-def explained(error: BaseException) -> MachineError | None:
+def explain_machine_error(error: BaseException) -> MachineError | None:
     """Return what happened in the user's words; None where the machine is not at fault."""
     if isinstance(error, torch.OutOfMemoryError):
         return MachineError(_GPU_MEMORY)
@@ -72,12 +72,12 @@ def explained(error: BaseException) -> MachineError | None:
     if isinstance(error, OSError) and (told := disk_fault(error)):
         return MachineError(told)
     words = str(error)
-    if lost := lost_another(error):
+    if lost := lost_process_error(error):
         return lost
     return next((MachineError(text) for pattern, text in _TEXTS if re.search(pattern, words)), None)
 
 
-def of_a_process(error: UserError) -> UserError | None:
+def worker_error(error: UserError) -> UserError | None:
     """Return an error as it was raised in a process that reads images; None where it comes from no such process.
 
     PyTorch hands it on as the whole traceback of that process.

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def with_room(
+def retry_on_oom(
     plan: PhasePlan,
     model: Classifier,
     attempt: Callable[[PhasePlan], Result],
@@ -73,9 +73,9 @@ def _smaller(plan: PhasePlan, begun: bool) -> PhasePlan:
             f"{phase}: not even one image at once fits on the GPU: take a smaller data.image_size or model.variant, or "
             "trainer.checkpointing=on"
         )
-    smaller = halved(plan)
+    smaller = halve_batch(plan)
     numbers = f"{smaller.data.batch_size} at once and {smaller.optim.accumulate} batches a step of the optimiser"
-    if collectives.count() > 1 or plan.trainer.on_oom == "stop":
+    if collectives.world_size() > 1 or plan.trainer.on_oom == "stop":
         raise MachineError(
             f"{phase}: {batch} images at once do not fit on the GPU: try data.batch_size={smaller.data.batch_size} "
             f"optim.accumulate={smaller.optim.accumulate}, or data.batch_size=auto, in the recipe or its phase"
@@ -84,7 +84,7 @@ def _smaller(plan: PhasePlan, begun: bool) -> PhasePlan:
     return smaller
 
 
-def halved(plan: PhasePlan) -> PhasePlan:
+def halve_batch(plan: PhasePlan) -> PhasePlan:
     """Return ``plan`` with at most half the images at once and as many more batches a step of the optimiser.
 
     Half, where that is a whole number; else the largest number below that divides the optimiser's batch.

@@ -13,14 +13,14 @@ from typing import Any
 
 from effnet_ft.errors import WeightsError, listing
 from effnet_ft.runs.run_folder import Run, read_checkpoint
-from effnet_ft.training.callbacks.checkpoint import Keeper
-from effnet_ft.utils.atomic_files import install_twin, remove_parts
+from effnet_ft.training.callbacks.checkpoint import CheckpointSaver
+from effnet_ft.utils.atomic_files import atomic_link, remove_partial_files
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Left:
+class ResumeState:
     """Where a training goes on.
 
     Attributes:
@@ -30,7 +30,7 @@ class Left:
         batch: of the epoch, that comes next.
         accumulate: batches a step of the optimiser, as ``batch`` counts them; None where that is not known.
         best: score of ``best.ckpt``.
-        notes: what :class:`effnet_ft.training.callbacks.checkpoint.Keeper` was given.
+        notes: what :class:`effnet_ft.training.callbacks.checkpoint.CheckpointSaver` was given.
         states: of Lightning's callbacks, by their keys.
     """
 
@@ -44,7 +44,7 @@ class Left:
     states: Mapping[str, Any]
 
 
-def take_up(run: Run, main: bool = True) -> Left | None:
+def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
     """Return where the interrupted ``run`` goes on, and clear away what its end left half; None: at the beginning.
 
     A ``last.ckpt`` that is missing or damaged is replaced by the one before it.
@@ -57,11 +57,11 @@ def take_up(run: Run, main: bool = True) -> Left | None:
         WeightsError: where checkpoints are there, and none is whole.
     """
     if main:
-        remove_parts(run.folder, run.checkpoints)
+        remove_partial_files(run.folder, run.checkpoints)
     present = [path for path in (run.last, run.previous) if path.is_file()]
     faults = []
     for path in present:
-        if fault := damage(path):
+        if fault := find_damage(path):
             faults.append(fault)
             log.warning("%s: falling back to the checkpoint before it", fault)
             continue
@@ -80,7 +80,7 @@ def take_up(run: Run, main: bool = True) -> Left | None:
     return None
 
 
-def damage(path: Path) -> str:
+def find_damage(path: Path) -> str:
     """Return what is wrong with a checkpoint file, an empty text where every byte is as it was written."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,12 +95,12 @@ def damage(path: Path) -> str:
     return ""
 
 
-def _left(checkpoint: Mapping[str, Any]) -> Left:
+def _left(checkpoint: Mapping[str, Any]) -> ResumeState:
     ours, states = checkpoint["effnet_ft"], checkpoint["callbacks"]
-    kept = states[Keeper.__qualname__]
+    kept = states[CheckpointSaver.state_key]
     finished = bool(ours["finished"])
     epoch, batch = (0, 0) if finished else kept["place"]
-    return Left(
+    return ResumeState(
         phase=int(ours["phase"]) + finished,
         within=not finished,
         epoch=epoch,
@@ -112,11 +112,11 @@ def _left(checkpoint: Mapping[str, Any]) -> Left:
     )
 
 
-def _sound_best(run: Run, left: Left, main: bool) -> Left:
+def _sound_best(run: Run, left: ResumeState, main: bool) -> ResumeState:
     """Return ``left``; where ``best.ckpt`` is damaged, the last one stands for it until an epoch is better."""
-    if left.best is None or not (fault := damage(run.best)):
+    if left.best is None or not (fault := find_damage(run.best)):
         return left
     log.warning("%s: the last checkpoint takes its place, and any epoch that follows counts as better", fault)
     if main:
-        install_twin(run.last, run.best)
-    return Left(**{**vars(left), "best": float("-inf")})
+        atomic_link(run.last, run.best)
+    return ResumeState(**{**vars(left), "best": float("-inf")})

@@ -15,7 +15,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 """What a terminal, what SLURM, spot machines and ``kill``, and what SLURM on ``--signal=USR1@90`` send to end a job."""
 
 
-class Stop:
+class StopSignal:
     """Whether the user or the machine asked the program to end.
 
     Attributes:
@@ -45,10 +45,10 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def catch_signals() -> Iterator[StopSignal]:
     """Listen to the signals while the block runs; outside of the main thread, where none arrive, do nothing."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    stop = Stop()
+    stop = StopSignal()
     stop.listen()
     try:
         yield stop

@@ -16,7 +16,7 @@ from typing import Any
 from pytorch_lightning.strategies import Strategy
 
 from effnet_ft.distributed import collectives
-from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, MachineError, printable, shortened
+from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, MachineError, escape_control_characters, shorten
 from effnet_ft.training.recovery.signals import SIGNALS
 
 _GRACE_SECONDS = 15.0
@@ -33,7 +33,7 @@ _LOST = re.compile(
 
 
 @contextmanager
-def ended_together() -> Iterator[Callable[[Strategy], None]]:
+def process_watchdog() -> Iterator[Callable[[Strategy], None]]:
     """End the processes that this one has launched when one of them dies, or when the block fails.
 
     Under torchrun and SLURM, which launch the processes themselves, they do so, and this does nothing.
@@ -55,7 +55,7 @@ def ended_together() -> Iterator[Callable[[Strategy], None]]:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             _wait(launched, all)  # the signal has reached them too
-        elif lost_another(error):
+        elif lost_process_error(error):
             _wait(launched, any)
             _tell(launched)
         over.set()  # before the others are killed: the watch would take it for a failure, and end the caller's program
@@ -65,11 +65,11 @@ def ended_together() -> Iterator[Callable[[Strategy], None]]:
         over.set()
 
 
-def lost_another(error: BaseException) -> MachineError | None:
+def lost_process_error(error: BaseException) -> MachineError | None:
     """Return what an error in the communication of processes means; None where it is another error."""
-    if collectives.count() == 1 or not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
+    if collectives.world_size() == 1 or not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
         return None
-    first = printable(shortened(str(error).strip().split("\n")[0]))
+    first = escape_control_characters(shorten(str(error).strip().split("\n")[0]))
     return MachineError(
         f"another process of this training has ended, and this one with it: its own message says why ({first})"
     )
@@ -102,7 +102,7 @@ def _watch(launched: Sequence[subprocess.Popen[Any]], over: threading.Event) -> 
 
 
 def _have_met() -> bool:
-    return collectives.count() > 1
+    return collectives.world_size() > 1
 
 
 def _exit_code(other: int) -> int:

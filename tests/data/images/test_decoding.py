@@ -14,13 +14,13 @@ from PIL import ExifTags, Image
 from effnet_ft.data.images import decoding
 from effnet_ft.data.images.decoding import (
     SUFFIXES,
+    downscale,
+    downscaled_shape,
+    find_unreadable,
     median_side,
+    read_downscaled,
     read_image,
-    read_reduced,
-    reduced,
-    reduced_shape,
     to_rgb,
-    unreadable,
 )
 from effnet_ft.errors import DataError
 
@@ -142,7 +142,7 @@ def test_every_kind_of_pixel_becomes_rgb(kind: str, tmp_path: Path) -> None:
     suffix, make, options, expected, tolerance = KINDS[kind]
     make().save(tmp_path / f"x.{suffix}", **options)
     assert_same(read_image(tmp_path / f"x.{suffix}"), expected, tolerance)
-    assert unreadable(tmp_path, [f"x.{suffix}"]) == {}
+    assert find_unreadable(tmp_path, [f"x.{suffix}"]) == {}
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -189,7 +189,7 @@ def test_missing_float_values_are_black() -> None:
 def test_broken_exif_does_not_cost_the_image(suffix: str, exif: bytes, tmp_path: Path) -> None:
     Image.fromarray(PICTURE).save(tmp_path / f"x.{suffix}", exif=exif, quality=95)
     assert_same(read_image(tmp_path / f"x.{suffix}"), PICTURE, LOSSY)
-    assert unreadable(tmp_path, [f"x.{suffix}"]) == {}
+    assert find_unreadable(tmp_path, [f"x.{suffix}"]) == {}
 
 
 def encoded(suffix: str) -> bytes:
@@ -231,7 +231,7 @@ def test_unreadable_finds_the_broken_files_alone(threads: int | None, tmp_path: 
     for name in good:
         Image.fromarray(PICTURE).save(tmp_path / name)
     mixed = sorted([*good, *BROKEN, "gone.jpg"], key=lambda name: name[::-1])
-    found = unreadable(tmp_path, mixed, threads)
+    found = find_unreadable(tmp_path, mixed, threads)
     assert list(found) == [name for name in mixed if name not in good]
     assert all(found.values())
     assert found["text.jpg"] == "not an image, or of a kind that is not supported"
@@ -239,7 +239,7 @@ def test_unreadable_finds_the_broken_files_alone(threads: int | None, tmp_path: 
 
 
 def test_unreadable_of_nothing_is_nothing(tmp_path: Path) -> None:
-    assert unreadable(tmp_path, []) == {}
+    assert find_unreadable(tmp_path, []) == {}
 
 
 @pytest.fixture
@@ -255,10 +255,10 @@ def test_a_large_image_is_read_without_pillows_warning(suffix: str, tmp_path: Pa
     large = np.concatenate([PICTURE, PICTURE])
     Image.fromarray(large).save(tmp_path / f"x.{suffix}", quality=95)
     before = list(warnings.filters)
-    with decoding.pillow_silenced():
+    with decoding.silence_pillow():
         assert_same(read_image(tmp_path / f"x.{suffix}"), large, LOSSY)
     assert warnings.filters == before
-    assert unreadable(tmp_path, [f"x.{suffix}"]) == {}
+    assert find_unreadable(tmp_path, [f"x.{suffix}"]) == {}
 
 
 @pytest.mark.usefixtures("small_limit")
@@ -274,7 +274,7 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(DataError, match=rf"x\.{suffix}: .*pixels"):
         read_image(tmp_path / f"x.{suffix}")
-    assert "pixels" in unreadable(tmp_path, [f"x.{suffix}"])[f"x.{suffix}"]
+    assert "pixels" in find_unreadable(tmp_path, [f"x.{suffix}"])[f"x.{suffix}"]
 
 
 def test_a_limit_lifted_before_the_import_does_not_refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_reduced_images_keep_their_shape_in_every_format(suffix: str, orientatio
     exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", (900, 300), "red").save(tmp_path / f"a{suffix}", exif=exif)
     whole = read_image(tmp_path / f"a{suffix}")
-    assert read_reduced(tmp_path / f"a{suffix}", 100).shape == reduced(whole, 100).shape
+    assert read_downscaled(tmp_path / f"a{suffix}", 100).shape == downscale(whole, 100).shape
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -302,12 +302,12 @@ def test_reduced_images_look_the_same_and_are_as_large_as_said(
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    whole, small = read_image(tmp_path / "a.jpg"), read_reduced(tmp_path / "a.jpg", 200)
+    whole, small = read_image(tmp_path / "a.jpg"), read_downscaled(tmp_path / "a.jpg", 200)
     scale = min(1.0, 200 / min(whole.shape[:2]))
     assert small.shape == (round(whole.shape[0] * scale), round(whole.shape[1] * scale), 3)
     with Image.open(tmp_path / "a.jpg") as image:
-        assert reduced_shape(image, 200) == small.shape[:2]
-    assert np.abs(small.astype(int) - reduced(whole, 200)).max() <= 6
+        assert downscaled_shape(image, 200) == small.shape[:2]
+    assert np.abs(small.astype(int) - downscale(whole, 200)).max() <= 6
     assert (small is whole) or scale < 1 or np.array_equal(small, whole)
 
 
@@ -322,7 +322,7 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale(tmp_path: Path, monkeypatch:
         return pixels
 
     monkeypatch.setattr(decoding, "to_rgb", noted)
-    assert read_reduced(tmp_path / "a.jpg", 448).shape == (448, 597, 3)
+    assert read_downscaled(tmp_path / "a.jpg", 448).shape == (448, 597, 3)
     assert decoded == [(600, 800)]
 
 
@@ -330,7 +330,7 @@ def test_the_limit_holds_for_reduced_images_too(tmp_path: Path, monkeypatch: pyt
     Image.new("L", (64, 64)).save(tmp_path / "a.jpg")
     monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(DataError, match=r"64 x 64 pixels"):
-        read_reduced(tmp_path / "a.jpg", 8)
+        read_downscaled(tmp_path / "a.jpg", 8)
 
 
 def test_the_median_side_is_read_from_headers(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
-from effnet_ft.data.splits.holdout import carve, carve_groups, carve_labels
+from effnet_ft.data.splits.holdout import hold_out, hold_out_groups, hold_out_labels
 from effnet_ft.data.splits.split import make_split
 from effnet_ft.errors import DataError
 
 
 def test_images_are_taken_at_random_and_keep_their_order() -> None:
     samples = [Sample(f"{number}.jpg", "a") for number in range(1000)]
-    left, taken = carve(samples, 0.2, (0,), kept=1)
+    left, taken = hold_out(samples, 0.2, (0,), kept=1)
     numbers = [samples.index(sample) for sample in taken]
     assert numbers == sorted(numbers) and left == [sample for sample in samples if sample not in set(taken)]
     assert np.std(numbers) == pytest.approx(1000 / 12**0.5, rel=0.2), "spread over the class, not a run of it"
@@ -49,7 +49,7 @@ def test_no_group_is_divided_and_no_class_lost(
     samples: list[Sample], fraction: float, seed: int, kept: int, multilabel: bool
 ) -> None:
     try:
-        left, taken = carve_groups(samples, fraction, (seed,), kept, multilabel)
+        left, taken = hold_out_groups(samples, fraction, (seed,), kept, multilabel)
     except DataError:
         groups: dict[str, set[str]] = {}
         for sample in samples:
@@ -109,7 +109,7 @@ def test_labels_are_divided_each_near_its_share(seed: int, fraction: float) -> N
     rates = {"often": 0.5, "sometimes": 0.2, "seldom": 0.03}
     labels = ["|".join(sorted(name for name, rate in rates.items() if random.random() < rate)) for _ in range(400)]
     samples = [Sample(f"{number}.jpg", label) for number, label in enumerate(labels)]
-    left, taken = carve_labels(samples, fraction, (seed,), 1)
+    left, taken = hold_out_labels(samples, fraction, (seed,), 1)
     assert Counter([*left, *taken]) == Counter(samples)
     assert len(taken) == pytest.approx(400 * fraction, abs=25)
     for name in rates:

@@ -21,8 +21,8 @@ from effnet_ft.errors import WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.download import MIRROR_VARIABLE, weights_file
-from effnet_ft.models.weights.key_maps import to_layout
-from effnet_ft.models.weights.resolving import record_of
+from effnet_ft.models.weights.key_maps import from_our_keys
+from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord
 
 CONTENT = np.random.default_rng(0).bytes(5000)
@@ -137,7 +137,7 @@ def test_a_part_of_another_file_is_given_up(site: Offers, cache: Path, part: byt
 def test_a_part_of_another_file_where_no_hash_tells(site: Offers, part: bytes) -> None:
     site.files["/mine.pth"] = part + CONTENT
     site.cuts = [len(part) // 3] * 3
-    record = record_of("b0", f"{site.address}/mine.pth", "aa")
+    record = resolve_weights("b0", f"{site.address}/mine.pth", "aa")
     assert record is not None
     refused(record)
     site.files["/mine.pth"] = CONTENT
@@ -265,7 +265,7 @@ def test_a_package(record: WeightsRecord, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_address_as_weights(site: Offers, tmp_path: Path, name: str, family: str) -> None:
     torch.manual_seed(0)
     source = Classifier("lite0", classes="abc").eval()
-    torch.save(to_layout(source.state_dict(), source.variant, "timm"), tmp_path / "source.pth")
+    torch.save(from_our_keys(source.state_dict(), source.variant, "timm"), tmp_path / "source.pth")
     content = (tmp_path / "source.pth").read_bytes()
     file = name.format(hashlib.sha256(content).hexdigest()[:8])
     site.files[f"/some/where/{file}"] = content
@@ -277,23 +277,23 @@ def test_an_address_as_weights(site: Offers, tmp_path: Path, name: str, family: 
 def test_an_address_without_a_hash_has_a_place_of_its_own(site: Offers, cache: Path) -> None:
     paths = ["/mine/w.pth", "/yours/w.pth", "/mine/w.pth?version=2"]
     site.files = {path: path.encode() for path in paths}
-    files = [weights_file(record_of("b0", site.address + path, "aa")) for path in paths]
+    files = [weights_file(resolve_weights("b0", site.address + path, "aa")) for path in paths]
     assert [file.read_bytes() for file in files] == list(site.files.values())
     assert [file.name for file in files] == ["w.pth"] * 3
     assert not (cache / "w.pth").exists(), "torch.hub's own file of that name may be another"
     hashed = replace(site.offer(), family="aa")
-    assert weights_file(record_of("b0", f"{site.address}/{hashed.file}", "aa")) == cache / hashed.file
+    assert weights_file(resolve_weights("b0", f"{site.address}/{hashed.file}", "aa")) == cache / hashed.file
 
 
 def test_an_address_cannot_leave_the_cache(site: Offers, cache: Path) -> None:
     site.files["/..%2F..%2F..%2Fw.pth"] = CONTENT
-    path = weights_file(record_of("b0", f"{site.address}/..%2F..%2F..%2Fw.pth", "aa"))
+    path = weights_file(resolve_weights("b0", f"{site.address}/..%2F..%2F..%2Fw.pth", "aa"))
     assert path.resolve().parent.parent == cache / "effnet_ft"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/ümlaut.pth", "http://[::1/w.pth"])
 def test_an_address_that_is_none(cache: Path, address: str) -> None:
-    record = record_of("b0", address, "aa")
+    record = resolve_weights("b0", address, "aa")
     assert record is not None
     assert address in refused(record)
 
@@ -318,7 +318,7 @@ def test_a_published_file_is_taken_from_where_the_user_says(
     record = site.offer()
     monkeypatch.setitem(WEIGHTS, record.name, replace(record, address="http://127.0.0.1:1"))
     (tmp_path / record.file).write_bytes(CONTENT)
-    found = record_of("b0", f"{tmp_path if kind == 'path' else site.address}/{record.file}")
+    found = resolve_weights("b0", f"{tmp_path if kind == 'path' else site.address}/{record.file}")
     assert found is not None
     assert (found.family, found.top1) == (record.family, record.top1)
     path = weights_file(found)

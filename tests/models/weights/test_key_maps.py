@@ -18,7 +18,7 @@ from effnet_ft.models.heads import HEADS
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.download import weights_file
 from effnet_ft.models.weights.files import read_weights
-from effnet_ft.models.weights.key_maps import LAYOUTS, from_layout, keys, recognise, to_layout
+from effnet_ft.models.weights.key_maps import LAYOUTS, detect_layout, from_our_keys, keys, to_our_keys
 from effnet_ft.models.weights.table import WEIGHTS, WeightsRecord
 
 State = dict[str, Tensor]
@@ -41,7 +41,7 @@ def shapes(variant: str, head: str = "linear") -> State:
 
 
 def published(variant: str, layout: str) -> State:
-    return to_layout(shapes(variant), VARIANTS[variant], layout)
+    return from_our_keys(shapes(variant), VARIANTS[variant], layout)
 
 
 # There and back
@@ -53,12 +53,12 @@ def published(variant: str, layout: str) -> State:
 def test_round_trips(variant: str, layout: str, lacking: str) -> None:
     ours = {key: value for key, value in shapes(variant).items() if not key.endswith(WITHOUT[lacking] or "\0")}
     assert (len(ours) < len(shapes(variant))) == (lacking != "nothing")
-    theirs = to_layout(ours, VARIANTS[variant], layout)
+    theirs = from_our_keys(ours, VARIANTS[variant], layout)
     assert len(theirs) == len(ours)
-    again = from_layout(theirs, VARIANTS[variant], layout)
+    again = to_our_keys(theirs, VARIANTS[variant], layout)
     assert again.keys() == ours.keys()
     assert all(again[key] is ours[key] for key in ours)
-    back = to_layout(again, VARIANTS[variant], layout)
+    back = from_our_keys(again, VARIANTS[variant], layout)
     assert back.keys() == theirs.keys()
     assert all(back[key] is theirs[key] for key in theirs)
 
@@ -66,8 +66,8 @@ def test_round_trips(variant: str, layout: str, lacking: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_any_head_of_ours_is_passed_on(head: str) -> None:
     ours = shapes("lite0", head)
-    assert from_layout(ours, VARIANTS["lite0"], "effnet_ft") == ours
-    assert recognise(ours) == ("effnet_ft", "lite0")
+    assert to_our_keys(ours, VARIANTS["lite0"], "effnet_ft") == ours
+    assert detect_layout(ours) == ("effnet_ft", "lite0")
 
 
 # What does not fit
@@ -81,7 +81,7 @@ def test_missing_and_unknown_keys_are_named(layout: str, fault: str) -> None:
     unknown = ["stray.weight", "stray.bias"] if fault != "missing" else []
     kept = {key: value for key, value in theirs.items() if key not in missing}
     with pytest.raises(WeightsError, match=f"b0 in {layout} layout") as error:
-        from_layout({**kept, **dict.fromkeys(unknown, torch.zeros(1))}, VARIANTS["b0"], layout)
+        to_our_keys({**kept, **dict.fromkeys(unknown, torch.zeros(1))}, VARIANTS["b0"], layout)
     text = str(error.value)
     assert ("2 keys are missing" in text, "2 keys are not known" in text) == (bool(missing), bool(unknown))
     assert all(f"  {key}" in text for key in missing + unknown)
@@ -90,7 +90,7 @@ def test_missing_and_unknown_keys_are_named(layout: str, fault: str) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_another_variants_file_is_refused(layout: str) -> None:
     with pytest.raises(WeightsError, match="keys are not known"):
-        from_layout(published("b1", layout), VARIANTS["b0"], layout)
+        to_our_keys(published("b1", layout), VARIANTS["b0"], layout)
 
 
 # Recognising
@@ -101,7 +101,7 @@ def test_another_variants_file_is_refused(layout: str) -> None:
 @pytest.mark.parametrize("lacking", WITHOUT)
 def test_recognised(variant: str, layout: str, lacking: str) -> None:
     ours = {key: value for key, value in shapes(variant).items() if not key.endswith(WITHOUT[lacking] or "\0")}
-    assert recognise(to_layout(ours, VARIANTS[variant], layout)) == (layout, variant)
+    assert detect_layout(from_our_keys(ours, VARIANTS[variant], layout)) == (layout, variant)
 
 
 def renamed(state: State) -> State:
@@ -131,7 +131,7 @@ def widened(state: State) -> State:
 @pytest.mark.parametrize("change", [renamed, shortened, prolonged, transposed, widened])
 @pytest.mark.parametrize("variant", ["b0", "lite0"])
 def test_an_altered_file_is_no_variants(layout: str, change: Callable[[State], State], variant: str) -> None:
-    assert recognise(change(published(variant, layout))) == (layout, "")
+    assert detect_layout(change(published(variant, layout))) == (layout, "")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "vit_b_16"])
@@ -139,7 +139,7 @@ def test_foreign_networks_are_refused(name: str) -> None:
     with torch.device("meta"):
         state = torchvision.models.get_model(name).state_dict()
     with pytest.raises(WeightsError, match=rf"its {len(state)} tensors are not named as an EfficientNet") as error:
-        recognise(state)
+        detect_layout(state)
     assert all(layout in str(error.value) for layout in LAYOUTS)
     assert f"  {next(iter(state))}\n" in str(error.value)
 
@@ -202,8 +202,8 @@ def test_lukemelas_names() -> None:
 def test_packaged_files_are_read_whole(record: WeightsRecord) -> None:
     pytest.importorskip(record.package)
     theirs, ours = read_weights(weights_file(record)).state, shapes(record.variant)
-    assert recognise(theirs) == (record.layout, record.variant)
-    loaded = from_layout(theirs, VARIANTS[record.variant], record.layout)
+    assert detect_layout(theirs) == (record.layout, record.variant)
+    loaded = to_our_keys(theirs, VARIANTS[record.variant], record.layout)
     assert len(loaded) == len(theirs)
     assert {key: value.shape for key, value in loaded.items()} == {key: ours[key].shape for key in loaded}
     assert all(key in loaded or key.endswith("num_batches_tracked") for key in ours)

@@ -19,10 +19,10 @@ from effnet_ft.models.weights.resolving import (
     families_of,
     family_of_name,
     is_url,
-    record_named,
-    record_of,
+    resolve_weights,
     scratch_preprocessing,
     weights_fault,
+    weights_named,
 )
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord, record_of_family
 from effnet_ft.preprocessing import Preprocessing
@@ -30,7 +30,7 @@ from effnet_ft.preprocessing import Preprocessing
 
 def refused(variant: str, weights: str, family: str = "auto") -> str:
     with pytest.raises(WeightsError) as error:
-        record_of(variant, weights, family)
+        resolve_weights(variant, weights, family)
     assert weights_fault(variant, weights, family) == str(error.value)
     return str(error.value)
 
@@ -112,7 +112,7 @@ def test_the_default_can_be_had(variant: str) -> None:
     assert families_of(variant) == offered
     for weights in [default_family(variant), "none", *offered]:
         assert weights_fault(variant, weights) == ""
-        record = record_of(variant, weights)
+        record = resolve_weights(variant, weights)
         assert record is None if weights == "none" else record is WEIGHTS[f"{variant}/{weights}"]
     assert (weights_fault(variant, "auto") == "") == bool(offered)
 
@@ -122,7 +122,7 @@ def test_the_default_has_the_best_top1(variant: str) -> None:
     published = {record.top1: record.family for record in WEIGHTS.values() if record.variant == variant}
     assert default_family(variant) == (published[max(published)] if published else "none")
     if published:
-        assert record_of(variant, "auto") is WEIGHTS[f"{variant}/{default_family(variant)}"]
+        assert resolve_weights(variant, "auto") is WEIGHTS[f"{variant}/{default_family(variant)}"]
 
 
 def test_some_defaults() -> None:
@@ -137,14 +137,14 @@ def test_families_are_words_of_their_own() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_may_be_said_twice_but_not_otherwise(family: str) -> None:
     variant = next(record.variant for record in WEIGHTS.values() if record.family == family)
-    assert record_of(variant, family, family) is WEIGHTS[f"{variant}/{family}"]
+    assert resolve_weights(variant, family, family) is WEIGHTS[f"{variant}/{family}"]
     other = next(name for name in FAMILIES if name != family)
     assert f"model.family is '{other}', but model.weights is '{family}': leave" in refused(variant, family, other)
     assert f"model.family is '{family}', but model.weights is 'none': leave" in refused(variant, "none", family)
 
 
 def test_the_default_and_a_family_that_is_another() -> None:
-    assert record_of("b5", "auto", "advprop") is WEIGHTS["b5/advprop"]
+    assert resolve_weights("b5", "auto", "advprop") is WEIGHTS["b5/advprop"]
     assert "model.family is 'aa', but model.weights is 'auto'" in refused("b5", "auto", "aa")
 
 
@@ -180,9 +180,9 @@ def test_preprocessing_without_weights(variant: str) -> None:
 
 @pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda record: record.name)
 def test_preprocessing_and_record_by_name(record: WeightsRecord) -> None:
-    assert record_of(record.variant, record.family) is record
-    assert record_named(record.name) is record
-    assert record_named(record.variant) is WEIGHTS[f"{record.variant}/{default_family(record.variant)}"]
+    assert resolve_weights(record.variant, record.family) is record
+    assert weights_named(record.name) is record
+    assert weights_named(record.variant) is WEIGHTS[f"{record.variant}/{default_family(record.variant)}"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_preprocessing_and_record_by_name(record: WeightsRecord) -> None:
 )
 def test_names_of_no_record(name: str, expected: str) -> None:
     with pytest.raises(WeightsError) as error:
-        record_named(name)
+        weights_named(name)
     assert str(error.value).startswith(expected)
 
 
@@ -224,10 +224,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_file_whose_name_tells(name: str, family: str, place: str) -> None:
     digit = next(character for character in name.split("efficientnet")[1] if character.isdigit())
     variant = f"{'lite' if 'lite' in name else 'b'}{digit}"
-    record = record_of(variant, f"{place}/{name}")
+    record = resolve_weights(variant, f"{place}/{name}")
     like = WEIGHTS.get(f"{variant}/{family}") or record_of_family(variant, family, name, place)
     assert record == replace(like, file=name, address=place, layout="", top1=None, top5=None)
-    assert record_of(variant, f"{place}/{name}", family) == record
+    assert resolve_weights(variant, f"{place}/{name}", family) == record
     other = next(word for word in FAMILIES if word != family)
     expected = f"model.family is '{other}', but the file's name says {family}: {name}"
     assert refused(variant, f"{place}/{name}", other) == expected
@@ -236,7 +236,7 @@ def test_a_file_whose_name_tells(name: str, family: str, place: str) -> None:
 @pytest.mark.parametrize("variant", ["b0", "b5", "lite3"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_file_whose_family_is_said(variant: str, family: str, place: str) -> None:
-    record = record_of(variant, f"{place}/mine.pth", family)
+    record = resolve_weights(variant, f"{place}/mine.pth", family)
     assert record is not None
     assert (record.name, record.file, record.address) == (f"{variant}/{family}", "mine.pth", place)
     assert (record.layout, record.top1, record.top5) == ("", None, None)
@@ -278,7 +278,7 @@ def test_a_published_file_of_another_variant(name: str, place: str, tmp_path: Pa
 @pytest.mark.parametrize("query", ["?download=true", "?path=a/b.pth"])
 def test_an_address_with_a_query(query: str) -> None:
     address = f"https://example.org/some/tf_efficientnet_b0_ap-f262efe1.pth{query}"
-    record = record_of("b0", address)
+    record = resolve_weights("b0", address)
     assert record is not None
     assert record.family == "advprop"
     assert f"{record.address}/{record.file}" == address and record.address == "https://example.org/some"
@@ -288,13 +288,13 @@ def test_an_address_with_a_query(query: str) -> None:
 def test_a_published_file_elsewhere(name: str, place: str, tmp_path: Path) -> None:
     record = WEIGHTS[name]
     write_foreign(tmp_path / record.file)
-    assert record_of(record.variant, f"{place}/{record.file}") == replace(record, address=place)
+    assert resolve_weights(record.variant, f"{place}/{record.file}") == replace(record, address=place)
 
 
 def test_a_file_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write_foreign(tmp_path / "mine.pth")
-    record = record_of("b0", "~/mine.pth", "aa")
+    record = resolve_weights("b0", "~/mine.pth", "aa")
     assert record is not None
     assert Path(record.address).expanduser() == tmp_path
 
@@ -326,7 +326,7 @@ def test_a_file_that_says_itself(name: str, home: bool, tmp_path: Path, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path))
     torch.save({"state_dict": {"weight": torch.zeros(1)}, DESCRIPTION: OWN}, tmp_path / name)
     weights = f"{'~' if home else tmp_path}/{name}"
-    record = record_of("lite0", weights)
+    record = resolve_weights("lite0", weights)
     assert record is not None
     assert (record.variant, record.family, record.file) == ("lite0", "own", name)
     assert Path(record.address).expanduser() == tmp_path

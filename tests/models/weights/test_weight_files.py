@@ -26,7 +26,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.download import MIRROR_VARIABLE
 from effnet_ft.models.weights.files import DESCRIPTION, read_description, read_weights
-from effnet_ft.models.weights.key_maps import to_layout
+from effnet_ft.models.weights.key_maps import from_our_keys
 from effnet_ft.models.weights.table import WEIGHTS
 
 State = dict[str, Tensor]
@@ -214,7 +214,7 @@ def lite0() -> State:
     """A whole file of timm's names, three classes."""
     torch.manual_seed(0)
     state = Classifier("lite0", classes="abc").state_dict()
-    theirs = to_layout(state, VARIANTS["lite0"], "timm")
+    theirs = from_our_keys(state, VARIANTS["lite0"], "timm")
     return {key: value.contiguous() for key, value in theirs.items()}
 
 

@@ -22,7 +22,7 @@ from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.download import weights_file
 from effnet_ft.models.weights.files import read_weights
-from effnet_ft.models.weights.key_maps import from_layout, to_layout
+from effnet_ft.models.weights.key_maps import from_our_keys, to_our_keys
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
 
@@ -170,8 +170,8 @@ ACCURACY = {"lite0": (0.870, 0.980), "lite1": (0.900, 0.985), "lite2": (0.910, 0
 def rewritten(record: WeightsRecord, layout: str, folder: Path) -> Path:
     """Write the package's tensors as timm or OpenMMLab would have published them, under a name that tells nothing."""
     variant = VARIANTS[record.variant]
-    ours = from_layout(read_weights(weights_file(record)).state, variant, record.layout)
-    theirs = {key: value.contiguous() for key, value in to_layout(ours, variant, layout).items()}
+    ours = to_our_keys(read_weights(weights_file(record)).state, variant, record.layout)
+    theirs = {key: value.contiguous() for key, value in from_our_keys(ours, variant, layout).items()}
     file = folder / ("mine.safetensors" if layout == "timm" else "mine.pth")
     save_file(theirs, file) if layout == "timm" else torch.save({"state_dict": theirs, "meta": {"epoch": 1}}, file)
     return file

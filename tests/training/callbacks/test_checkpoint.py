@@ -15,9 +15,9 @@ import pytest
 from effnet_ft.errors import Interrupted
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks import checkpoint, epochs
-from effnet_ft.training.callbacks.checkpoint import Keeper
-from effnet_ft.training.callbacks.epochs import Stopwatch
-from effnet_ft.training.recovery.signals import SIGNALS, Stop
+from effnet_ft.training.callbacks.checkpoint import CheckpointSaver
+from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.recovery.signals import SIGNALS, StopSignal
 
 
 def several(accumulate: int = 1) -> Any:
@@ -38,7 +38,7 @@ def test_processes_ask_each_other_about_every_ten_batches(
         return list(flags)
 
     monkeypatch.setattr(checkpoint, "_anyones", anyones)
-    keeper, none = Keeper(Run(tmp_path), Stop(), Stopwatch()), SimpleNamespace()
+    keeper, none = CheckpointSaver(Run(tmp_path), StopSignal(), Throughput()), SimpleNamespace()
     for batch in range(40):
         keeper.on_train_batch_end(several(accumulate), none, None, None, batch)  # type: ignore[arg-type]
     assert votes == expected
@@ -48,7 +48,7 @@ def test_a_signal_that_one_process_gets_at_the_end_stops_all(tmp_path: Path, mon
     others = [number == signal.SIGTERM for number in SIGNALS]
     monkeypatch.setattr(checkpoint, "_anyones", lambda trainer, flags: others)
     with pytest.raises(Interrupted) as raised:
-        Keeper(Run(tmp_path), Stop(), Stopwatch()).on_train_end(several(), SimpleNamespace())  # type: ignore[arg-type]
+        CheckpointSaver(Run(tmp_path), StopSignal(), Throughput()).on_train_end(several(), SimpleNamespace())  # type: ignore[arg-type]
     assert raised.value.number == signal.SIGTERM
 
 
@@ -77,7 +77,7 @@ class Trainer:
         self.saved += 1
         path.write_text(str(self.saved))
 
-    def epoch(self, keeper: Keeper, score: float) -> None:
+    def epoch(self, keeper: CheckpointSaver, score: float) -> None:
         self.callback_metrics["val/selection"] = score
         keeper.on_train_epoch_end(self, SimpleNamespace())  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_a_best_epoch_is_written_once_under_two_names(
         monkeypatch.setattr(os, "link", refuse_links)
     run, trainer = Run(tmp_path), Trainer(Clock())
     run.checkpoints.mkdir()
-    keeper = Keeper(run, Stop(), Stopwatch())
+    keeper = CheckpointSaver(run, StopSignal(), Throughput())
     (run.checkpoints / "best.ckpt.part").write_text("what a killed process left")
     trainer.epoch(keeper, 0.5)
     assert trainer.saved == 1 and run.best.samefile(run.last) == links
@@ -113,7 +113,7 @@ def test_a_best_epoch_that_cannot_be_written_leaves_what_was_there(
 ) -> None:
     run, trainer = Run(tmp_path), Trainer(Clock())
     run.checkpoints.mkdir()
-    keeper = Keeper(run, Stop(), Stopwatch())
+    keeper = CheckpointSaver(run, StopSignal(), Throughput())
     trainer.epoch(keeper, 0.5)
     replace = os.replace
 
@@ -133,10 +133,10 @@ def test_a_best_epoch_that_cannot_be_written_leaves_what_was_there(
 def test_writing_a_checkpoint_and_voting_are_no_waiting_for_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, stopwatch = Clock(), Stopwatch()
+    clock, stopwatch = Clock(), Throughput()
     run, trainer, module = Run(tmp_path), Trainer(clock), SimpleNamespace()
     run.checkpoints.mkdir()
-    keeper = Keeper(run, Stop(), stopwatch, minutes=0)
+    keeper = CheckpointSaver(run, StopSignal(), stopwatch, minutes=0)
 
     def vote(trainer: Any, flags: Sequence[bool]) -> list[bool]:
         clock.now += 1

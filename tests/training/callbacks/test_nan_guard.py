@@ -12,14 +12,14 @@ import torch
 from tiny import TINY
 from torch import Tensor
 
-from effnet_ft.activations.datamodule import StoredDataset
+from effnet_ft.activations.datamodule import ActivationDataset
 from effnet_ft.cli import main
 from effnet_ft.data.datamodule import ImageDataset
-from effnet_ft.data.sampling import EpochSampler, WholeBatches
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.errors import DivergedError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.runs.run_folder import Run, read_checkpoint
-from effnet_ft.training.callbacks.nan_guard import LOOK_STEPS, FiniteGuard, images_of, not_finite
+from effnet_ft.training.callbacks.nan_guard import LOOK_STEPS, NaNGuard, images_of, nonfinite_tensors
 from effnet_ft.training.module import FineTuner
 
 PHASE = "phases=[{train: head, epochs: 3, lr: 1e-2, warmup_epochs: 0, schedule: constant}]"
@@ -30,7 +30,7 @@ def train(flowers: Path, run: Path, *more: str) -> int:
 
 
 def all_finite(path: Path) -> bool:
-    return not_finite(read_checkpoint(path)["state_dict"]) == []
+    return nonfinite_tensors(read_checkpoint(path)["state_dict"]) == []
 
 
 @pytest.mark.parametrize("store", ["keep", "off"])
@@ -44,7 +44,7 @@ def test_step_images_and_learning_rate_are_named_and_the_last_good_checkpoint_st
         return step(self, batch, index) * (float("inf") if (self.current_epoch, index) == (1, 1) else 1)
 
     monkeypatch.setattr(FineTuner, "training_step", ruin)
-    for kind in (ImageDataset, StoredDataset):
+    for kind in (ImageDataset, ActivationDataset):
         monkeypatch.setattr(kind, "__getitem__", noted(kind.__getitem__, asked))  # type: ignore[attr-defined]
     assert train(flowers, run.folder, f"store={store}") == 2
     told = capsys.readouterr().err
@@ -109,12 +109,14 @@ def test_weights_that_are_broken_from_the_beginning_are_called_so(
 def test_a_device_is_waited_for_every_so_many_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1.0)
     monkeypatch.setattr(FineTuner, "device", torch.device("cuda"))
-    loader = SimpleNamespace(batch_sampler=None, sampler=WholeBatches(EpochSampler(200, (0,)), 2), dataset=range(200))
+    loader = SimpleNamespace(
+        batch_sampler=None, sampler=DistributedBatchSampler(EpochSampler(200, (0,)), 2), dataset=range(200)
+    )
     trainer: Any = SimpleNamespace(
         world_size=1, is_last_batch=False, current_epoch=0, num_training_batches=100, train_dataloader=loader
     )
     trainer.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.5}])]
-    guard = FiniteGuard(Run("run"), [f"{number}.jpg" for number in range(200)])
+    guard = NaNGuard(Run("run"), [f"{number}.jpg" for number in range(200)])
     for step in range(LOOK_STEPS):
         guard.on_train_batch_start(trainer, module, None, step)
         loss = {"loss": torch.tensor(float("nan") if step >= 3 else 1.0)}
@@ -127,10 +129,10 @@ def test_a_device_is_waited_for_every_so_many_steps_only(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("begin", [(0, 0), (2, 0), (2, 3)])
 def test_the_images_of_a_batch_where_the_epoch_was_resumed_within(begin: tuple[int, int]) -> None:
-    batches = WholeBatches(EpochSampler(21, (5,)), 4)
+    batches = DistributedBatchSampler(EpochSampler(21, (5,)), 4)
     batches.set_epoch(2)
     whole = list(batches)
-    batches.begin_at(*begin)
+    batches.start_at(*begin)
     batches.set_epoch(2)
     loader: Any = SimpleNamespace(batch_sampler=batches, dataset=range(21))
     for number in (3, 4):

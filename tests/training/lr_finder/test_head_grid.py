@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from effnet_ft.activations.datamodule import StoredDataModule
+from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.data.images.views import Views
 from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe import load_recipe
 from effnet_ft.training.lr_finder import head_grid
-from effnet_ft.training.lr_finder.head_grid import search_head
+from effnet_ft.training.lr_finder.head_grid import search_head_grid
 
 FEATURES, CLASSES = 12, 3
 
@@ -26,40 +26,40 @@ def plan_of(*overrides: str) -> PhasePlan:
 
 
 @pytest.fixture
-def data() -> StoredDataModule:
+def data() -> ActivationDataModule:
     """Features around a centre for each class, of two views."""
     random = np.random.default_rng(0)
     labels = random.integers(CLASSES, size=60)
     centres = random.normal(size=(CLASSES, FEATURES))
     arrays = [(centres[labels] + random.normal(size=(60, FEATURES))).astype(np.float16) for _ in range(3)]
     views = Views(Preprocessing(32, 36), "basic", 2, (0,))
-    return StoredDataModule(arrays[:2], arrays[2][:20], (labels, labels[:20]), views, batch_size=16)
+    return ActivationDataModule(arrays[:2], arrays[2][:20], (labels, labels[:20]), views, batch_size=16)
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd", "rmsprop"])
 def test_a_setting_is_trained_as_it_would_be_alone(
-    data: StoredDataModule, optimiser: str, monkeypatch: pytest.MonkeyPatch
+    data: ActivationDataModule, optimiser: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(f"optim.name={optimiser}", "optim.label_smoothing=0.2")
-    together = search_head(data, FEATURES, CLASSES, plan, torch.device("cpu"))
+    together = search_head_grid(data, FEATURES, CLASSES, plan, torch.device("cpu"))
     assert len(together) == 56
     for number in (0, 20, 55):
         chosen = together[number]
         monkeypatch.setattr(head_grid, "LEARNING_RATES", (chosen.lr,))
         monkeypatch.setattr(head_grid, "WEIGHT_DECAYS", (chosen.weight_decay,))
-        (alone,) = search_head(data, FEATURES, CLASSES, plan, torch.device("cpu"))
+        (alone,) = search_head_grid(data, FEATURES, CLASSES, plan, torch.device("cpu"))
         assert alone.accuracy == pytest.approx(chosen.accuracy, abs=1e-6)
         assert alone.loss == pytest.approx(chosen.loss, rel=1e-4)
 
 
-def test_the_gradient_is_that_of_the_smoothed_cross_entropy(data: StoredDataModule) -> None:
+def test_the_gradient_is_that_of_the_smoothed_cross_entropy(data: ActivationDataModule) -> None:
     """One step of plain gradient descent moves the weights by the gradient that torch finds."""
     plan = plan_of("optim.name=sgd", "optim.momentum=0", "optim.schedule=constant", "optim.warmup_epochs=0")
-    data = StoredDataModule(
+    data = ActivationDataModule(
         data.train.arrays[:1], data.val.arrays[0], (data.train.labels, data.val.labels), data.train.views, batch_size=60
     )
     data.train.views.count = 1
-    trials = search_head(data, FEATURES, CLASSES, replace(plan, epochs=1), torch.device("cpu"))
+    trials = search_head_grid(data, FEATURES, CLASSES, replace(plan, epochs=1), torch.device("cpu"))
     weight = torch.empty(CLASSES, FEATURES).normal_(std=0.01, generator=torch.Generator().manual_seed(0))
     for lr in head_grid.LEARNING_RATES:
         layer = torch.nn.Linear(FEATURES, CLASSES)
@@ -79,14 +79,14 @@ def test_the_gradient_is_that_of_the_smoothed_cross_entropy(data: StoredDataModu
         assert trial.loss == pytest.approx(loss.item(), rel=1e-4)
 
 
-def test_the_best_comes_first(data: StoredDataModule) -> None:
-    trials = search_head(data, FEATURES, CLASSES, plan_of(), torch.device("cpu"))
+def test_the_best_comes_first(data: ActivationDataModule) -> None:
+    trials = search_head_grid(data, FEATURES, CLASSES, plan_of(), torch.device("cpu"))
     assert trials == sorted(trials, key=lambda trial: (-trial.accuracy, trial.loss))
     assert trials[0].accuracy > 0.8 > 1 / CLASSES + 0.2, "the search does not learn"
 
 
-def test_long_phases_are_searched_in_fewer_epochs(data: StoredDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_phases_are_searched_in_fewer_epochs(data: ActivationDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_grid, "_MOST_STEPS", 3 * len(data.train_dataloader()))
-    short = search_head(data, FEATURES, CLASSES, plan_of(), torch.device("cpu"))
-    long = search_head(data, FEATURES, CLASSES, replace(plan_of(), epochs=500), torch.device("cpu"))
+    short = search_head_grid(data, FEATURES, CLASSES, plan_of(), torch.device("cpu"))
+    long = search_head_grid(data, FEATURES, CLASSES, replace(plan_of(), epochs=500), torch.device("cpu"))
     assert short == long

@@ -22,7 +22,7 @@ from effnet_ft.errors import DataError, MachineError
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks.epochs import EpochTable
 from effnet_ft.training.console import _LogFile
-from effnet_ft.training.recovery.machine_errors import explained, machine_faults_told
+from effnet_ft.training.recovery.machine_errors import explain_machine_error, translate_machine_errors
 from effnet_ft.utils import atomic_files
 
 STORED = "phases=[{train: head, epochs: 3, lr: 1e-2}]"
@@ -73,7 +73,7 @@ FAULTS: dict[str, tuple[BaseException, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_machine_says_what_to_do(fault: str) -> None:
     error, told = FAULTS[fault]
-    with pytest.raises(MachineError, match=told), machine_faults_told():
+    with pytest.raises(MachineError, match=told), translate_machine_errors():
         raise error
 
 
@@ -86,8 +86,8 @@ def test_a_fault_of_the_machine_says_what_to_do(fault: str) -> None:
     ],
 )
 def test_faults_of_our_own_stay_what_they_are(error: BaseException) -> None:
-    assert explained(error) is None
-    with pytest.raises(type(error)), machine_faults_told():
+    assert explain_machine_error(error) is None
+    with pytest.raises(type(error)), translate_machine_errors():
         raise error
 
 
@@ -97,7 +97,7 @@ def test_a_reading_process_hands_on_its_message_without_its_traceback() -> None:
         '  File "images.py", line 1, in _read\n'
         "effnet_ft.errors.DataError: cannot read the image a/1.jpg: image file is truncated\n"
     )
-    with pytest.raises(DataError) as told, machine_faults_told():
+    with pytest.raises(DataError) as told, translate_machine_errors():
         raise DataError(words)
     assert str(told.value) == "cannot read the image a/1.jpg: image file is truncated"
 
@@ -138,7 +138,7 @@ def goes_on(run: Run, told: str, *settings: str) -> None:
     ("name", "time"), [("last.ckpt", 1), ("last.ckpt", 3), ("best.ckpt", 1), ("metrics.csv", 2), ("predictions.csv", 1)]
 )
 def test_a_full_disk(name: str, time: int, run: Run, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    install, times = atomic_files.install, []
+    install, times = atomic_files.atomic_replace, []
 
     def full(part: Path, path: Path) -> None:
         times.append(path.name)

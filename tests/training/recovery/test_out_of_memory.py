@@ -16,7 +16,7 @@ from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.recovery.out_of_memory import halved, with_room
+from effnet_ft.training.recovery.out_of_memory import halve_batch, retry_on_oom
 
 
 def plan_of(*overrides: str) -> PhasePlan:
@@ -42,7 +42,7 @@ class Gpu:
         return plan
 
     def train(self, plan: PhasePlan) -> PhasePlan:
-        return with_room(plan, self.model, self.attempt, begun=lambda: self.epochs > 0, settle=self.settled.append)
+        return retry_on_oom(plan, self.model, self.attempt, begun=lambda: self.epochs > 0, settle=self.settled.append)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def model() -> Classifier:
     ("batch", "accumulate", "smaller"), [(32, 1, (16, 2)), (30, 2, (15, 4)), (15, 2, (6, 5)), (7, 1, (1, 7))]
 )
 def test_the_optimisers_batch_stays(batch: int, accumulate: int, smaller: tuple[int, int]) -> None:
-    plan = halved(plan_of(f"data.batch_size={batch}", f"optim.accumulate={accumulate}"))
+    plan = halve_batch(plan_of(f"data.batch_size={batch}", f"optim.accumulate={accumulate}"))
     assert (plan.data.batch_size, plan.optim.accumulate) == smaller
     assert plan.data.batch_size * plan.optim.accumulate == batch * accumulate
 

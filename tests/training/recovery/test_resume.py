@@ -20,20 +20,20 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.datamodule import ImageDataModule
-from effnet_ft.data.sampling import EpochSampler, WholeBatches
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.distributed import collectives
 from effnet_ft.errors import DataError
 from effnet_ft.planning.phases import plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.runs.resume_target import choose_run, differences, tell
+from effnet_ft.runs.resume_target import choose_run, differences, print_once
 from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
-from effnet_ft.runs.run_lock import held, lock_of
+from effnet_ft.runs.run_lock import lock_path, run_lock
 from effnet_ft.training import fit, trainer
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase import PhaseFitter
-from effnet_ft.training.phase_data import Feeder
-from effnet_ft.training.recovery.resume import Left, take_up
+from effnet_ft.training.phase import PhaseTrainer
+from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.recovery.resume import ResumeState, load_resume_state
 from effnet_ft.training.recovery.signals import SIGNALS
 
 ROOT = Path(__file__).parents[3]
@@ -82,14 +82,14 @@ def kill() -> None:
 
 def kill_before(phase: int, patch: pytest.MonkeyPatch) -> None:
     """End a training when ``phase`` is about to begin: the phase before it is over."""
-    feed = Feeder.data
+    feed = PhaseDataSource.data
 
-    def ending(self: Feeder, plan: Any, *arguments: Any) -> Any:
+    def ending(self: PhaseDataSource, plan: Any, *arguments: Any) -> Any:
         if plan.index == phase:
             raise Killed
         return feed(self, plan, *arguments)
 
-    patch.setattr(Feeder, "data", ending)
+    patch.setattr(PhaseDataSource, "data", ending)
 
 
 def killed(ending: Place | int, settings: list[str], patch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(
 def test_a_damaged_best_checkpoint_is_replaced(half: Path, tmp_path: Path) -> None:
     run = Run(shutil.copytree(half, tmp_path / "run"))
     cut_short(run.best)
-    left = take_up(run)
+    left = load_resume_state(run)
     assert left is not None and left.best == float("-inf")
     assert read_checkpoint(run.best)["epoch"] == read_checkpoint(run.last)["epoch"]
 
@@ -274,8 +274,8 @@ def test_steps_that_are_in_the_checkpoint_are_not_trained_again(
 
 
 def test_batches_that_are_done_are_not_asked_for() -> None:
-    whole, rest = (WholeBatches(EpochSampler(10, (3,)), 3) for _ in range(2))
-    rest.begin_at(1, 2)
+    whole, rest = (DistributedBatchSampler(EpochSampler(10, (3,)), 3) for _ in range(2))
+    rest.start_at(1, 2)
     for epoch in (1, 2):
         for batches in (whole, rest):
             batches.set_epoch(epoch)
@@ -432,7 +432,7 @@ def test_a_run_that_is_trained_is_not_joined(
     assert part.is_file()
     process.kill()
     process.wait()
-    assert lock_of(run.folder).is_file()  # what a killed process leaves means nothing
+    assert lock_path(run.folder).is_file()  # what a killed process leaves means nothing
     assert main(["train", "folder", f"resume={run.folder}"]) == 0
     assert sorted(path.name for path in run.folder.parent.iterdir()) == ["run"]
     assert set(before) <= {*run.folder.rglob("*"), run.previous}
@@ -456,7 +456,7 @@ def test_auto_passes_over_a_run_that_is_trained(
 
 def test_the_processes_of_one_launch_choose_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with held(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
         asked = """
 import sys
 from pathlib import Path
@@ -478,7 +478,7 @@ def test_the_first_process_alone_speaks(
 ) -> None:
     for number in ("0", "1"):
         monkeypatch.setenv(variable, number)
-        tell(f"process {number}")
+        print_once(f"process {number}")
     assert capsys.readouterr().out == "process 0\n"
 
 
@@ -508,11 +508,11 @@ def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
 def test_what_the_feeder_decided_is_kept_to(half: Path, flowers: Path) -> None:
     recipe = load_recipe(half / "recipe.yaml")
     model = load_model(half / "checkpoints" / "last.ckpt")
-    feeder = Feeder(recipe, read_split(half / "split.csv", flowers, model.classes), plan_phases(recipe))
-    feeder.take_up({"dtype": "float32", "stored": {0: False}})
+    feeder = PhaseDataSource(recipe, read_split(half / "split.csv", flowers, model.classes), plan_phases(recipe))
+    feeder.load_choices({"dtype": "float32", "stored": {0: False}})
     assert feeder.store is not None and feeder.store.settings.dtype == "float32"
     assert isinstance(feeder.data(feeder.plans[0], model, torch.device("cpu")), ImageDataModule)
-    feeder.take_up({"stored": {2: True}})
+    feeder.load_choices({"stored": {2: True}})
     with pytest.raises(DataError, match="phase 3 trained from stored activations before"):
         feeder.data(feeder.plans[2], model, torch.device("cpu"))
 
@@ -522,17 +522,17 @@ def test_all_processes_go_on_where_the_first_one_does(
 ) -> None:
     """It has replaced a damaged file before the others look: they see a whole one, and would think it the best."""
     run = Run(shutil.copytree(half, tmp_path / "run"))
-    seen: list[Left | None] = []
+    seen: list[ResumeState | None] = []
 
     def from_main(value: Any) -> Any:
-        return replace(value, best=float("-inf")) if isinstance(value, Left) else value
+        return replace(value, best=float("-inf")) if isinstance(value, ResumeState) else value
 
-    def fit_phases(_: PhaseFitter, left: Left | None) -> None:
+    def fit_phases(_: PhaseTrainer, left: ResumeState | None) -> None:
         seen.append(left)
         raise Killed
 
     monkeypatch.setattr(collectives, "from_main", from_main)
-    monkeypatch.setattr(PhaseFitter, "fit", fit_phases)
+    monkeypatch.setattr(PhaseTrainer, "fit", fit_phases)
     with pytest.raises(Killed):
         main(["train", "folder", f"resume={run.folder}"])
     assert [left and left.best for left in seen] == [float("-inf")]

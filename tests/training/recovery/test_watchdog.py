@@ -17,7 +17,7 @@ import pytest
 from tiny import TINY
 
 from effnet_ft.training.recovery import watchdog
-from effnet_ft.training.recovery.watchdog import ended_together, lost_another
+from effnet_ft.training.recovery.watchdog import lost_process_error, process_watchdog
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
 SCRIPT = """
@@ -149,7 +149,7 @@ def test_the_callers_program_outlives_a_training(fails: bool, monkeypatch: pytes
     monkeypatch.setattr(watchdog, "_GRACE_SECONDS", 0.2)
     other = subprocess.Popen(["sleep", "60"])
     strategy: Any = SimpleNamespace(launcher=SimpleNamespace(procs=[other]))
-    with suppress(ValueError), ended_together() as watch:
+    with suppress(ValueError), process_watchdog() as watch:
         watch(strategy)
         if fails:
             raise ValueError
@@ -173,7 +173,7 @@ def test_before_the_processes_have_met_none_waits_for_one_that_ended(
     monkeypatch.setattr(watchdog, "_GRACE_AT_THE_START", 0.1)
     other = subprocess.Popen(["sh", "-c", end])
     strategy: Any = SimpleNamespace(launcher=SimpleNamespace(procs=[other]))
-    with ended_together() as watch:
+    with process_watchdog() as watch:
         watch(strategy)
         patience = time.monotonic() + 10
         while not ended and time.monotonic() < patience:
@@ -225,6 +225,6 @@ def test_only_a_lost_process_is_told_as_one_and_in_the_librarys_words_too(
     words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog.processes, "count", lambda: 2)
-    lost = lost_another(RuntimeError(words))
+    lost = lost_process_error(RuntimeError(words))
     assert (lost is not None) == (words in GONE)
     assert lost is None or words.split("\n")[0] in str(lost)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from effnet_ft.data.images.decoding import named_as_image
+from effnet_ft.data.images.decoding import has_image_suffix
 from effnet_ft.data.sources.imagenet.archives import LAYOUTS, tar_members, unpack
 from effnet_ft.data.sources.imagenet.ground_truth import labels_of_flat
 from effnet_ft.data.sources.source import Sample, Source, scan_folder
@@ -39,7 +39,7 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
         return scan_folder(root, for_training=False)
     members = tar_members(root) if root.is_file() else {}
     here = (entry.name for entry in root.iterdir()) if root.is_dir() else members
-    names = sorted(filter(named_as_image, here))
+    names = sorted(filter(has_image_suffix, here))
     if not names:
         what = "a tar of them, or folders named by WordNet ids"
         raise DataError(f"data.root is '{root}', which holds no images: give ImageNet's validation images, {what}")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.data.images.decoding import ArchiveMember, named_as_image
+from effnet_ft.data.images.decoding import ArchiveMember, has_image_suffix
 from effnet_ft.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -96,5 +96,5 @@ def tar_members(path: Path) -> dict[str, ArchiveMember]:
             files = [member for member in archive if member.isfile()]
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read {path} as an uncompressed tar file ({error}): is it whole?") from error
-    images = (member for member in files if named_as_image(member.name))
+    images = (member for member in files if has_image_suffix(member.name))
     return {member.name: ArchiveMember(path, member.name, member.offset_data, member.size) for member in images}

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.data.sources.published.files import alone, check, provide
-from effnet_ft.data.sources.published.image_files import read_pictures, write_pictures
+from effnet_ft.data.sources.published.files import check, ensure_files, exclusive
+from effnet_ft.data.sources.published.image_files import list_image_files, write_image_files
 from effnet_ft.data.sources.published.table import PUBLISHED, PublishedSet
 from effnet_ft.data.sources.source import Sample, Source
 from effnet_ft.errors import DataError, listing
@@ -37,7 +37,7 @@ def read_published(name: str, root: str | Path, *, download: bool = True) -> Sou
     published, root = PUBLISHED[name], Path(root).expanduser()
     pictures = root / f"{name}-png"
     if published.packed and pictures.is_dir():
-        return read_pictures(published, pictures)
+        return list_image_files(published, pictures)
     if root.exists() and not root.is_dir():
         raise DataError(f"data.root is '{root}', which is a file: name the folder that {published.title} is put into")
     from torchvision import datasets
@@ -45,14 +45,14 @@ def read_published(name: str, root: str | Path, *, download: bool = True) -> Sou
     kind = getattr(datasets, published.kind)
     base, pieces = root / published.base, published.pieces(kind)
     if not all(piece.lies_in(base) for piece in pieces):
-        provide(published, base, pieces, download)
+        ensure_files(published, base, pieces, download)
     check(published, base, pieces)
     parts = _parse(published, kind, root)
     if published.packed:
-        with alone(base, name):
+        with exclusive(base, name):
             if not pictures.is_dir():  # another process may have written them meanwhile
-                write_pictures(published, parts, pictures)
-        return read_pictures(published, pictures)
+                write_image_files(published, parts, pictures)
+        return list_image_files(published, pictures)
     splits, classes = {}, tuple(parts["train"].classes)
     for part, dataset in parts.items():
         files, numbers = published.listed(dataset)

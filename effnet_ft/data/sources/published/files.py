@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from effnet_ft.data.sources.published.table import Piece, PublishedSet
+from effnet_ft.data.sources.published.table import PublishedSet, RemoteFile
 from effnet_ft.errors import DataError, listing
 from effnet_ft.utils.downloads import download as fetch
 
 log = logging.getLogger(__name__)
 
 
-def provide(published: PublishedSet, base: Path, pieces: Sequence[Piece], download: bool) -> None:
+def ensure_files(published: PublishedSet, base: Path, pieces: Sequence[RemoteFile], download: bool) -> None:
     """Download and unpack what is not there.
 
     Raises:
@@ -31,14 +31,14 @@ def provide(published: PublishedSet, base: Path, pieces: Sequence[Piece], downlo
         raise DataError(why + _wanted(base, away))
     try:
         base.mkdir(parents=True, exist_ok=True)
-        with alone(base, published.kind):
+        with exclusive(base, published.kind):
             for piece in away:
                 if not piece.lies_in(base) and not (base / piece.file).is_file():
                     log.info("%s: downloading %s", published.title, piece.address)
                     _download(piece, base)
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
         raise DataError(f"cannot download {published.title}: {error}\nTry again, or {_wanted(base, away)}") from error
-    with alone(base, published.kind):
+    with exclusive(base, published.kind):
         for piece in pieces:
             if not piece.lies_in(base):
                 log.info("%s: checking and unpacking %s", published.title, piece.file)
@@ -46,7 +46,7 @@ def provide(published: PublishedSet, base: Path, pieces: Sequence[Piece], downlo
 
 
 @contextmanager
-def alone(base: Path, name: str) -> Iterator[None]:
+def exclusive(base: Path, name: str) -> Iterator[None]:
     """Hold a lock, for processes that begin together: one of them does the work and the others find it done."""
     from filelock import FileLock
 
@@ -61,7 +61,7 @@ def alone(base: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _wanted(base: Path, pieces: Sequence[Piece], origin: str = "from") -> str:
+def _wanted(base: Path, pieces: Sequence[RemoteFile], origin: str = "from") -> str:
     lines = [
         f"{piece.file}, {origin} {piece.address}"
         + (f" (or the folder {piece.folder}/ that it unpacks to)" if piece.folder else "")
@@ -70,7 +70,7 @@ def _wanted(base: Path, pieces: Sequence[Piece], origin: str = "from") -> str:
     return f"put into {base}\n{listing(lines)}"
 
 
-def _download(piece: Piece, base: Path) -> None:
+def _download(piece: RemoteFile, base: Path) -> None:
     """Download ``piece``; under its own name it appears whole and right or not at all."""
     part = base / f"{piece.file}.part"
     fetch(piece.address, part, piece.file)
@@ -90,7 +90,7 @@ def _fault(path: Path, md5: str) -> str:
     return "" if found == md5 else f"is cut short, damaged or another file: its MD5 is {found}, not {md5}"
 
 
-def _unpack(piece: Piece, base: Path) -> None:
+def _unpack(piece: RemoteFile, base: Path) -> None:
     """Unpack an archive; its folder appears whole or not at all."""
     archive, temporary = base / piece.file, base / f".{piece.folder}.part"
     if fault := _fault(archive, piece.md5):
@@ -105,7 +105,7 @@ def _unpack(piece: Piece, base: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check(published: PublishedSet, base: Path, pieces: Sequence[Piece]) -> None:
+def check(published: PublishedSet, base: Path, pieces: Sequence[RemoteFile]) -> None:
     """Refuse files whose hashes are known and others.
 
     Raises:
@@ -119,5 +119,5 @@ def check(published: PublishedSet, base: Path, pieces: Sequence[Piece]) -> None:
                 raise DataError(f"{base / piece.folder / name} {fault}; {_unpack_again(base, piece)}")
 
 
-def _unpack_again(base: Path, piece: Piece) -> str:
+def _unpack_again(base: Path, piece: RemoteFile) -> str:
     return f"remove the folder {base / piece.folder}, so that {piece.file} is unpacked again"

@@ -16,7 +16,7 @@ from effnet_ft.errors import DataError
 log = logging.getLogger(__name__)
 
 
-def write_pictures(published: PublishedSet, parts: Mapping[str, Any], folder: Path) -> None:
+def write_image_files(published: PublishedSet, parts: Mapping[str, Any], folder: Path) -> None:
     """Write pixels as PNG files in a folder for each class, numbered in the set's own order from 1.
 
     Args:
@@ -49,8 +49,8 @@ def write_pictures(published: PublishedSet, parts: Mapping[str, Any], folder: Pa
         raise DataError(f"cannot unpack the images of {published.title} into {folder}: {error}") from error
 
 
-def read_pictures(published: PublishedSet, folder: Path) -> Source:
-    """List what :func:`write_pictures` wrote, the images of a class in their order in the set.
+def list_image_files(published: PublishedSet, folder: Path) -> Source:
+    """List what :func:`write_image_files` wrote, the images of a class in their order in the set.
 
     Raises:
         DataError: where some of it is gone.

@@ -24,7 +24,7 @@ CARS_MD5 = {
 
 
 @dataclass(frozen=True)
-class Piece:
+class RemoteFile:
     """A file that a published set comes in.
 
     Attributes:
@@ -67,45 +67,45 @@ class PublishedSet:
     title: str
     kind: str
     base: str
-    pieces: Callable[[Any], tuple[Piece, ...]]
+    pieces: Callable[[Any], tuple[RemoteFile, ...]]
     splits: Mapping[str, Mapping[str, Any]]
     listed: Callable[[Any], tuple[Sequence[Any], Sequence[int]]]
     packed: bool = False
     gone: bool = False
 
 
-def _cifar(kind: Any) -> tuple[Piece, ...]:
+def _cifar(kind: Any) -> tuple[RemoteFile, ...]:
     holds = {**dict(kind.train_list), **dict(kind.test_list), kind.meta["filename"]: kind.meta["md5"]}
-    return (Piece(kind.url, kind.tgz_md5, kind.base_folder, holds),)
+    return (RemoteFile(kind.url, kind.tgz_md5, kind.base_folder, holds),)
 
 
-def _flowers(kind: Any) -> tuple[Piece, ...]:
+def _flowers(kind: Any) -> tuple[RemoteFile, ...]:
     folders = {"image": "jpg"}
     return tuple(
-        Piece(kind._download_url_prefix + file, md5, folders.get(what, ""))
+        RemoteFile(kind._download_url_prefix + file, md5, folders.get(what, ""))
         for what, (file, md5) in kind._file_dict.items()
     )
 
 
-def _food(kind: Any) -> tuple[Piece, ...]:
-    return (Piece(kind._URL, kind._MD5, "food-101"),)
+def _food(kind: Any) -> tuple[RemoteFile, ...]:
+    return (RemoteFile(kind._URL, kind._MD5, "food-101"),)
 
 
-def _pets(kind: Any) -> tuple[Piece, ...]:
-    return tuple(Piece(url, md5, url.rsplit("/", 1)[-1].removesuffix(".tar.gz")) for url, md5 in kind._RESOURCES)
+def _pets(kind: Any) -> tuple[RemoteFile, ...]:
+    return tuple(RemoteFile(url, md5, url.rsplit("/", 1)[-1].removesuffix(".tar.gz")) for url, md5 in kind._RESOURCES)
 
 
-def _aircraft(kind: Any) -> tuple[Piece, ...]:
-    return (Piece(kind._URL, AIRCRAFT_MD5, "fgvc-aircraft-2013b"),)
+def _aircraft(kind: Any) -> tuple[RemoteFile, ...]:
+    return (RemoteFile(kind._URL, AIRCRAFT_MD5, "fgvc-aircraft-2013b"),)
 
 
-def _cars(kind: Any) -> tuple[Piece, ...]:
+def _cars(kind: Any) -> tuple[RemoteFile, ...]:
     folders = {
         "cars/car_devkit.tgz": "devkit",
         "car196/cars_train.tgz": "cars_train",
         "car196/cars_test.tgz": "cars_test",
     }
-    return tuple(Piece(CARS + file, md5, folders.get(file, "")) for file, md5 in CARS_MD5.items())
+    return tuple(RemoteFile(CARS + file, md5, folders.get(file, "")) for file, md5 in CARS_MD5.items())
 
 
 _CIFAR: Mapping[str, Mapping[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
