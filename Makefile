@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | slow | soak | bench | bench-gpu | clean: each does all it needs on a fresh clone.
+# make setup | litert | demo | test | lint | slow | soak | bench | bench-gpu | clean: each does all it needs on a fresh clone.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test lint slow soak bench bench-gpu clean
+.PHONY: setup litert demo test lint slow soak bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -15,6 +15,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,tensorboard,onnx,dev]'
 	touch $(STAMP)
+
+# What converts models to LiteRT; apart, since it is large and no training needs it.
+litert: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt litert-torch ai-edge-quantizer
 
 demo: setup
 	$(BIN)/effnet-ft demo
