@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError, listing
-from effnet_ft.models.activation_checkpointing import blocks_of, checkpointed
+from effnet_ft.models.activation_checkpointing import checkpointed
 from effnet_ft.models.efficientnet import build_stages
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.skip_init import load_state, skip_init
@@ -122,10 +122,6 @@ class Classifier(nn.Module):
             x = checkpointed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
         features = x if self.cut == STAGES else _pool(x)
         return self.head(features).float()
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the blocks of all stages, in order; a stage without any counts as one."""
-        return [block for stage in self.stages for block in blocks_of(stage)]
 
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
         """Train stages ``cut`` to 8 and the head; freeze the stages before, parameters and statistics alike.

@@ -9,7 +9,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.optimizers import balanced_weights, decay_rate
 from effnet_ft.planning.phases import PhasePlan
 from effnet_ft.training.consistency import describe_batch, describe_lr
-from effnet_ft.training.module import FineTuner, ShardedFineTuner
+from effnet_ft.training.module import FineTuner
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,6 @@ def build_module(
     *,
     stored: bool = False,
     compiled: bool = False,
-    sharded: bool = False,
 ) -> FineTuner:
     """Return the LightningModule that trains ``plan``.
 
@@ -33,12 +32,10 @@ def build_module(
         seed: numbers that the steps' random numbers start from.
         stored: batches hold what the prefix made of the images.
         compiled: compile the training steps.
-        sharded: the weights are divided over the processes.
     """
     optim = plan.optim
     weights = balanced_weights(split.labels(split.train)) if optim.class_weights == "balanced" else None
-    kind = ShardedFineTuner if sharded else FineTuner
-    return kind(
+    return FineTuner(
         model,
         phase=plan.index,
         lr=float(plan.lr),

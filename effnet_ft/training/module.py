@@ -22,8 +22,6 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
 from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor, parameter_groups
 from effnet_ft.runs.run_folder import upgrade_checkpoint
-from effnet_ft.training.consistency import share_statistics
-from effnet_ft.training.sharding import shard
 
 
 class FineTuner(pl.LightningModule):
@@ -190,10 +188,9 @@ class FineTuner(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
-        # Lightning neither unscales nor, in mixed precision, clips the gradients of a fused optimiser; divided weights
-        # know none.
+        # Lightning neither unscales nor, in mixed precision, clips the gradients of a fused optimiser.
         clipped = self.trainer.precision.endswith("-mixed") and bool(self.trainer.gradient_clip_val)
-        fused = self.trainer.precision != "16-mixed" and not clipped and self.device_mesh is None
+        fused = self.trainer.precision != "16-mixed" and not clipped
         groups = parameter_groups(self.model, self.weight_decay, self.lr, self.layer_decay)
         optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
         total = int(self.trainer.estimated_stepping_batches)
@@ -246,21 +243,6 @@ def _take_up(metric: Metric, sums: Mapping[str, Any]) -> None:
         listed = isinstance(getattr(metric, name), list)
         value = apply_to_collection(value, Tensor, lambda tensor: tensor.to(metric.device))
         setattr(metric, name, [value] if listed and isinstance(value, Tensor) else value)
-
-
-class ShardedFineTuner(FineTuner):
-    """The same for :class:`effnet_ft.training.sharding.ShardedStrategy`: each process holds a part of the weights."""
-
-    def configure_model(self) -> None:
-        """Divide the weights over the processes."""
-        assert self.device_mesh is not None, "only the sharded strategy has this module"
-        shard(self.model, self.device_mesh["data_parallel"], self.stored)
-        # Called as a module is, which gathers the weights.
-        self._network = self._compiled = self.model.suffix if self.stored else self.model.__call__
-
-    def on_validation_start(self) -> None:
-        """Evaluate with the first process's statistics; the other strategies see to it themselves."""
-        share_statistics(self.model)
 
 
 def _seed(number: int, device: torch.device) -> None:

@@ -35,7 +35,6 @@ from effnet_ft.training.recovery.machine_errors import translate_machine_errors
 from effnet_ft.training.recovery.out_of_memory import retry_on_oom
 from effnet_ft.training.recovery.resume import ResumeState
 from effnet_ft.training.recovery.signals import StopSignal
-from effnet_ft.training.sharding import is_sharded, take_weights, to_be_sharded
 from effnet_ft.training.sync_batchnorm import sync_batchnorm
 from effnet_ft.training.trainer import build_trainer, optional_callbacks, worth_compiling
 
@@ -128,11 +127,10 @@ class PhaseTrainer:
         else:
             plan = scale_lr(plan, trainer.world_size)
         stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
-        stored, sharded = isinstance(data, ActivationDataModule), is_sharded(trainer)
+        stored = isinstance(data, ActivationDataModule)
         compiled = worth_compiling(plan, len(split.train), stored)
-        trained = to_be_sharded(model) if sharded else model
         seed = (self.recipe.seed, plan.index)
-        module = build_module(plan, trained, split, seed, stored=stored, compiled=compiled, sharded=sharded)
+        module = build_module(plan, model, split, seed, stored=stored, compiled=compiled)
         log_phase(plan, phases, model, trainer.world_size)
         if compiled:
             log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
@@ -140,10 +138,8 @@ class PhaseTrainer:
             batch = scaled(within.batch, within.accumulate, plan.optim.accumulate)
             data.begin = (within.epoch, batch)
             log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, batch)
-        with sync_batchnorm(trained, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
+        with sync_batchnorm(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
             _fit(trainer, module, data, self.stop, str(run.last) if within else None)
-        if trained is not model:
-            take_weights(model, trained)
         share_statistics(model)
         return keeper.best
 

@@ -20,7 +20,6 @@ from effnet_ft.recipe import TrainerSettings
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks.epochs import ProgressBar, Throughput, WeightEMA
 from effnet_ft.training.consistency import resolve_processes
-from effnet_ft.training.sharding import NAME, ShardedStrategy, check_sharding
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The type that matrix products are computed in, by ``trainer.precision``; others compute in the weights' own."""
@@ -54,7 +53,7 @@ def worth_compiling(plan: PhasePlan, images: int, stored: bool) -> bool:
         return plan.trainer.compile == "on"
     if stored or plan.cut > 0 or plan.trainer.accelerator not in ("gpu", "cuda"):
         return False
-    if plan.trainer.strategy == NAME or plan.trainer.checkpointing == "on":  # neither can be compiled
+    if plan.trainer.checkpointing == "on":  # cannot be compiled
         return False
     compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
     return compiler and plan.epochs * images // plan.data.batch_size > 5_000
@@ -81,17 +80,20 @@ def build_trainer(plan: PhasePlan, run: Run, callbacks: list[Callback], loggers:
     settings, optim = plan.trainer, plan.optim
     if settings.strategy.endswith(("_spawn", "_fork", "_notebook")):
         raise RecipeError(f"trainer.strategy is '{settings.strategy}': phases need processes that live on; use ddp")
+    if "fsdp" in settings.strategy or "deepspeed" in settings.strategy:
+        raise RecipeError(
+            f"trainer.strategy is '{settings.strategy}': weights are not sharded: b8, the largest variant, has 350 MB "
+            "of them; use ddp, with trainer.checkpointing=on where the activations do not fit"
+        )
     if settings.compile == settings.checkpointing == "on":
         raise RecipeError("trainer.compile is 'on', not with trainer.checkpointing: set one of them off")
-    if sharded := settings.strategy == NAME:
-        check_sharding(plan)
     patience = timedelta(minutes=settings.timeout_minutes)
     try:
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
-            strategy=ShardedStrategy(patience) if sharded else settings.strategy,
+            strategy=settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]
             max_epochs=plan.epochs,
             accumulate_grad_batches=optim.accumulate,

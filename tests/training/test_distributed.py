@@ -19,13 +19,12 @@ from torch import Tensor
 from effnet_ft.data.demo_flowers import draw_flowers
 from effnet_ft.data.sources.source import scan_folder
 from effnet_ft.data.splits.split import make_split
-from effnet_ft.errors import DataError, RecipeError, WeightsError
+from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import load_recipe
-from effnet_ft.runs.run_folder import Run, read_checkpoint
+from effnet_ft.runs.run_folder import Run
 from effnet_ft.training import consistency
-from effnet_ft.training.sharding import check_sharding
 from effnet_ft.training.sync_batchnorm import SyncedBatchNorm2d, sync_batchnorm
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
@@ -39,10 +38,6 @@ PHASES = """phases=[
   {train: stage7, epochs: 2, lr: auto, name: sgd, batchnorm: frozen, sampling: balanced, ema: 0.9, accumulate: 2},
   {train: all, epochs: 2, lr: 1e-3, name: sgd, sync_batchnorm: on, augment: none, clip_norm: 1.0},
 ]"""
-SHARDED = """phases=[
-  {train: head, epochs: 2, lr: 1e-2, name: sgd},
-  {train: all, epochs: 1, lr: 1e-3, sync_batchnorm: on, checkpointing: on, augment: none, clip_norm: 1.0, name: sgd},
-]"""
 SETTINGS = (*TINY, "model.dropout=0", "model.drop_path=0", "data.val_fraction=0.25", "data.test_fraction=0.25")
 IN_A_STEP = 10
 IMAGES = {"daisy": 17, "lavender": 13, "tulip": 9}
@@ -51,15 +46,14 @@ IMAGES = {"daisy": 17, "lavender": 13, "tulip": 9}
 class Training:
     """What a training left: its run, the weights of its processes after each phase, its stored arrays."""
 
-    def __init__(self, folder: Path, phases: str = PHASES) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.phases = phases
         self.run = Run(folder / "run")
         (folder / "weights").mkdir(parents=True)
 
     def arguments(self, data: Path, processes: int) -> list[str]:
         own = (f"data.root={data}", f"run_dir={self.run.folder}", f"data.batch_size={IN_A_STEP // processes}")
-        return [str(SCRIPT), str(self.folder / "weights"), "folder", self.phases, *SETTINGS, *own]
+        return [str(SCRIPT), str(self.folder / "weights"), "folder", PHASES, *SETTINGS, *own]
 
     def environment(self, node: int = 0) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(self.folder / f"cache{node}")}
@@ -188,29 +182,6 @@ def test_arrays_filled_by_shares_are_those_of_one(alone: Training, pair: Trainin
         assert pair.arrays(node) == expected
         left = {path.suffix for path in (pair.folder / f"cache{node}").iterdir()}
         assert left <= {".npy", ".json", ".noted", ".lock"}
-
-
-@pytest.mark.slow
-def test_sharded_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
-    one, two = (Training(tmp_path / name, SHARDED) for name in ("one", "two"))
-    finish(start([*one.arguments(data, 1), "trainer.devices=1"], one.environment()))
-    finish(start([*two.arguments(data, 2), "trainer.devices=2", "trainer.strategy=fsdp"], two.environment()))
-    for phase in (1, 2):
-        whole = one.weights(phase, 0)
-        for rank in range(2):
-            found = two.weights(phase, rank)
-            apart = [float((found[key] - value).abs().max()) for key, value in whole.items() if value.numel()]
-            assert max(apart) < 1e-5, phase
-    states = [read_checkpoint(training.run.last)["state_dict"] for training in (one, two)]
-    assert {key: value.shape for key, value in states[0].items()} == {key: v.shape for key, v in states[1].items()}
-
-
-@pytest.mark.parametrize("key", ["optim.ema=0.9", "trainer.compile=on", "trainer.precision=16-mixed"])
-def test_settings_that_cannot_be_sharded_are_refused(key: str) -> None:
-    overrides = ["data.root=x", "phases=[{train: all, epochs: 1, lr: 1}]", "trainer.strategy=fsdp", key]
-    (plan,) = plan_phases(load_recipe("folder", overrides))
-    with pytest.raises(RecipeError, match=key.partition("=")[0]):
-        check_sharding(plan)
 
 
 def plan_of(phase: str) -> PhasePlan:

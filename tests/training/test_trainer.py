@@ -67,6 +67,12 @@ def test_what_is_computed_again_is_not_compiled(tmp_path: Path) -> None:
         build_trainer(plan_of("all", *settings, "trainer.compile=on"), Run(tmp_path), [], [])
 
 
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2", "fsdp_cpu_offload", "deepspeed_stage_2"])
+def test_sharded_strategies_are_refused(strategy: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=rf"'{strategy}'.*b8.*350 MB.*ddp.*trainer\.checkpointing=on"):
+        build_trainer(plan_of("all", f"trainer.strategy={strategy}"), Run(tmp_path), [], [])
+
+
 def test_without_a_compiler_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert not worth_compiling(plan_of("all", "trainer.accelerator=gpu"), LONG, False)

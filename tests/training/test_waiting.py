@@ -43,7 +43,7 @@ print("exit codes", forked.train(None, sys.argv[1:]))
 PATIENCE = 6  # seconds
 
 
-@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"])
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true"])
 def test_what_is_set_reaches_the_strategy(strategy: str, tmp_path: Path) -> None:
     settings = ["data.root=x", "trainer.devices=2", "trainer.num_nodes=1", "trainer.accelerator=cpu"]
     settings += ["trainer.precision=32-true", f"trainer.strategy={strategy}", "trainer.timeout_minutes=0.5"]

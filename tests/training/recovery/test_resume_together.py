@@ -20,7 +20,6 @@ PHASES = (
     "phases=[{train: head, epochs: 2, lr: 1e-2, sampling: balanced}, {train: stage7, epochs: 2, lr: 1e-3, ema: 0.9}, "
     "{train: all, epochs: 2, lr: 1e-3, accumulate: 2}]"
 )
-SHARDED = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: all, epochs: 2, lr: 1e-3, accumulate: 2}]"
 SETTINGS = (*TINY, "data.image_size=32", "data.batch_size=2", "trainer.devices=2", "trainer.checkpoint_minutes=0")
 KILL, TERM = -signal.SIGKILL, 128 + signal.SIGTERM
 
@@ -35,15 +34,11 @@ ENDINGS = {
     (2, 0, 10, None, signal.SIGKILL): [KILL, KILL],
     (2, 1, 10, 1, signal.SIGKILL): [2, KILL],
 }
-SHARDED_ENDINGS = {
-    (1, 0, 10, None, signal.SIGKILL): [KILL, KILL],
-    (1, 1, 4, 0, signal.SIGTERM): [TERM, 0],
-}
 
 
-def train(endings: list[object], data: Path, run: Run, *settings: str) -> list[list[int]]:
+def train(endings: list[object], data: Path, run: Run) -> list[list[int]]:
     """Begin or go on once for each of ``endings``; return the processes' exit codes."""
-    command = [sys.executable, str(SCRIPT), json.dumps(endings), "folder", *SETTINGS, *settings]
+    command = [sys.executable, str(SCRIPT), json.dumps(endings), "folder", PHASES, *SETTINGS]
     command += [f"data.root={data}", f"run_dir={run.folder}", "resume=auto"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert "exit codes" in done.stdout, done.stderr
@@ -52,16 +47,10 @@ def train(endings: list[object], data: Path, run: Run, *settings: str) -> list[l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "phases", "endings", "within"), [("ddp", PHASES, ENDINGS, 6), ("fsdp", SHARDED, SHARDED_ENDINGS, 2)]
-)
-def test_two_processes_that_are_killed_end_as_two_that_were_not(
-    strategy: str, phases: str, endings: dict[object, list[int]], within: int, tmp_path: Path
-) -> None:
+def test_two_processes_that_are_killed_end_as_two_that_were_not(tmp_path: Path) -> None:
     data = draw_flowers(tmp_path / "flowers", per_class=23, size=32, species=("daisy", "lavender", "tulip"))
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
-    settings = (phases, f"trainer.strategy={strategy}")
-    assert train([None], data, whole, *settings) == [[0, 0]]
-    assert train([*endings, None], data, killed, *settings) == [*endings.values(), [0, 0]]
-    assert killed.log.read_text().count("after 10 batches") == within, "not all went on within an epoch"
+    assert train([None], data, whole) == [[0, 0]]
+    assert train([*ENDINGS, None], data, killed) == [*ENDINGS.values(), [0, 0]]
+    assert killed.log.read_text().count("after 10 batches") == 6, "not all went on within an epoch"
     assert_same(killed, whole)
