@@ -214,13 +214,13 @@ def test_learning_rates_grow_with_the_images_of_a_step(how: str, processes: int,
 def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(2, 2)
     others: list[dict[str, int]] = []
-    monkeypatch.setattr(consistency.processes, "count", lambda: 2)
-    monkeypatch.setattr(consistency.processes, "gathered", lambda own: [own, *others])
+    monkeypatch.setattr(consistency.collectives, "world_size", lambda: 2)
+    monkeypatch.setattr(consistency.collectives, "all_gather", lambda own: [own, *others])
     others.append({name: consistency._checksum(value) for name, value in model.state_dict().items()})
     consistency.require_same_weights(model, "before phase 2")
     with torch.no_grad():
         model.bias[0] += 1e-6
-    monkeypatch.setattr(consistency.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(consistency.collectives, "raise_on_all_ranks", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(WeightsError, match=r"before phase 2, process 1 .* 1 tensors differ[^$]*bias"):
         consistency.require_same_weights(model, "before phase 2")
 
@@ -230,9 +230,9 @@ def test_other_or_too_few_images_in_a_process_are_refused(
     count: int, message: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = make_split(scan_folder(data), val_fraction=0.2, test_fraction=0.15, seed=0)
-    monkeypatch.setattr(consistency.processes, "count", lambda: count)
-    monkeypatch.setattr(consistency.processes, "gathered", lambda own: [own, (3, 0) if count == 2 else own])
-    monkeypatch.setattr(consistency.processes, "raise_together", lambda error: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(consistency.collectives, "world_size", lambda: count)
+    monkeypatch.setattr(consistency.collectives, "all_gather", lambda own: [own, (3, 0) if count == 2 else own])
+    monkeypatch.setattr(consistency.collectives, "raise_on_all_ranks", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(DataError, match=message):
         consistency.require_same_images(split)
 

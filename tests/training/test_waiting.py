@@ -22,15 +22,16 @@ sys.path.insert(0, {folder!r})
 import forked
 import torch
 import torch.distributed as dist
-from effnet_ft import processes
-from effnet_ft.training import concluding, module, search
+from effnet_ft.distributed import collectives
+from effnet_ft.training import final_evaluation, module
+from effnet_ft.training.lr_finder import finder
 from effnet_ft.activations.store import ActivationStore
 
 def late(owner, name, seconds):
     work = getattr(owner, name)
 
     def working(*arguments, **named):
-        if processes.rank() == 0:
+        if collectives.rank() == 0:
             time.sleep(seconds)
         return work(*arguments, **named)
 
@@ -66,7 +67,7 @@ def train(late: str, seconds: int, flowers: Path, tmp_path: Path) -> tuple[str, 
 @pytest.mark.slow
 def test_work_that_one_does_for_all_is_waited_for(flowers: Path, tmp_path: Path) -> None:
     """Filling the store, searching the learning rate, measuring: each takes longer than a step may."""
-    late = "[(ActivationStore, '_compute'), (search, 'search_head'), (concluding, 'measure')]"
+    late = "[(ActivationStore, '_compute'), (finder, 'search_head_grid'), (final_evaluation, 'measure')]"
     codes, told = train(late, PATIENCE + 2, flowers, tmp_path)
     assert json.loads(codes) == [0, 0], told
 

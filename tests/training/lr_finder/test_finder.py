@@ -40,6 +40,6 @@ def test_a_resumed_phase_keeps_its_rate(flowers: Path, tmp_path: Path, monkeypat
     def fail(*_: object) -> None:
         raise AssertionError("it was searched again")
 
-    monkeypatch.setattr("effnet_ft.training.phase.choose", fail)
+    monkeypatch.setattr("effnet_ft.training.phase.find_lr", fail)
     assert main(["train", "folder", f"resume={run}"]) == 0
     assert json.loads((run / "learning_rates.json").read_text()) == rates
