@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if fit.is_main_process():
         from effnet_ft.data.sources.opening import image_root
 
-        folder, images = str(run.folder), str(image_root(recipe.data))
+        data = recipe.data
+        folder, images = str(run.folder), str(image_root(data.source, data.root, data.images))
         print(f"\nrun folder: {folder} (open its report.html)\nnext:")
         for words in (["evaluate", folder], ["predict", folder, images, "--top-k", "3", "--out", "predictions.csv"]):
             print(f"  {shlex.join([own_command(), *words])}")

@@ -19,9 +19,10 @@ from effnet_ft.data.splits.split_file import read_split, require_images
 from effnet_ft.errors import DataError, RecipeError, listing
 from effnet_ft.evaluation.intervals import class_intervals, label_intervals
 from effnet_ft.evaluation.metrics import calibration_error, classification_metrics, multilabel_metrics
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.inference.predictions import best_classes, best_labels, join_labels
 from effnet_ft.inference.predictor import Predictor, load
-from effnet_ft.models.creation import create_model, imagenet_classes
+from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.runs.run_folder import Run
@@ -175,7 +176,8 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     predictor = load(run.best)
     if any(text.startswith("data.image_size=") for text in overrides):
         predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
-    split = read_split(run.split, image_root(recipe.data), predictor.classes)
+    folder = image_root(recipe.data.source, recipe.data.root, recipe.data.images)
+    split = read_split(run.split, folder, predictor.classes)
     moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
 
     def others(source: Source) -> Evaluation:
@@ -184,7 +186,7 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         return evaluation
 
     if moved and recipe.data.source == "manifest":
-        source = open_source(recipe.data, for_training=False)
+        source = _open(recipe)
         # A manifest says itself what it lists: the run's own images elsewhere, or others.
         listed, own = ({(sample.path, sample.label) for sample in part.part("all")} for part in (source, split))
         if listed != own:
@@ -232,7 +234,7 @@ def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = 
         raise RecipeError(f"'{path}' does not tell what to measure it on: give labelled images, data.root=...")
     recipe = load_recipe("folder", overrides)
     predictor = load(path)
-    source = open_source(recipe.data, for_training=False)
+    source = _open(recipe)
     return evaluate(predictor, source, _choose(source, part), _batch(recipe), views)
 
 
@@ -252,8 +254,7 @@ def evaluate_recipe(
     settings = recipe.model
     model = create_model(settings.variant, settings.weights, family=settings.family, classes=imagenet_classes())
     model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
-    data = recipe.data
-    source = open_source(data, for_training=False)
+    source = _open(recipe)
     evaluation = evaluate(Predictor(model), source, _choose(source, part), _batch(recipe), views)
     return replace(evaluation, published=_published(recipe, evaluation.prefix))
 
@@ -268,6 +269,18 @@ def _published(recipe: Recipe, prefix: str) -> dict[str, float]:
     record = resolve_weights(recipe.model.variant, recipe.model.weights, recipe.model.family)
     values = {"acc1": record.top1, "acc5": record.top5} if record else {}
     return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
+
+
+def _open(recipe: Recipe) -> Source:
+    data = recipe.data
+    return open_source(
+        data.source,
+        data.root,
+        images=data.images,
+        ground_truth=data.ground_truth,
+        download=data.download == "on",
+        for_training=False,
+    )
 
 
 def _batch(recipe: Recipe) -> int:

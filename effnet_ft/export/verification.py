@@ -52,7 +52,7 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
             f"an export takes the run as it is; only data.root and data.images can be set: {' '.join(strange)}"
         )
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
-    split = read_split(run.split, image_root(recipe.data), classes)
+    split = read_split(run.split, image_root(recipe.data.source, recipe.data.root, recipe.data.images), classes)
     require_images(split)
     return split
 

@@ -74,10 +74,21 @@ def _listed(settings: DataSettings) -> Source:
     """Return the labelled images, those of classes that a training refuses included."""
     if settings.source == "folder":
         return scan_folder(settings.root, for_training=False, empty_classes=True)
-    source = open_source(settings, for_training=False)
+    source = _open(settings, for_training=False)
     if source.members:
         raise DataError(f"{source.root} holds an archive of images: unpack it, files alone can be checked")
     return source
+
+
+def _open(data: DataSettings, *, for_training: bool) -> Source:
+    return open_source(
+        data.source,
+        data.root,
+        images=data.images,
+        ground_truth=data.ground_truth,
+        download=data.download == "on",
+        for_training=for_training,
+    )
 
 
 def _without(source: Source, paths: set[str]) -> Source:
@@ -90,7 +101,7 @@ def _divided(source: Source, recipe: Recipe) -> tuple[Split, str]:
     data = recipe.data
     try:
         if data.source not in HASHED:  # which take long to list, and are whole or told already
-            open_source(data)
+            _open(data, for_training=True)
         val, test = data.val_fraction, data.test_fraction
         return make_split(source, val_fraction=val, test_fraction=test, seed=recipe.seed), ""
     except (DataError, KeyError) as error:  # no train/, a class of one image, and the like

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import resources
 from typing import Any
 
 from torch import Tensor
 
 from effnet_ft.errors import WeightsError, did_you_mean
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.skip_init import load_state
@@ -84,11 +84,6 @@ def create_model(
         checkpoint = read_weights(file)
         with naming_file(file):
             return _with_weights(record, checkpoint, settings).eval()
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """Return the 1,000 WordNet ids of ImageNet-1k, in the order of every published classifier."""
-    return tuple(resources.files("effnet_ft.models").joinpath("imagenet_wnids.txt").read_text().split())
 
 
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         pl.seed_everything(recipe.seed, workers=True, verbose=False)
         if left:
             model = load_model(run.last)
-            split = read_split(run.split, image_root(recipe.data), model.classes)
+            folder = image_root(recipe.data.source, recipe.data.root, recipe.data.images)
+            split = read_split(run.split, folder, model.classes)
             require_images(split)
         else:
             split = split_images(recipe)

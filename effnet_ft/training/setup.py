@@ -73,7 +73,13 @@ def split_images(recipe: Recipe) -> Split:
         DataError: where the images are at fault.
     """
     settings = recipe.data
-    source = open_source(settings)
+    source = open_source(
+        settings.source,
+        settings.root,
+        images=settings.images,
+        ground_truth=settings.ground_truth,
+        download=settings.download == "on",
+    )
     require_printable_names(source)
     if settings.source not in HASHED:
         source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())

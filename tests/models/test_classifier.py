@@ -12,8 +12,9 @@ import torchvision
 from torch import Tensor, nn
 
 from effnet_ft.errors import WeightsError
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import create_model, imagenet_classes
+from effnet_ft.models.creation import create_model
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.skip_init import load_state
 from effnet_ft.models.variants import STAGES

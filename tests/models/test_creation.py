@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from effnet_ft.errors import WeightsError
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import create_model, imagenet_classes
+from effnet_ft.models.creation import create_model
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import VARIANTS

@@ -13,8 +13,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.models.layers import SameConv2d
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights import key_maps

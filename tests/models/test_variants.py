@@ -8,8 +8,8 @@ import torch
 from timm.models._efficientnet_builder import round_channels
 from torch import nn
 
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.models.variants import STAGES, VARIANTS, scaled_channels
 
 # Published: parameters in millions, multiply-adds in 1e9 at the native size, blocks of stages 1 to 7.

@@ -17,7 +17,7 @@ from effnet_ft.data.images.decoding import ArchiveMember, read_image
 from effnet_ft.data.sources.imagenet import scan_imagenet
 from effnet_ft.data.sources.source import Source
 from effnet_ft.errors import DataError
-from effnet_ft.models.creation import imagenet_classes
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.weights.table import WEIGHTS
 
 CLASSES = imagenet_classes()

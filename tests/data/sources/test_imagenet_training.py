@@ -18,7 +18,7 @@ from torchvision import datasets
 from effnet_ft.cli import main
 from effnet_ft.data.sources.imagenet import read_imagenet
 from effnet_ft.errors import DataError
-from effnet_ft.models.creation import imagenet_classes
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.runs.run_folder import Run
 
 WNIDS = imagenet_classes()

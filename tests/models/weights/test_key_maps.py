@@ -12,8 +12,8 @@ import torchvision
 from torch import Tensor
 
 from effnet_ft.errors import WeightsError
+from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.creation import imagenet_classes
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.download import weights_file
