@@ -11,15 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from effnet_ft import __version__
-from effnet_ft.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_USER_FAULT,
-    Interrupted,
-    UserError,
-    disk_fault,
-    escape_control_characters,
-)
+from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, Interrupted, UserError, disk_fault
 from effnet_ft.utils.process_settings import tune_process
+from effnet_ft.utils.text import escape_control_characters
 
 COMMANDS = (
     "check",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from typing import Any
 
 EXIT_USER_FAULT = 2
@@ -78,19 +77,6 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
-def quoted(value: object) -> str:
-    """Return how ``value`` is written in Python, of a long text its begin and its end."""
-    try:
-        return shorten(repr(value))
-    except ValueError:  # Python writes no number of thousands of figures
-        return f"a {type(value).__name__} too large to be written"
-
-
-def shorten(text: str, most: int = 200) -> str:
-    """Return ``text``, of a long one its begin and its end."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
-
-
 def disk_fault(error: OSError) -> str | None:
     """Return what is wrong with the disk or a folder and what to do, as a sentence; None for other faults."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -100,31 +86,3 @@ def disk_fault(error: OSError) -> str | None:
     place = f"cannot write or read '{error.filename}'" if error.filename else "cannot write"
     cure = "make room" if error.errno in full else "give a folder that is there, can be written to and stays"
     return f"{place} ({error.strerror}): {cure}"
-
-
-def did_you_mean(word: str, choices: Sequence[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string where none is near.
-
-    Capitals and small letters are the same here.
-    """
-    import difflib
-
-    lowered = {choice.lower(): choice for choice in reversed(choices)}
-    close = difflib.get_close_matches(word[:200].lower(), lowered, n=1, cutoff=0.6)
-    return f"; did you mean '{lowered[close[0]]}'?" if close else ""
-
-
-def escape_control_characters(text: str) -> str:
-    """Return ``text`` with control characters, but for line feeds, as their escapes.
-
-    File names may hold any: what is told of one must not command the terminal, nor stop where it has no such letter.
-    """
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
-
-
-def listing(items: list[str], most: int = 10) -> str:
-    """Return ``items`` as an indented list of at most ``most`` lines, with a count of those left out."""
-    lines = ["  " + escape_control_characters(item).replace("\n", "\\n") for item in items[:most]]
-    if len(items) > most:
-        lines.append(f"  ... and {len(items) - most} more")
-    return "\n".join(lines)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import escape_control_characters
 from effnet_ft.utils.tables import columns
+from effnet_ft.utils.text import escape_control_characters
 
 if TYPE_CHECKING:
     from effnet_ft.report.comparison import Comparison

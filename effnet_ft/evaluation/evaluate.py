@@ -16,7 +16,7 @@ from effnet_ft.data.sources.opening import image_root, open_source
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of, scan_folder
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.data.splits.split_file import read_split, require_images
-from effnet_ft.errors import DataError, RecipeError, listing
+from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.evaluation.intervals import class_intervals, label_intervals
 from effnet_ft.evaluation.metrics import calibration_error, classification_metrics, multilabel_metrics
 from effnet_ft.imagenet_classes import imagenet_classes
@@ -28,6 +28,7 @@ from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.utils.atomic_files import atomic_write, atomic_write_text
 from effnet_ft.utils.tables import write_csv
+from effnet_ft.utils.text import listing
 
 _WHERE = ("data.root", "data.source", "data.images", "data.ground_truth", "data.download", "data.batch_size")
 """Keys that say on which images an exported model is measured."""

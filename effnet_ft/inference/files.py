@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from effnet_ft.data.images.decoding import find_unreadable, has_image_suffix
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.inference.predictions import join_labels
 from effnet_ft.inference.predictor import Predictor, load
 from effnet_ft.inference.selective_prediction import threshold_for
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
+from effnet_ft.utils.text import listing
 
 
 def predict_files(

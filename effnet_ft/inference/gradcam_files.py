@@ -10,10 +10,11 @@ from pathlib import Path
 from PIL import Image
 
 from effnet_ft.data.images.decoding import find_unreadable
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.inference.files import find_images
 from effnet_ft.inference.predictor import load
 from effnet_ft.utils.tables import write_csv
+from effnet_ft.utils.text import listing
 
 _AT_ONCE = 32
 """Images whose explanations are held at once."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from effnet_ft.activations.batched_forward import Item, forward_images
 from effnet_ft.data.images.image_like import ImageLike, as_image_list, as_rgb
-from effnet_ft.errors import DataError, did_you_mean
+from effnet_ft.errors import DataError
 from effnet_ft.inference.gradcam import Explanation, gradcam, upsample
 from effnet_ft.inference.predictions import best_classes, best_labels
 from effnet_ft.inference.selective_prediction import threshold_for
@@ -21,6 +21,7 @@ from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.runs.run_folder import load_model
+from effnet_ft.utils.text import did_you_mean
 
 VIEWS: dict[str, Callable[[Preprocessing, np.ndarray], list[np.ndarray]]] = {
     "one": lambda view, image: [view(image)],

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effnet_ft.errors import listing
 from effnet_ft.inspection.findings import DuplicateGroup, Inspection, SuspectLabel
 from effnet_ft.inspection.label_issues import FEWEST
 from effnet_ft.inspection.unusual_files import MEANINGS
 from effnet_ft.utils.tables import columns
+from effnet_ft.utils.text import listing
 
 SHOWN = 10
 """Cases of each kind that the terminal lists; the page has more."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from effnet_ft.errors import WeightsError, listing
+from effnet_ft.errors import WeightsError
 from effnet_ft.models.activation_checkpointing import checkpointed
 from effnet_ft.models.efficientnet import build_stages
 from effnet_ft.models.heads import HEADS
@@ -18,6 +18,7 @@ from effnet_ft.models.skip_init import load_state, skip_init
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights.resolving import scratch_preprocessing
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.utils.text import listing
 
 
 class Classifier(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from effnet_ft.errors import WeightsError, did_you_mean
+from effnet_ft.errors import WeightsError
 from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.heads import HEADS
@@ -23,6 +23,7 @@ from effnet_ft.models.weights.files import Checkpoint, naming_file, read_weights
 from effnet_ft.models.weights.resolving import family_of_name, resolve_weights
 from effnet_ft.models.weights.table import WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.utils.text import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from effnet_ft.errors import WeightsError, listing
+from effnet_ft.errors import WeightsError
+from effnet_ft.utils.text import listing
 
 
 @contextmanager

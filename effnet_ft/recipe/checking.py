@@ -9,8 +9,8 @@ from dataclasses import Field, field, fields, is_dataclass
 from itertools import pairwise
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from effnet_ft.errors import did_you_mean, quoted, shorten
 from effnet_ft.recipe.plain_yaml import parse_value
+from effnet_ft.utils.text import did_you_mean, quoted, shorten
 
 Settings = TypeVar("Settings")
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, did_you_mean, quoted, shorten
+from effnet_ft.errors import RecipeError
 from effnet_ft.models.weights.resolving import weights_fault
 from effnet_ft.recipe import checking
 from effnet_ft.recipe.plain_yaml import read_yaml
 from effnet_ft.recipe.resolving import resolve
 from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
+from effnet_ft.utils.text import did_you_mean, quoted, shorten
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequence[str] = ()) -> Recipe:

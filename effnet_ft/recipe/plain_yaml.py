@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, shorten
+from effnet_ft.errors import RecipeError
+from effnet_ft.utils.text import shorten
 
 _CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
 """A reference of OmegaConf with a colon, a function's, or with a reference inside; a backslash makes it plain text."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, listing
+from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat, load_recipe, per_phase_keys
 from effnet_ft.runs.run_folder import Run, is_run
 from effnet_ft.runs.run_lock import is_locked
+from effnet_ft.utils.text import listing
 
 AUTO = "auto"
 FREE = (

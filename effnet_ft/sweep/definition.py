@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError, did_you_mean, listing
+from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.sweep.grid import RangeAxis, Setting, as_overrides, draw_settings, every_setting, read_grid
 from effnet_ft.utils.atomic_files import atomic_write_text
+from effnet_ft.utils.text import did_you_mean, listing
 
 METRICS = {"val/acc1": True, "val/acc5": True, "val/map": True, "val/macro_f1": True, "val/ece": False}
 """What settings can be chosen by, each with whether more is better; ``map`` is of images with several labels."""

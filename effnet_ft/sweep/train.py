@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Sequence
 
-from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError, listing
+from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run, is_run
 from effnet_ft.sweep.definition import FINAL, Sweep, open_folder
 from effnet_ft.sweep.grid import as_overrides
 from effnet_ft.sweep.results import DIVERGED, FINISHED, WAITING, Result, ranked, read_metrics, read_results, write_table
+from effnet_ft.utils.text import listing
 
 
 def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:

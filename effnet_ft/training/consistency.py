@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed import collectives
-from effnet_ft.errors import DataError, WeightsError, listing
+from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.planning.phases import PhasePlan
 from effnet_ft.recipe import Recipe, TrainerSettings
+from effnet_ft.utils.text import listing
 
 
 def resolve_processes(trainer: TrainerSettings, gpu: bool) -> None:

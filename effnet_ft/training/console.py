@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import ignore_pillow_warnings
-from effnet_ft.errors import escape_control_characters
+from effnet_ft.utils.text import escape_control_characters
 
 # Lightning's remarks that do not apply here, each with the reason.
 _NOT_MEANT = (

@@ -12,7 +12,7 @@ from effnet_ft.data.sources.opening import HASHED, open_source
 from effnet_ft.data.sources.source import Source, require_printable_names
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.data.splits.split_file import write_split
-from effnet_ft.errors import RecipeError, listing
+from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.planning.phases import plan_phases
@@ -22,6 +22,7 @@ from effnet_ft.runs.run_folder import Run
 from effnet_ft.runs.run_lock import INNER_LOCK_NAME
 from effnet_ft.utils.array_cache import ArrayCache
 from effnet_ft.utils.atomic_files import PARTIAL_SUFFIX, atomic_write_text
+from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 

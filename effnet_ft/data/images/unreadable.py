@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from effnet_ft.data.images.decoding import find_unreadable
 from effnet_ft.data.sources.source import Source, labels_of
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
+from effnet_ft.utils.text import listing
 
 
 def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:

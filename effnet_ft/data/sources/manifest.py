@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of, listing_progress
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.utils.tables import unguarded
+from effnet_ft.utils.text import listing
 
 MANIFEST = "manifest.csv"
 """The file that is read where ``data.root`` is a folder."""

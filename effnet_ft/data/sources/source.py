@@ -10,7 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import SUFFIXES, ArchiveMember
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from effnet_ft.data.sources.source import Sample, labels_of
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
 
 _PASSES = 4
 """Over all groups, to improve a division; later ones find nothing more to change."""

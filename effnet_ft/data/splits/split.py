@@ -12,7 +12,8 @@ import numpy as np
 
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
 from effnet_ft.data.splits.holdout import Divided, hold_out, hold_out_groups, hold_out_labels
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from effnet_ft.data.sources.source import SPLITS, Sample, labels_of
 from effnet_ft.data.splits.split import Split
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import unguarded, write_csv
+from effnet_ft.utils.text import listing
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from effnet_ft.errors import WeightsError, listing
+from effnet_ft.errors import WeightsError
 from effnet_ft.models.variants import STAGES, VARIANTS, Variant
+from effnet_ft.utils.text import listing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,10 +11,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from effnet_ft.errors import WeightsError, did_you_mean, shorten
+from effnet_ft.errors import WeightsError
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord, record_of_family
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.utils.text import did_you_mean, shorten
 
 # What published names say of the training. Anything else is asked for: normalisation is never guessed.
 _NAMES = (

@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from effnet_ft.distributed import collectives
-from effnet_ft.errors import DivergedError, WeightsError, listing
+from effnet_ft.errors import DivergedError, WeightsError
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks.epochs import train_word
 from effnet_ft.training.module import FineTuner
+from effnet_ft.utils.text import listing
 
 LOOK_STEPS = 50
 """Between two looks at the losses, for each of which the program waits for the device and for the other processes."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import WeightsError, listing
+from effnet_ft.errors import WeightsError
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training.callbacks.checkpoint import CheckpointSaver
 from effnet_ft.utils.atomic_files import atomic_link, remove_partial_files
+from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 

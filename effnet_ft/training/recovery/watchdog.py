@@ -16,8 +16,9 @@ from typing import Any
 from pytorch_lightning.strategies import Strategy
 
 from effnet_ft.distributed import collectives
-from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, MachineError, escape_control_characters, shorten
+from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, MachineError
 from effnet_ft.training.recovery.signals import SIGNALS
+from effnet_ft.utils.text import escape_control_characters, shorten
 
 _GRACE_SECONDS = 15.0
 """In which the other processes may end by themselves and say why, before they are ended."""

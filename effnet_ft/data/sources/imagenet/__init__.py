@@ -16,7 +16,8 @@ from effnet_ft.data.images.decoding import has_image_suffix
 from effnet_ft.data.sources.imagenet.archives import LAYOUTS, tar_members, unpack
 from effnet_ft.data.sources.imagenet.ground_truth import labels_of_flat
 from effnet_ft.data.sources.source import Sample, Source, scan_folder
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
 
 _LISTS = ("{}.txt", "meta/{}.txt")
 

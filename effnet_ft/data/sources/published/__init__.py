@@ -17,7 +17,8 @@ from effnet_ft.data.sources.published.files import check, ensure_files, exclusiv
 from effnet_ft.data.sources.published.image_files import list_image_files, write_image_files
 from effnet_ft.data.sources.published.table import PUBLISHED, PublishedSet
 from effnet_ft.data.sources.source import Sample, Source
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
 
 
 def read_published(name: str, root: str | Path, *, download: bool = True) -> Source:

@@ -11,8 +11,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from effnet_ft.data.sources.published.table import PublishedSet, RemoteFile
-from effnet_ft.errors import DataError, listing
+from effnet_ft.errors import DataError
 from effnet_ft.utils.downloads import download as fetch
+from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 
