@@ -29,7 +29,7 @@ from common import Table, bare_trainer, in_process, machine, peak_mib
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.activations.store import ActivationStore, ComputeSettings
 from effnet_ft.data.images.views import Views
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import STAGES

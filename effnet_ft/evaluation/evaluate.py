@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.sources.opening import image_root, open_source
-from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of, scan_folder
+from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.data.splits.split_file import read_split, require_images
 from effnet_ft.errors import DataError, RecipeError

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.sources.opening import HASHED, open_source
-from effnet_ft.data.sources.source import SPLITS, Source, labels_of, scan_folder
+from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.inspection.duplicates import find_duplicates

@@ -30,7 +30,7 @@ from effnet_ft.data.datamodule import ImageDataModule, ImageDataset, image_loade
 from effnet_ft.data.images.decoding import read_image
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.phases import plan_phases

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from effnet_ft.data.datamodule import ImageDataModule, evaluation_loader
 from effnet_ft.data.images.decoding import read_image
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.training.console import quiet_lightning

@@ -16,7 +16,7 @@ from drawn_models import drawn
 
 import effnet_ft
 from effnet_ft.cli import main
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.errors import WeightsError
 from effnet_ft.export import int8

@@ -21,7 +21,7 @@ from PIL import Image
 import effnet_ft
 from effnet_ft import errors
 from effnet_ft.cli import main
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.evaluation.evaluate import evaluate
 from effnet_ft.export import exporting
 from effnet_ft.export.exporting import export

@@ -17,7 +17,7 @@ from tiny import TINY
 from torch import Tensor
 
 from effnet_ft.data.demo_flowers import draw_flowers
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import make_split
 from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.models.classifier import Classifier

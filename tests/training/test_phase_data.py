@@ -11,7 +11,7 @@ import torch
 from tiny import TINY
 
 from effnet_ft.activations import store
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import make_split
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier

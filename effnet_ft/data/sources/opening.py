@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.sources.imagenet import read_imagenet, scan_imagenet
 from effnet_ft.data.sources.manifest import image_folder, read_manifest
 from effnet_ft.data.sources.published import read_published
 from effnet_ft.data.sources.published.table import PUBLISHED
-from effnet_ft.data.sources.source import Source, scan_folder
+from effnet_ft.data.sources.source import Source
 from effnet_ft.imagenet_classes import imagenet_classes
 
 HASHED = ("imagenet", *PUBLISHED)

@@ -9,7 +9,7 @@ import pytest
 
 from effnet_ft.data.images import unreadable
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.source import scan_folder
+from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache
 

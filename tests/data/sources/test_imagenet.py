@@ -217,7 +217,7 @@ def test_a_tar_cut_short(flat: Path, tmp_path: Path, share: float) -> None:
     archive = pack(flat, tmp_path / "ILSVRC2012_img_val.tar")
     lines(*LABELS)(tmp_path / "val.txt")
     cut(archive, share)
-    with pytest.raises(DataError, match="is it whole") as error:
+    with pytest.raises(DataError, match="is it complete") as error:
         scan_imagenet(archive, CLASSES)
     assert str(archive) in str(error.value)
 

@@ -118,7 +118,7 @@ def test_imagenet_in_every_layout(layout: str, tmp_path: Path, monkeypatch: pyte
 def test_imagenets_archives_cut_short_or_missing(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archives(tmp_path / "root", monkeypatch)
     cut(tmp_path / "root" / file)
-    with pytest.raises(DataError, match=f"cannot unpack .*{file}.*\n.*Get what is damaged again"):
+    with pytest.raises(DataError, match=f"cannot unpack .*{file}.*\n.*Download damaged files again"):
         read_imagenet(tmp_path / "root", WNIDS)
     (tmp_path / "root" / file).unlink()
     with pytest.raises(DataError, match=rf"neither .* nor {file}: give the folder that holds train/ and val/"):

@@ -80,10 +80,10 @@ def test_every_wrong_row_is_named_at_once(tmp_path: Path) -> None:
         "  row 3: there is no file 'gone.jpg'",
         "  row 4: '2.jpg' has no label",
         "  row 5: the split is 'dev', expected train, val or test",
-        "  row 6: '1.jpg' again, otherwise than in row 2",
+        "  row 6: '1.jpg' differs from row 2",
         "  row 8: the path is empty",
         "  row 9: 2 cells, the header has 3",
-        "  1 rows name no split and others do, rows 10: name it in every row or in none",
+        "  1 rows have no split while others do, rows 10: give it in every row or in none",
     ]
 
 
@@ -95,7 +95,7 @@ MISTAKES = {
     "twice": ("path,label,path\n1.jpg,a,1.jpg\n", r"column 'path' twice"),
     "no-rows": ("path,label\n", r"lists no images"),
     "one-class": ("path,label\n1.jpg,a\n2.jpg,a\n", r"one class only, 'a'"),
-    "no-labels-at-all": ("path,labels\n1.jpg,\n2.jpg,\n", r"names no label in any row"),
+    "no-labels-at-all": ("path,labels\n1.jpg,\n2.jpg,\n", r"has no label in any row"),
     "no-train": ("path,label,split\n1.jpg,a,val\n2.jpg,b,test\n", r"rows of val, test, but none of train"),
     "strange": (
         "path,label,split\n1.jpg,a,train\n2.jpg,b,train\n3.jpg,c,val\n",
@@ -103,7 +103,7 @@ MISTAKES = {
     ),
     "torn-group": (
         "path,label,split,group\n1.jpg,a,train,p1\n2.jpg,b,train,p2\n3.jpg,b,val,p1\n",
-        r"1 groups of .* stand in more than one split: .*\n  p1: train, val$",
+        r"1 groups of .* are in more than one split: .*\n  p1: train, val$",
     ),
 }
 
@@ -122,9 +122,9 @@ def test_a_mistake_is_named_with_its_cure(mistake: str, tmp_path: Path) -> None:
     [
         (
             "path;label\nWiese Fluß.jpg;a\n".encode("cp1252"),
-            "rows of .* there is no file .*\n.* saves it as 'CSV UTF-8'",
+            "rows of .* there is no file .*\n.* as 'CSV UTF-8'",
         ),
-        ("path\tlabel\n1.jpg\ta\n".encode("utf-16"), "has no column 'path' .*saves it as 'CSV UTF-8'"),
+        ("path\tlabel\n1.jpg\ta\n".encode("utf-16"), "has no column 'path' .*as 'CSV UTF-8'"),
     ],
     ids=["rows", "header"],
 )

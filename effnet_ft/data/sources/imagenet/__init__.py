@@ -1,9 +1,8 @@
-"""ImageNet as people have it: class folders, the official flat folder or tar of validation images, archives, lists.
+"""ImageNet in its usual layouts: class folders, a flat folder or tar of validation images, archives, lists.
 
-For training the root holds, each on its own: ``train/`` and ``val/`` of class folders; ``train/`` of class folders and
-a flat ``val/``; the official archives, which are unpacked; or lists of the images, ``train.txt`` and ``val.txt``, of
-lines of a path with a class number 0-999 or a WordNet id. The official validation images are the validation part, and
-there is no test part, for ImageNet's test images have no public classes.
+For training, ``train`` and ``val`` may each be class folders (``val/`` may also be flat), an official archive, which
+is unpacked, or a list, ``train.txt`` or ``val.txt``, with lines of a path and a class number 0-999 or a WordNet id. The
+official validation images are the validation split; there is no test split, as ImageNet's test labels are not public.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effnet_ft.data.images.decoding import has_image_suffix
-from effnet_ft.data.sources.imagenet.archives import LAYOUTS, tar_members, unpack
-from effnet_ft.data.sources.imagenet.ground_truth import labels_of_flat
-from effnet_ft.data.sources.source import Sample, Source, scan_folder
+from effnet_ft.data.sources.folder import has_folders, scan_folder
+from effnet_ft.data.sources.imagenet.archives import EXPECTED_LAYOUTS, tar_members, unpack_archive
+from effnet_ft.data.sources.imagenet.ground_truth import ground_truth_reader
+from effnet_ft.data.sources.source import Sample, Source
 from effnet_ft.errors import DataError
 from effnet_ft.utils.text import listing
 
@@ -28,10 +28,10 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
     Args:
         root: a folder of class folders, a flat folder of images, or a tar file of either.
         classes: the 1,000 WordNet ids in the order of the class numbers.
-        ground_truth: the list of classes of flat images; None looks for it beside them under its usual names.
+        ground_truth: the list of flat images' classes; None looks for it near them under its usual names.
 
     Raises:
-        DataError: where images or classes are missing, with what was looked for.
+        DataError: if images or classes are missing.
     """
     root = Path(root).expanduser()
     if not root.exists():
@@ -39,78 +39,69 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
     if any((root / name).is_dir() for name in ("val", *classes)):
         return scan_folder(root, for_training=False)
     members = tar_members(root) if root.is_file() else {}
-    here = (entry.name for entry in root.iterdir()) if root.is_dir() else members
-    names = sorted(filter(has_image_suffix, here))
+    files = (entry.name for entry in root.iterdir()) if root.is_dir() else members
+    names = sorted(filter(has_image_suffix, files))
     if not names:
         what = "a tar of them, or folders named by WordNet ids"
         raise DataError(f"data.root is '{root}', which holds no images: give ImageNet's validation images, {what}")
-    label = labels_of_flat(root, classes, ground_truth, names)
-    found = {name: label(name) for name in names}
+    wnid_of = ground_truth_reader(root, classes, ground_truth, names)
+    labels = {name: wnid_of(name) for name in names}
     known = frozenset(classes)
-    if unknown := [name for name, wnid in found.items() if wnid not in known]:
+    if unknown := [name for name, wnid in labels.items() if wnid not in known]:
         raise DataError(f"{len(unknown)} images of {root} have no class in the ground truth\n{listing(unknown, 5)}")
-    samples = [Sample(name, str(wnid)) for name, wnid in found.items()]
+    samples = [Sample(name, str(wnid)) for name, wnid in labels.items()]
     return Source(root, tuple(sorted({sample.label for sample in samples})), {"val": samples}, members=members)
 
 
 def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | None = None) -> Source:
-    """List ImageNet for training, all or some of its classes; the official archives are unpacked first.
+    """List ImageNet for training, all or some of its classes, as ``train`` and ``val``; unpack official archives first.
 
     Args:
-        root: the folder, as this module's first lines say.
+        root: the folder, in one of the layouts of this module.
         classes: the 1,000 WordNet ids in the order of the class numbers.
         ground_truth: the list of classes of a flat ``val/``; None looks for it under its usual names.
 
-    Returns:
-        The images by ``train`` and ``val``.
-
     Raises:
-        DataError: where images or classes are missing, an archive is damaged, or the disk lacks room to unpack it.
+        DataError: if images or classes are missing, an archive is damaged, or the disk has no room to unpack it.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         kind = "is a file" if root.is_file() else "does not exist"
-        raise DataError(f"data.root is '{root}', which {kind}: {LAYOUTS}")
+        raise DataError(f"data.root is '{root}', which {kind}: {EXPECTED_LAYOUTS}")
     splits = {}
     for part in ("train", "val"):
         lists = (root / name.format(part) for name in _LISTS)
-        given = next((path for path in lists if path.is_file() and _names_images(path, root / part)), None)
-        if given is None and not (root / part).is_dir():
-            unpack(root, part)
-        if given is not None:
-            splits[part] = _listed(root, part, given, classes)
+        image_list = next((path for path in lists if path.is_file() and _names_images(path, root / part)), None)
+        if image_list is None and not (root / part).is_dir():
+            unpack_archive(root, part)
+        if image_list is not None:
+            splits[part] = _read_list(root, part, image_list, classes)
         else:
-            truth = ground_truth if part == "val" else None
-            splits[part] = _below(root, part, classes, truth)
+            splits[part] = _scan_split(root, part, classes, ground_truth if part == "val" else None)
     known = {sample.label for sample in splits["train"]}
-    if strange := sorted({sample.label for sample in splits["val"]} - known):
+    if unlearnable := sorted({sample.label for sample in splits["val"]} - known):
         raise DataError(
-            f"{len(strange)} classes of the validation images are not among the training images of {root}: "
-            f"a model cannot learn them\n{listing(strange)}"
+            f"{len(unlearnable)} classes of the validation images are not among the training images of {root}: "
+            f"a model cannot learn them\n{listing(unlearnable)}"
         )
     return Source(root, tuple(sorted(known)), splits)
 
 
 def _names_images(path: Path, folder: Path) -> bool:
-    """Return whether a list decides which images there are: one of their paths does, one of other names does not.
+    """Return whether a list holds image paths relative to ``folder`` or its parent.
 
-    Lists of flat names lie beside many sorted copies too, whose folders say the class already.
+    Copies sorted into class folders often come with a list of flat names, which is not needed.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         first = next((line.split() for line in file if line.strip()), [])
     if len(first) != 2:
-        return False  # classes alone, in the order of the images: the ground truth of a flat folder
-    places = (folder.parent / first[0], folder / first[0])
-    return any(place.is_file() for place in places) or not folder.is_dir()
+        return False  # classes alone: the ground truth of a flat folder
+    candidates = (folder.parent / first[0], folder / first[0])
+    return any(path.is_file() for path in candidates) or not folder.is_dir()
 
 
-def _has_folders(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
-
-
-def _listed(root: Path, part: str, path: Path, classes: Sequence[str]) -> list[Sample]:
-    """Return the images of a list, whose paths start at the root or at the part's folder."""
+def _read_list(root: Path, part: str, path: Path, classes: Sequence[str]) -> list[Sample]:
+    """Return the images of a list, with paths relative to the root or to the split's folder."""
     known = frozenset(classes)
     samples: list[tuple[str, str]] = []
     try:
@@ -120,30 +111,31 @@ def _listed(root: Path, part: str, path: Path, classes: Sequence[str]) -> list[S
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, _, mark = line.strip().rpartition(" ")
-        wnid = (classes[int(mark)] if int(mark) < len(classes) else "") if mark.isdecimal() else mark
+        name, _, label = line.strip().rpartition(" ")
+        wnid = (classes[int(label)] if int(label) < len(classes) else "") if label.isdecimal() else label
         if not name or wnid not in known:
             raise DataError(f"{path}, line {number}: {line!r} is no path with a class number 0-999 or a WordNet id")
         samples.append((name.strip(), wnid))
     if not samples:
         raise DataError(f"the list {path} is empty: expected lines of a path with a class number 0-999 or a WordNet id")
-    first = samples[0][0]
-    before = "" if (root / first).is_file() else f"{part}/"
-    found = [Sample(before + name, wnid) for name, wnid in samples]
-    if gone := [sample.path for sample in found if not os.path.isfile(os.path.join(root, sample.path))]:
-        raise DataError(f"{len(gone)} of the {len(found)} images of {path} are not in {root}\n{listing(gone, 3)}")
-    return found
+    prefix = "" if (root / samples[0][0]).is_file() else f"{part}/"
+    listed = [Sample(prefix + name, wnid) for name, wnid in samples]
+    if missing := [sample.path for sample in listed if not os.path.isfile(os.path.join(root, sample.path))]:
+        raise DataError(
+            f"{len(missing)} of the {len(listed)} images of {path} are not in {root}\n{listing(missing, 3)}"
+        )
+    return listed
 
 
-def _below(root: Path, part: str, classes: Sequence[str], ground_truth: str | None) -> list[Sample]:
+def _scan_split(root: Path, part: str, classes: Sequence[str], ground_truth: str | None) -> list[Sample]:
     """Return the images of a folder of class folders, or of the flat folder of validation images."""
     folder = root / part
-    flat = part == "val" and not _has_folders(folder)
+    flat = part == "val" and not has_folders(folder)
     source = scan_imagenet(folder, classes, ground_truth) if flat else scan_folder(folder, for_training=False)
     samples = [Sample(f"{part}/{sample.path}", sample.label) for sample in source.part("all")]
-    if strange := sorted({sample.label for sample in samples} - set(classes)):
+    if unknown := sorted({sample.label for sample in samples} - set(classes)):
         raise DataError(
-            f"{len(strange)} class folders of {folder} are not named by ImageNet's WordNet ids: "
-            f"for other images take data.source=folder\n{listing(strange)}"
+            f"{len(unknown)} class folders of {folder} are not named by ImageNet's WordNet ids: "
+            f"for other images use data.source=folder\n{listing(unknown)}"
         )
     return samples

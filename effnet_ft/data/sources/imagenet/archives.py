@@ -1,4 +1,4 @@
-"""ImageNet's archives: the official ones are unpacked; a tar of validation images is read where it lies."""
+"""ImageNet's archives: official ones are unpacked; a tar of validation images is read in place."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from effnet_ft.errors import DataError
 
 log = logging.getLogger(__name__)
 
-LAYOUTS = (
+EXPECTED_LAYOUTS = (
     "give the folder that holds train/ and val/ with a folder for each class, or the lists train.txt and val.txt, "
     "or the official archives ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz"
 )
-"""What a root may hold to train on, as advice."""
+"""What to give as ``data.root``, for messages."""
 
 
-def unpack(root: Path, part: str) -> None:
-    """Unpack the official archive of ``part`` into class folders, which appear whole or not at all.
+def unpack_archive(root: Path, part: str) -> None:
+    """Unpack the official archive of ``part`` into class folders, atomically.
 
     Args:
         root: holds ``ILSVRC2012_img_train.tar`` or, with the development kit, ``ILSVRC2012_img_val.tar``.
         part: ``train`` or ``val``.
 
     Raises:
-        DataError: where an archive is missing or damaged, or the disk lacks room.
+        DataError: if an archive is missing or damaged, or the disk has no room.
     """
     from filelock import FileLock
     from torchvision.datasets import imagenet
 
     archive = root / imagenet.ARCHIVE_META[part][0]
     needed = [archive, *([root / imagenet.ARCHIVE_META["devkit"][0]] if part == "val" else [])]
-    if gone := [path.name for path in needed if not path.is_file()]:
-        raise DataError(f"{root} holds neither {part}/ nor {part}.txt nor {' and '.join(gone)}: {LAYOUTS}")
+    if missing := [path.name for path in needed if not path.is_file()]:
+        raise DataError(f"{root} holds neither {part}/ nor {part}.txt nor {' and '.join(missing)}: {EXPECTED_LAYOUTS}")
     free, size = shutil.disk_usage(root).free, archive.stat().st_size
-    if free < 1.02 * size:  # blocks of the file system are not filled to the end
+    if free < 1.02 * size:  # file system blocks are not filled completely
         raise DataError(
             f"unpacking {archive} takes {1.02 * size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in {root}: "
             "make room, or unpack it elsewhere and give that folder"
@@ -49,32 +49,32 @@ def unpack(root: Path, part: str) -> None:
     temporary = root / f".{part}.part"
     try:
         with FileLock(root / ".imagenet.lock"):
-            if (root / part).is_dir():  # another process has unpacked it meanwhile
+            if (root / part).is_dir():  # unpacked by another process meanwhile
                 return
-            log.info("ImageNet: checking and unpacking %s, which takes long", archive)
+            log.info("ImageNet: checking and unpacking %s, which takes a while", archive)
             shutil.rmtree(temporary, ignore_errors=True)
             try:
-                with _kept_inside():
+                with _data_filter():
                     _parse_archive(imagenet, root, part, temporary.name)
                 os.replace(temporary, root / part)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     except Exception as error:  # torchvision's RuntimeError names the file; tarfile and zlib raise many kinds
-        places = " and ".join(str(path) for path in needed)
+        archives = " and ".join(str(path) for path in needed)
         raise DataError(
-            f"cannot unpack {places}: {error or type(error).__name__}\nIs it whole? Get what is damaged again."
+            f"cannot unpack {archives}: {error or type(error).__name__}\nIs it complete? Download damaged files again."
         ) from error
 
 
 @contextmanager
-def _kept_inside() -> Iterator[None]:
-    """Let no archive write outside its folder, whether torchvision asks for that (0.29 does) or not (0.26)."""
-    before = vars(tarfile.TarFile)["extraction_filter"]
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # PEP 706's own place for it
+def _data_filter() -> Iterator[None]:
+    """Stop archives from writing outside their folder, as torchvision 0.29 does and 0.26 does not."""
+    previous = vars(tarfile.TarFile)["extraction_filter"]
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # as PEP 706 provides
     try:
         yield
     finally:
-        tarfile.TarFile.extraction_filter = before
+        tarfile.TarFile.extraction_filter = previous
 
 
 def _parse_archive(imagenet: Any, root: Path, part: str, folder: str) -> None:
@@ -86,15 +86,15 @@ def _parse_archive(imagenet: Any, root: Path, part: str, folder: str) -> None:
 
 
 def tar_members(path: Path) -> dict[str, ArchiveMember]:
-    """Return where the images of an uncompressed tar file lie in it, by their names.
+    """Return the images of an uncompressed tar file by name.
 
     Raises:
-        DataError: where it cannot be read.
+        DataError: if it cannot be read.
     """
     try:
         with tarfile.open(path, "r:") as archive:
             files = [member for member in archive if member.isfile()]
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"cannot read {path} as an uncompressed tar file ({error}): is it whole?") from error
+        raise DataError(f"cannot read {path} as an uncompressed tar file ({error}): is it complete?") from error
     images = (member for member in files if has_image_suffix(member.name))
     return {member.name: ArchiveMember(path, member.name, member.offset_data, member.size) for member in images}

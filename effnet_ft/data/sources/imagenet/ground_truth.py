@@ -1,8 +1,7 @@
-"""The classes of ImageNet's flat images, which stand in a list apart.
+"""The classes of ImageNet's flat validation images, from a separate list.
 
-Four kinds are read: the official development kit, as an archive or unpacked (its own numbering of the classes is in
-``meta.mat``); a text of names with WordNet ids or class numbers; a text of WordNet ids in the order of the images;
-Kaggle's ``LOC_val_solution.csv``.
+Supported are the official development kit, archived or unpacked (``meta.mat`` holds its own class numbering); a text
+file of names with WordNet ids or class numbers; one of WordNet ids alone; and Kaggle's ``LOC_val_solution.csv``.
 """
 
 from __future__ import annotations
@@ -18,36 +17,36 @@ from effnet_ft.errors import DataError
 
 _GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _SYNSETS = "data/meta.mat"
-_USUAL_PLACES = (
+_USUAL_NAMES = (
     *("ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12.tar.gz", "LOC_val_solution.csv"),
     *("val.txt", "meta/val.txt", "imagenet_2012_validation_synset_labels.txt"),
 )
 
-Label = Callable[[str], str | None]
-"""Maps an image's file name to its WordNet id, None where it has none."""
+WnidOf = Callable[[str], str | None]
+"""Maps an image's file name to its WordNet id, or None if unknown."""
 
 
-def labels_of_flat(root: Path, classes: Sequence[str], ground_truth: str | None, names: Sequence[str]) -> Label:
-    """Return what tells the class of each image.
+def ground_truth_reader(root: Path, classes: Sequence[str], ground_truth: str | None, names: Sequence[str]) -> WnidOf:
+    """Return a function from an image's name to its WordNet id.
 
     Args:
         root: the folder or tar file of the images.
         classes: the 1,000 WordNet ids in the order of the class numbers.
-        ground_truth: the list; None looks for it in ``root`` and beside it under its usual names.
-        names: the images. Where each lies in a folder named by its WordNet id, no list is needed.
+        ground_truth: the list; None looks for it in ``root`` and its parent under its usual names.
+        names: the images. No list is needed if each lies in a folder named by its WordNet id.
 
     Raises:
-        DataError: where there is no list, or it cannot be read.
+        DataError: if there is no list, or it cannot be read.
     """
     if all(Path(name).parent.name in classes for name in names):
         return lambda name: Path(name).parent.name
-    beside = (folder / place for folder in (root, root.parent) for place in _USUAL_PLACES)
-    found = next((place for place in beside if place.exists()), None)
+    candidates = (folder / name for folder in (root, root.parent) for name in _USUAL_NAMES)
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
     path = Path(ground_truth).expanduser() if ground_truth else found
     if path is None:
         raise DataError(
-            f"{root} holds images without class folders, and no list of their classes lies in it or beside it: "
-            f"give it with data.ground_truth=...; looked for {', '.join(_USUAL_PLACES)}"
+            f"{root} holds images without class folders, and no list of their classes is in it or beside it: "
+            f"give it with data.ground_truth=...; looked for {', '.join(_USUAL_NAMES)}"
         )
     try:
         return _read_ground_truth(path, classes)
@@ -55,25 +54,25 @@ def labels_of_flat(root: Path, classes: Sequence[str], ground_truth: str | None,
         raise DataError(f"cannot read the ground truth {path}: {error or type(error).__name__}") from error
 
 
-def _read_ground_truth(path: Path, classes: Sequence[str]) -> Label:
+def _read_ground_truth(path: Path, classes: Sequence[str]) -> WnidOf:
     if path.is_dir():
         return _devkit((path / _GROUND_TRUTH).read_text(), (path / _SYNSETS).read_bytes())
     if path.name.endswith((".tar.gz", ".tgz", ".tar")):
         with tarfile.open(path) as archive:
-            parts = {
+            files = {
                 name: file.read()
                 for member in archive
                 for name in (_GROUND_TRUTH, _SYNSETS)
                 if member.name.endswith(name) and (file := archive.extractfile(member))
             }
-        return _devkit(parts[_GROUND_TRUTH].decode(), parts[_SYNSETS])
+        return _devkit(files[_GROUND_TRUTH].decode(), files[_SYNSETS])
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         rows = csv.DictReader(io.StringIO(text))
         return _by_name({row["ImageId"]: row["PredictionString"].split()[0] for row in rows})
     lines = [line.split() for line in text.splitlines() if line.strip()]
     if all(len(line) == 2 for line in lines):
-        return _by_name({Path(name).stem: _wnid(mark, classes) for name, mark in lines})
+        return _by_name({Path(name).stem: _wnid(label, classes) for name, label in lines})
     if lines and all(len(line) == 1 and line[0] in classes for line in lines):
         return _by_number([line[0] for line in lines])
     synsets = path.parent / Path(_SYNSETS).name
@@ -81,12 +80,12 @@ def _read_ground_truth(path: Path, classes: Sequence[str]) -> Label:
         return _devkit(text, synsets.read_bytes())
     raise ValueError(
         "expected lines of a name with a WordNet id or a class number 0-999, or WordNet ids alone; "
-        "the numbers of the official development kit need its meta.mat beside them"
+        "the class numbers of the official development kit need its meta.mat beside them"
     )
 
 
-def _devkit(ground_truth: str, synsets: bytes) -> Label:
-    """Read the official list, whose numbers from 1 follow the development kit's own order of the classes."""
+def _devkit(ground_truth: str, synsets: bytes) -> WnidOf:
+    """Read the official list, which numbers the classes from 1 in the development kit's own order."""
     from scipy.io import loadmat
 
     table = loadmat(io.BytesIO(synsets), squeeze_me=True)["synsets"]
@@ -94,20 +93,19 @@ def _devkit(ground_truth: str, synsets: bytes) -> Label:
     return _by_number([by_number[int(number)] for number in ground_truth.split()])
 
 
-def _wnid(mark: str, classes: Sequence[str]) -> str:
-    return classes[int(mark)] if mark.isdigit() else mark
+def _wnid(label: str, classes: Sequence[str]) -> str:
+    return classes[int(label)] if label.isdigit() else label
 
 
-def _by_name(labels: dict[str, str]) -> Label:
+def _by_name(labels: dict[str, str]) -> WnidOf:
     return lambda name: labels.get(Path(name).stem)
 
 
-def _by_number(labels: Sequence[str]) -> Label:
-    """Take the official names, ``ILSVRC2012_val_00000001.JPEG``, whose number counts the lines of the list from 1."""
+def _by_number(labels: Sequence[str]) -> WnidOf:
+    """Match official names, ``ILSVRC2012_val_00000001.JPEG``, to the lines of the list, counted from 1."""
 
     def label(name: str) -> str | None:
         number = re.search(r"(\d+)$", Path(name).stem)
-        inside = number is not None and 1 <= int(number[1]) <= len(labels)
-        return labels[int(number[1]) - 1] if number is not None and inside else None
+        return labels[int(number[1]) - 1] if number and 1 <= int(number[1]) <= len(labels) else None
 
     return label

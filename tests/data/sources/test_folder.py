@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.data.images.decoding import SUFFIXES
-from effnet_ft.data.sources.source import Sample, scan_folder
+from effnet_ft.data.sources.folder import scan_folder
+from effnet_ft.data.sources.source import Sample
 from effnet_ft.errors import DataError
 
 
@@ -123,7 +124,7 @@ MISTAKES = {
     "class-of-a-telephone": (
         "r",
         ["r/a/1.jpg", "r/b/1.HEIC"],
-        r"1 class folders of .*/r hold no image: .*; HEIC and raw photographs are not read: save them as JPEG\n  b$",
+        r"1 class folders of .*/r hold no image: .*; HEIC and raw photographs are not supported: save them as JPEG\n  b$",
     ),
     "empty-class-in-val": (
         "r",
@@ -140,12 +141,12 @@ MISTAKES = {
     "class-in-other-capitals": (
         "r",
         ["r/train/Rose/1.jpg", "r/train/b/1.jpg", "r/test/rose/1.jpg"],
-        r"1 classes of test/ are not in train/.*\n  rose; train/ has 'Rose', written otherwise$",
+        r"1 classes of test/ are not in train/.*\n  rose; train/ has 'Rose', spelled differently$",
     ),
     "class-with-accents-apart": (
         "r",
         ["r/train/\u00e9/1.jpg", "r/train/b/1.jpg", "r/test/e\u0301/1.jpg"],
-        r"; train/ has '\u00e9', written otherwise$",
+        r"; train/ has '\u00e9', spelled differently$",
     ),
     "no-train": ("r", ["r/val/a/1.jpg", "r/Test/a/1.jpg"], r"/r has val/, Test/ but no train/: there is nothing to"),
 }

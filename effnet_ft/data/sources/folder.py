@@ -1,0 +1,159 @@
+"""Lists images in class folders, with or without ``train/``, ``val/`` and ``test/`` above them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+from tqdm import tqdm
+
+from effnet_ft.data.images.decoding import SUFFIXES
+from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source, listing_progress
+from effnet_ft.errors import DataError
+from effnet_ft.utils.text import listing
+
+
+def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: bool = False) -> Source:
+    """List a folder of images: ``train/``, ``val/`` and ``test/`` with class folders, or class folders alone.
+
+    Class folders are searched to any depth. Hidden files and folders are skipped.
+
+    Args:
+        root: the folder.
+        for_training: refuse a single class, and a class of ``val/`` or ``test/`` that is not in ``train/``.
+        empty_classes: accept class folders without images.
+
+    Raises:
+        DataError: for a missing folder, no images, or an empty class; the message names the folder.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"data.root is '{root}', which {_non_folder_hint(root)}")
+    ignored: list[str] = []
+    folders = _split_folders(root)
+    if for_training and folders and "train" not in folders:
+        present = ", ".join(folder.name + "/" for folder in folders.values())
+        raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
+    with listing_progress("listing images") as bar:
+        listed = (folders or {"all": root}).items()
+        splits = {split: _scan_classes(root, folder, ignored, bar, empty_classes) for split, folder in listed}
+    if folders:
+        others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
+        ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
+    found = {split: set(by_class) for split, by_class in splits.items()}
+    classes = tuple(sorted(found["train"] if "train" in found else set().union(*found.values())))
+    if for_training:
+        _check_for_training(root, classes, found)
+    samples = {
+        split: [Sample(path, name) for name in sorted(by_class) for path in by_class[name]]
+        for split, by_class in splits.items()
+    }
+    return Source(root, classes, samples, ignored)
+
+
+def _non_folder_hint(path: Path) -> str:
+    """Return what ``path`` is instead of a folder, and what to do."""
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (".csv", ".tsv"):
+        return "is a list of images: add data.source=manifest"
+    if path.is_file() and suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return "is an archive: unpack it, and give the folder"
+    return f"{'is a file' if path.is_file() else 'does not exist'}: give the folder that holds the images"
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders named after a split; none if the root holds class folders."""
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    words = {name for names in SPLIT_WORDS.values() for name in names}
+    has_others = any(entry.name.lower() not in words for entry in folders)
+    # Beside other folders, a folder called train that holds images directly is a class: trains, beside buses.
+    present = {entry.name.lower(): entry for entry in folders if has_folders(entry) or not has_others}
+    named = {
+        split: next((present[name] for name in names if name in present), None) for split, names in SPLIT_WORDS.items()
+    }
+    return {split: folder for split, folder in named.items() if folder is not None}
+
+
+def has_folders(folder: Path) -> bool:
+    """Return whether ``folder`` has subfolders that are not hidden."""
+    return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty_classes: bool) -> dict[str, list[str]]:
+    """Return the image paths of each class folder in ``folder``."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    by_class = {entry.name: _scan_images(root, entry, ignored, bar) for entry in entries if entry.is_dir()}
+    outside = [entry for entry in entries if entry.is_file()]
+    ignored += [entry.relative_to(root).as_posix() for entry in outside]
+    if not any(by_class.values()):
+        loose = [entry for entry in outside if entry.suffix.lower() in SUFFIXES]
+        hint = f"; {len(loose)} images lie in it without a class" if loose else ""
+        raise DataError(
+            f"no images in {folder}: expected a folder for each class with images in it ({', '.join(SUFFIXES)}){hint}"
+        )
+    empty = [name for name, paths in by_class.items() if not paths]
+    if empty and not empty_classes:
+        inside = tuple(f"{(folder / name).relative_to(root).as_posix()}/" for name in empty)
+        camera = any(path.startswith(inside) and path.lower().endswith(CAMERA_SUFFIXES) for path in ignored)
+        raise DataError(
+            f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders"
+            f"{'; HEIC and raw photographs are not supported: save them as JPEG' * camera}\n{listing(empty)}"
+        )
+    return by_class
+
+
+def _scan_images(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> list[str]:
+    """Return the images of a class folder, relative to ``root``, a folder's own before those of its subfolders.
+
+    Paths are strings: making a Path for each of a million files takes longer than reading the folders.
+    """
+    paths: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    pending = [(str(folder), folder.relative_to(root).as_posix())]
+    while pending:
+        parent, relative = pending.pop()
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:  # a link to a parent folder would list its images endlessly
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders, files = _visible_entries(parent)
+        for name in files:
+            target = paths if name.lower().endswith(SUFFIXES) else ignored
+            target.append(f"{relative}/{name}")
+        bar.update(len(files))
+        pending += [(f"{parent}/{name}", f"{relative}/{name}") for name in reversed(folders)]
+    return paths
+
+
+def _visible_entries(folder: str) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and the files in ``folder``, sorted, hidden ones excluded."""
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else files).append(entry.name)
+    return sorted(folders), sorted(files)
+
+
+def _check_for_training(root: Path, classes: tuple[str, ...], found: dict[str, set[str]]) -> None:
+    if len(classes) == 1:
+        inside = root / classes[0]
+        hint = f"; if they lie in {inside}, give that folder" if inside.is_dir() and has_folders(inside) else ""
+        raise DataError(
+            f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders{hint}"
+        )
+    for split, names in found.items():
+        if unknown := sorted(names - set(classes)):
+            similar = {_normalized(name): f"; train/ has '{name}', spelled differently" for name in classes}
+            lines = [f"{name}{similar.get(_normalized(name), '')}" for name in unknown]
+            raise DataError(
+                f"{len(unknown)} classes of {split}/ are not in train/: a model cannot learn them; "
+                f"add them to train/ or remove them\n{listing(lines)}"
+            )
+
+
+def _normalized(name: str) -> str:
+    """Return ``name`` case-folded, with accents in one of their Unicode forms."""
+    return unicodedata.normalize("NFC", name).casefold()
