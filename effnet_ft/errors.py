@@ -1,4 +1,4 @@
-"""The errors that a user can cause, which the command line turns into a message and exit code 2; and being stopped."""
+"""Errors that the user can cause or cure: the command line prints their message and exits with 2. And interruptions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Base of every error whose cure lies with the user; its text says what is wrong and what to do.
+    """Base of every error that the user can cure; its text says what is wrong and what to do.
 
     Attributes:
-        shared: every process of the run has raised it, so that the first one alone needs to tell.
+        shared: every process of the run has raised it, so that only the first needs to print it.
     """
 
     shared = False
 
 
 class RecipeError(UserError):
-    """The recipe is at fault: a key, a type or a value. Carries every fault that was found, not the first only.
+    """The recipe is at fault: a key, a type or a value. Carries every fault found, not only the first.
 
     Args:
         faults: one sentence a fault, each naming the key and the value.
@@ -33,7 +33,7 @@ class RecipeError(UserError):
         super().__init__(self._text())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is pickled with its text alone, which would be taken for a fault of its own.
+        # By default an exception is pickled with its text alone, which would become a fault of its own.
         return type(self), (self.faults, self.recipe), self.__dict__
 
     def _text(self) -> str:
@@ -53,18 +53,34 @@ class DataError(UserError):
 
 
 class MachineError(UserError):
-    """The machine is at fault: its disk, its memory, a process that it killed."""
+    """The machine is at fault: a full disk, too little memory, a process that was killed."""
 
 
 class WeightsError(UserError):
-    """Pretrained weights cannot be had or do not fit."""
+    """Weights cannot be found, read or downloaded, or do not fit the model."""
+
+
+class ExportError(UserError):
+    """The model cannot be exported in this format."""
+
+
+class UsageError(UserError):
+    """An argument of a command is at fault."""
+
+
+class MissingPackageError(UserError):
+    """A package that this feature needs is not installed."""
+
+
+class RunLockedError(UserError):
+    """Another training is at work in the run folder."""
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal asked the program to end.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -73,16 +89,20 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1."""
+        """What a shell reports for a program ended by the signal: 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1."""
         return 128 + self.number
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Return whether the disk, or the user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def disk_fault(error: OSError) -> str | None:
     """Return what is wrong with the disk or a folder and what to do, as a sentence; None for other faults."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     closed = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT)
-    if error.errno not in (*full, *closed):
+    if not is_disk_full(error) and error.errno not in closed:
         return None
     place = f"cannot write or read '{error.filename}'" if error.filename else "cannot write"
-    cure = "make room" if error.errno in full else "give a folder that is there, can be written to and stays"
+    cure = "make room" if is_disk_full(error) else "give a folder that is there, can be written to and stays"
     return f"{place} ({error.strerror}): {cure}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from effnet_ft.errors import UserError
+from effnet_ft.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action", nargs="?", choices=("list", "clear"), default="list", help="list them, or remove them"
     )
-    parser.add_argument("--yes", action="store_true", help="with clear: really")
+    parser.add_argument("--yes", action="store_true", help="with clear: confirm")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     entries = store.entries()
     total = sum(entry.size for entry in entries)
     if options.action == "clear" and not options.yes:
-        raise UserError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {store.folder}: say --yes")
+        raise UsageError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {store.folder}: add --yes")
     if options.action == "clear":
         store.clear()
         print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import UserError
+from effnet_ft.errors import MachineError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code.
 
     Raises:
-        UserError: where no training can work here, or the file cannot be written.
+        MachineError: where no training can work here.
     """
     check_outputs(options.json)
 
@@ -32,10 +32,7 @@ def run(options: argparse.Namespace) -> int:
     print(report_text(facts, findings))
     if options.json:
         text = json.dumps(report_json(facts, findings), indent=2)
-        try:
-            Path(options.json).write_text(f"{text}\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write '{options.json}': {error}") from error
+        Path(options.json).write_text(f"{text}\n", encoding="utf-8")
     if broken := [finding.text for finding in findings if finding.broken]:
-        raise UserError("no training works here:\n" + "\n".join(f"  - {text}" for text in broken))
+        raise MachineError("no training works here:\n" + "\n".join(f"  - {text}" for text in broken))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from effnet_ft.commands.arguments import add_overrides
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import UsageError
 
 MODEL_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".pt2")
 """Endings of the files that are taken for models, not for recipes."""
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     path = Path(options.target).expanduser()
     of_run, named_as_model = is_run(path), path.suffix in MODEL_SUFFIXES
     if not of_run and (os.sep in options.target or named_as_model) and not path.is_file():
-        raise RecipeError(
+        raise UsageError(
             f"'{options.target}' is no run folder (it holds no recipe.yaml), no model's file and no recipe file"
         )
     if not (of_run or named_as_model):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.commands.arguments import add_overrides, add_run
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.errors import DataError, UsageError
 from effnet_ft.export.formats import FORMATS, PROGRAMS, require_ending
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.out)
     require_ending(options.format, Path(options.out))
     if options.int8 and options.format != "onnx":
-        raise WeightsError(f"--int8 writes ONNX files, not {options.format}: take --format onnx")
+        raise UsageError(f"--int8 writes ONNX files, not {options.format}: take --format onnx")
 
     from effnet_ft.runs.run_folder import load_model
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from effnet_ft.errors import DataError
+from effnet_ft.errors import UsageError
 
 
 def check_outputs(*files: str | None) -> None:
@@ -17,7 +17,7 @@ def check_outputs(*files: str | None) -> None:
             continue
         folder = Path(file).resolve().parent
         if Path(file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise DataError(f"cannot write '{file}': name a file in a folder that is there and can be written to")
+            raise UsageError(f"cannot write '{file}': name a file in a folder that is there and can be written to")
 
 
 def own_command() -> str:

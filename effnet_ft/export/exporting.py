@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import ExportError
 from effnet_ft.export import onnx, other_libraries, torch_export
 from effnet_ft.export.formats import require_ending
 from effnet_ft.export.partial_file import naming_file_on_error, partial_file
@@ -47,8 +47,11 @@ def export(model: Classifier, form: str, path: Path, pictures: CheckImages | Non
         pictures: images to check it on; None draws some.
 
     Raises:
-        WeightsError: where the other library has no such model or would compute other numbers from it, where packages
-            are missing, the file cannot be written, or answers otherwise than the model; nothing is left of it then.
+        ExportError: where the other library has no such model or would compute other numbers from it, or the file's
+            predictions differ from the model's.
+        UsageError: where the file's ending does not fit the format.
+        MissingPackageError: where a package is missing.
+        MachineError: where the file cannot be written. No part of it is left after any of these.
     """
     require_ending(form, path)
     usage, write = _writer(model, form, path)
@@ -58,7 +61,7 @@ def export(model: Classifier, form: str, path: Path, pictures: CheckImages | Non
             write(temporary)
         difference = largest_difference(model, temporary, pictures)
         if not difference <= LIMIT:
-            raise WeightsError(
+            raise ExportError(
                 f"the export was refused and not kept: on {pictures.words} its probabilities differ from the "
                 f"model's by up to {difference:.2g}, more than {LIMIT:g}; please report it"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import UsageError
 from effnet_ft.export.other_libraries import LIBRARIES
 
 PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -20,8 +20,8 @@ def require_ending(form: str, path: Path) -> None:
     """Refuse a name that does not tell programs what the file is.
 
     Raises:
-        WeightsError: where ``path`` does not end as files of ``form`` do.
+        UsageError: where ``path`` does not end as files of ``form`` do.
     """
     ending = _ENDINGS.get(form)
     if ending and path.suffix != ending:
-        raise WeightsError(f"'{path}' does not end in {ending}, which tells programs what it is: rename it")
+        raise UsageError(f"'{path}' does not end in {ending}, which tells programs what it is: rename it")

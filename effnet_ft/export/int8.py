@@ -18,7 +18,7 @@ import numpy as np
 
 from effnet_ft.data.images.image_like import as_rgb
 from effnet_ft.data.splits.split import Split, encode_labels
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import ExportError
 from effnet_ft.evaluation.evaluate import Evaluation
 from effnet_ft.export import onnx
 from effnet_ft.export.exported_network import INPUT, metadata
@@ -79,8 +79,9 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
         split: the images that it was trained and measured on.
 
     Raises:
-        WeightsError: where packages are missing, the file cannot be written, or the loss is more than :data:`LOSS`;
-            nothing is left of the file then.
+        ExportError: where the loss is more than :data:`LOSS`.
+        MissingPackageError: where a package is missing.
+        MachineError: where the file cannot be written. No part of it is left after any of these.
     """
     require_ending("onnx", path)
     onnx.require(*onnx.WRITING)
@@ -90,7 +91,7 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
             _write(original, temporary, split)
         result = _measured(original, temporary, split, path)
         if result.refused:
-            raise WeightsError(
+            raise ExportError(
                 f"the export was refused and not kept: on {result.images} images of the {result.part} part its "
                 f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {LOSS:g}{_reason(model)}; "
                 "leave --int8 out"

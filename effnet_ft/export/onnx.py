@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import MissingPackageError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,13 +25,13 @@ def require(*packages: str) -> None:
     """Import what ONNX needs.
 
     Raises:
-        WeightsError: where a package is not installed, with the command that installs it.
+        MissingPackageError: where a package is not installed, with the command that installs it.
     """
     for package in packages:
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
-            raise WeightsError(
+            raise MissingPackageError(
                 f"ONNX needs {error.name}, which is not installed: pip install 'effnet_ft[onnx]'"
             ) from error
 
@@ -41,7 +41,7 @@ def write(model: Classifier, path: Path) -> None:
 
     Raises:
         OSError: where it cannot be written.
-        WeightsError: where packages are missing.
+        MissingPackageError: where a package is missing.
     """
     require(*WRITING)
     import torch
@@ -70,7 +70,8 @@ class OnnxProgram:
         path: the file.
 
     Raises:
-        WeightsError: where it cannot be read, or onnxruntime is missing.
+        WeightsError: where it cannot be read.
+        MissingPackageError: where onnxruntime is missing.
     """
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import ExportError, UsageError
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.models.weights.key_maps import from_our_keys
@@ -36,18 +36,18 @@ def usage_of(model: Classifier, library: str, path: Path) -> str:
         path: the file; it ends in ``.safetensors`` for that container, else PyTorch's own is written.
 
     Raises:
-        WeightsError: where the library has no such model, or would compute other numbers from it.
+        ExportError: where the library has no such model, or would compute other numbers from it.
     """
     description = model.describe()
     usage = LIBRARIES[library](description, path)
     if library == "openmmlab" and path.suffix == ".safetensors":
-        raise WeightsError(f"'{path}': OpenMMLab reads no safetensors; let the name end in .pth")
+        raise UsageError(f"'{path}': OpenMMLab reads no safetensors; let the name end in .pth")
     if description["head"] != "linear":
-        raise WeightsError(
+        raise ExportError(
             f"the model has the head '{description['head']}', {library} a linear one only: take --format safetensors"
         )
     if library == "openmmlab" and model.multilabel:
-        raise WeightsError("the model tells labels, OpenMMLab's head classes: take --format timm or safetensors")
+        raise ExportError("the model tells labels, OpenMMLab's head classes: take --format timm or safetensors")
     if model.multilabel:
         limits = ", ".join(f"{threshold:.4g}" for threshold in model.thresholds)
         usage += f"\n# of the logits the sigmoid, not the softmax; labels hold from these probabilities: {limits}"
@@ -82,7 +82,7 @@ def write(model: Classifier, library: str, path: Path) -> None:
 def _torchvision(model: dict[str, Any], path: Path) -> str:
     variant = model["variant"]
     if variant not in _IN_TORCHVISION:
-        raise WeightsError(f"torchvision has no {variant}: take --format timm or safetensors")
+        raise ExportError(f"torchvision has no {variant}: take --format timm or safetensors")
     _require("torchvision", model, "symmetric", _IN_TORCHVISION[variant])
     make = f"model = torchvision.models.efficientnet_{variant}(num_classes={len(model['classes'])})"
     read = "safetensors.torch.load_file" if path.suffix == ".safetensors" else "torch.load"
@@ -98,7 +98,7 @@ def _timm(model: dict[str, Any], path: Path) -> str:
 
 def _openmmlab(model: dict[str, Any], path: Path) -> str:
     if VARIANTS[model["variant"]].lite:
-        raise WeightsError(f"OpenMMLab has no {model['variant']}: take --format timm or safetensors")
+        raise ExportError(f"OpenMMLab has no {model['variant']}: take --format timm or safetensors")
     _require("OpenMMLab", model, "same", 1e-3)
     config = _config(model)
     return (
@@ -117,7 +117,7 @@ def _config(model: dict[str, Any]) -> str:
 def _require(library: str, model: dict[str, Any], padding: str, norm_eps: float) -> None:
     """Refuse what the other library would load without a word and compute otherwise."""
     if (model["padding"], model["norm_eps"]) != (padding, norm_eps):
-        raise WeightsError(
+        raise ExportError(
             f"{library}'s {model['variant']} has {padding} padding and batch-norm epsilon {norm_eps:g}, this model "
             f"{model['padding']} and {model['norm_eps']:g}: its numbers would change; take --format timm or safetensors"
         )

@@ -1,4 +1,4 @@
-"""Files are written aside and take their name only when they are whole and checked."""
+"""Files are written under a temporary name and renamed only when they are complete and checked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import MachineError
 
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to; what still bears it in the end is removed."""
+    """Give a temporary path beside ``path``; a file that is still there at the end of the block is removed."""
     temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
         yield temporary
@@ -21,8 +21,12 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming_file_on_error(path: Path) -> Iterator[None]:
-    """Say of a disk that fails which file could not be written."""
+    """Name ``path`` in errors of writing it.
+
+    Raises:
+        MachineError: where the disk fails.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise WeightsError(f"cannot write '{path}': {error}") from error
+        raise MachineError(f"cannot write '{path}': {error}") from error

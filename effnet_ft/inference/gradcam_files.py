@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from effnet_ft.data.images.decoding import find_unreadable
-from effnet_ft.errors import DataError
+from effnet_ft.errors import MachineError
 from effnet_ft.inference.files import find_images
 from effnet_ft.inference.predictor import load
 from effnet_ft.utils.tables import write_csv
@@ -35,7 +35,8 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
         The reasons of files that could not be read, by path; they are told on standard error and have no overlay.
 
     Raises:
-        DataError: where a path finds no image, the class is not the model's, or the folder cannot be written to.
+        DataError: where a path matches no image, or the model has no such class.
+        MachineError: where the folder cannot be written to.
         WeightsError: where the model cannot be read.
     """
     found = find_images(paths)
@@ -74,4 +75,4 @@ def _written(image: Image.Image, folder: Path, stem: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise DataError(f"cannot write overlays to '{folder}': {error}") from error
+        raise MachineError(f"cannot write overlays to '{folder}': {error}") from error

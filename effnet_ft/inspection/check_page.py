@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from effnet_ft.data.images.decoding import silence_pillow
-from effnet_ft.errors import DataError
+from effnet_ft.errors import MachineError
 from effnet_ft.inspection.check_table import Line, change, findings, heading
 from effnet_ft.inspection.findings import DuplicateGroup, Inspection
 from effnet_ft.inspection.unusual_files import MEANINGS
@@ -28,25 +28,25 @@ def make_folder(folder: Path) -> None:
     """Make the folder of a page, before the work that would be lost.
 
     Raises:
-        DataError: where it cannot be made.
+        MachineError: where it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the folder {folder} ({error}): name another one with --out") from error
+        raise MachineError(f"cannot make the folder {folder} ({error}): name another one with --out") from error
 
 
 def write_check(inspection: Inspection, folder: Path) -> Path:
     """Write the page into ``folder`` and return its path.
 
     Raises:
-        DataError: where it cannot be written.
+        MachineError: where it cannot be written.
     """
     try:
         with silence_pillow():
             return write_page(render(inspection), folder / PAGE)
     except OSError as error:
-        raise DataError(f"cannot write the page to {folder} ({error}): name another folder with --out") from error
+        raise MachineError(f"cannot write the page to {folder} ({error}): name another folder with --out") from error
 
 
 def render(inspection: Inspection) -> str:

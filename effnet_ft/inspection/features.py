@@ -11,7 +11,7 @@ import torch
 from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.sources.source import SPLITS, Sample
 from effnet_ft.data.splits.split import Split
-from effnet_ft.errors import DataError
+from effnet_ft.errors import MachineError
 from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import Recipe
 from effnet_ft.training.setup import build_model
@@ -25,7 +25,8 @@ def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cac
     Computed once, part by part: a training of the same recipe finds them, and so does the next inspection.
 
     Raises:
-        DataError: where an image cannot be read, or the cache cannot be written.
+        DataError: where an image cannot be read.
+        MachineError: where the cache cannot be written.
         WeightsError: where the weights cannot be had.
     """
     device = device_of(recipe)
@@ -42,7 +43,7 @@ def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cac
             assert found is not None, "no limit was set"
             rows.update((sample.path, row) for sample, row in zip(split.part(part), found, strict=True))
     except OSError as error:
-        raise DataError(
+        raise MachineError(
             f"cannot write to {cache.folder} ({error}): let EFFNET_FT_CACHE name a folder that has room"
         ) from error
     return np.stack([rows[sample.path] for sample in samples])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import RunLockedError
 
 _PATIENCE = 1.0
 """Seconds to wait for a lock: another process that only asks whether it is taken holds it for a moment."""
@@ -45,7 +45,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Where no lock can be made, as on a file system that knows none, there is none.
 
     Raises:
-        RecipeError: where another training is in there.
+        RunLockedError: where another training is at work there.
     """
     beside = lock_path(folder)
     made = [parent for parent in beside.parents if not parent.exists()]
@@ -117,8 +117,10 @@ def _lock(path: Path) -> FileLock:
     return FileLock(path, fallback_to_soft=False)
 
 
-def _refusal(folder: Path) -> RecipeError:
-    return RecipeError(f"run_dir is '{folder}', where another training is at work: wait for it, or name another folder")
+def _refusal(folder: Path) -> RunLockedError:
+    return RunLockedError(
+        f"run_dir is '{folder}', where another training is at work: wait for it, or name another folder"
+    )
 
 
 def _launch() -> str:

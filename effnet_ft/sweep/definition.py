@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import MachineError, RecipeError, UsageError
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.sweep.grid import RangeAxis, Setting, as_overrides, draw_settings, every_setting, read_grid
@@ -147,20 +147,21 @@ def open_folder(sweep: Sweep) -> None:
     """Begin the sweep's folder, or make sure that it holds this sweep.
 
     Raises:
-        RecipeError: where it holds another sweep, with the differences, or other files.
+        UsageError: where it holds another sweep, with the differences, or other files.
+        MachineError: where it cannot be written.
     """
     import yaml
 
     if sweep.plan.is_file():
         _check_same(sweep)
     elif sweep.folder.exists() and not (sweep.folder.is_dir() and not any(sweep.folder.iterdir())):
-        raise RecipeError(f"--out is '{sweep.folder}', which holds other files already: name another folder")
+        raise UsageError(f"--out is '{sweep.folder}', which holds other files already: name another folder")
     else:
         try:
             sweep.folder.mkdir(parents=True, exist_ok=True)
             atomic_write_text(sweep.plan, yaml.safe_dump(sweep.identity, sort_keys=False, allow_unicode=True))
         except OSError as error:
-            raise RecipeError(f"--out is '{sweep.folder}', which cannot be made: {error}") from error
+            raise MachineError(f"--out is '{sweep.folder}', which cannot be made: {error}") from error
 
 
 def _as_if_searched(recipe: Recipe) -> list[str]:
@@ -194,7 +195,7 @@ def _check_same(sweep: Sweep) -> None:
         parts += [({name: there[name]}, {name: sweep.identity[name]}) for name in ("random", "seed")]
         settings = there["settings"]
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise RecipeError(f"{sweep.plan} cannot be understood: restore it, or name another --out") from error
+        raise UsageError(f"{sweep.plan} cannot be understood: restore it, or name another --out") from error
     changed = [
         f"{name}: {_said(old.get(name))} there, {_said(new.get(name))} now"
         for old, new in parts
@@ -204,7 +205,7 @@ def _check_same(sweep: Sweep) -> None:
     if not changed and settings != sweep.settings:
         changed = ["the settings that were drawn"]
     if changed:
-        raise RecipeError(
+        raise UsageError(
             f"{sweep.folder} holds another sweep: name another folder by --out, or remove it; what differs:\n"
             f"{listing(changed)}"
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from effnet_ft.errors import DataError, RecipeError
+from effnet_ft.errors import DataError, UsageError
 from effnet_ft.sweep.definition import METRICS, Sweep
 from effnet_ft.sweep.grid import Setting
 from effnet_ft.utils.atomic_files import atomic_write_text
@@ -47,7 +47,7 @@ def read_results(sweep: Sweep) -> list[Result]:
 
     Raises:
         DataError: where a finished run's metrics are damaged.
-        RecipeError: where finished runs do not have the metric.
+        UsageError: where finished runs do not have the metric.
     """
     diverged: dict[str, float] = {}
     if sweep.table.is_file():
@@ -68,7 +68,7 @@ def read_metrics(sweep: Sweep, result: Result) -> None:
 
     Raises:
         DataError: where they are damaged.
-        RecipeError: where they do not have the sweep's metric.
+        UsageError: where they do not have the sweep's metric.
     """
     path = sweep.run(result.number).metrics
     try:
@@ -77,7 +77,7 @@ def read_metrics(sweep: Sweep, result: Result) -> None:
         raise DataError(f"{path} cannot be understood: remove {path.parent} to train that setting again") from error
     if sweep.metric not in metrics:
         known = ", ".join(name for name in METRICS if name in metrics)
-        raise RecipeError(f"--metric is '{sweep.metric}', which these runs do not have; they have {known}")
+        raise UsageError(f"--metric is '{sweep.metric}', which these runs do not have; they have {known}")
     result.value, result.seconds, result.state = metrics[sweep.metric], metrics["train_seconds"], FINISHED
 
 

@@ -55,7 +55,8 @@ def train(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
         The run.
 
     Raises:
-        RecipeError: where settings do not fit the machine, or the run folder is in use, by another training too.
+        RecipeError: where settings do not fit the machine, or the run folder holds other files.
+        RunLockedError: where another training is at work in the run folder.
         DataError: where the images are at fault.
         WeightsError: where the weights are.
         DivergedError: where the loss is no longer a number.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from effnet_ft.errors import RecipeError
+from effnet_ft.errors import MissingPackageError
 
 
 def tensorboard(folder: Path) -> Logger:
@@ -42,14 +42,15 @@ def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
     """Return the loggers named, writing to the run ``folder`` where they write files.
 
     Raises:
-        RecipeError: where a logger's package is not installed.
+        MissingPackageError: where a logger's package is not installed.
     """
     loggers = []
     for name in names:
         try:
             loggers.append(LOGGERS[name](folder))
         except ModuleNotFoundError as error:
-            raise RecipeError(f"trainer.loggers names '{name}', which is not installed: pip install {name}") from error
+            text = f"trainer.loggers names '{name}', which is not installed: pip install {name}"
+            raise MissingPackageError(text) from error
     return loggers
 
 

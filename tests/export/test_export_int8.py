@@ -18,7 +18,7 @@ import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import ExportError
 from effnet_ft.export import int8
 from effnet_ft.export.int8 import Int8Result, export_int8
 from effnet_ft.models.variants import VARIANTS
@@ -70,7 +70,7 @@ def test_too_high_a_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real: Callable[..., Int8Result] = int8._measured
     monkeypatch.setattr(int8, "_measured", found)
     (tmp_path / "mine.onnx").write_text("precious")
-    with pytest.raises(WeightsError, match=r"falls from 0.900 to 0.800, more than 0.05: swish and .* leave --int8 out"):
+    with pytest.raises(ExportError, match=r"falls from 0.900 to 0.800, more than 0.05: swish and .* leave --int8 out"):
         export_int8(drawn("b0", task="multi"), tmp_path / "mine.onnx", replace(split, multilabel=True))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
     assert (tmp_path / "mine.onnx").read_text() == "precious"

@@ -173,7 +173,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(
 
     real = exporting.torch_export.write
     monkeypatch.setattr(exporting.torch_export, "write", write)
-    with pytest.raises(errors.WeightsError, match=r"on 8 drawn images its probabilities differ .* up to (0.002|nan)"):
+    with pytest.raises(errors.ExportError, match=r"on 8 drawn images its probabilities differ .* up to (0.002|nan)"):
         export(drawn("lite0"), "torch-export", file)
     assert [path.name for path in tmp_path.iterdir()] == [file.name] and file.read_text() == "precious"
 

