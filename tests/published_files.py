@@ -68,7 +68,7 @@ def cifar(name: str, counts: dict[str, int]) -> Callable[[Made, pytest.MonkeyPat
     """Return what makes CIFAR's pickles: with ``counts`` images in each file, the last file for the test."""
 
     def make(made: Made, patch: pytest.MonkeyPatch) -> None:
-        kind = getattr(datasets, PUBLISHED[name].kind)
+        kind = getattr(datasets, PUBLISHED[name].reader)
         fine = name == "cifar100"
         made.classes = ("whale", "apple", "cat", "aquarium_fish")
         base, random = made.tree / kind.base_folder, np.random.default_rng(0)
@@ -224,7 +224,7 @@ def make(name: str, place: Path, patch: pytest.MonkeyPatch) -> Made:
 
 
 def pieces(name: str) -> tuple[RemoteFile, ...]:
-    return PUBLISHED[name].pieces(getattr(datasets, PUBLISHED[name].kind))
+    return PUBLISHED[name].files(getattr(datasets, PUBLISHED[name].reader))
 
 
 def check(source: Source, made: Made, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The split of a run as a file: written once, read back by all that use the run later."""
+"""Writes and reads the split of a run as a CSV file, which is also a manifest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from effnet_ft.utils.text import listing
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write ``split`` as CSV with the columns path, label or labels, split and, where there are groups, group.
-
-    It is a manifest too, as of :mod:`effnet_ft.data.sources.manifest`.
-    """
+    """Write ``split`` as CSV with the columns path, label or labels, split and, if there are groups, group."""
     grouped = any(sample.group for sample in split.part("all"))
-    # The error handler of file names: a name that is not UTF-8 is written and read back as it lies on disk.
+    # surrogateescape preserves file names that are not UTF-8.
     with atomic_write(path, newline="", errors="surrogateescape") as file:
         head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
         rows = (
@@ -41,7 +38,7 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
         classes: names, in the order of the model's logits.
 
     Raises:
-        DataError: where the file is missing or damaged.
+        DataError: if the file is missing or damaged.
     """
     parts: dict[str, list[Sample]] = {name: [] for name in SPLITS}
     known = frozenset(classes)
@@ -54,8 +51,8 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
                 if None in row.values() or None in row:
                     raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
                 sample = Sample(unguarded(row["path"]), unguarded(row[column]), unguarded(row.get("group", "")))
-                if strange := set(labels_of(sample, multilabel)) - known:
-                    raise ValueError(f"{min(strange)!r} is not a class of the model")
+                if unknown := set(labels_of(sample, multilabel)) - known:
+                    raise ValueError(f"{min(unknown)!r} is not a class of the model")
                 parts[row["split"]].append(sample)
         if not parts["train"] or not parts["val"]:
             raise ValueError("it lists no images")
@@ -65,15 +62,15 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
 
 
 def require_images(split: Split) -> None:
-    """Refuse a split whose images are not, or no longer, in its root.
+    """Check that the images of a split exist.
 
     Raises:
-        DataError: naming the first of them.
+        DataError: naming the first that are missing.
     """
     samples = (sample for name in SPLITS for sample in split.part(name))
     root = str(split.root)
-    if gone := [sample.path for sample in samples if not os.path.isfile(os.path.join(root, sample.path))]:
+    if missing := [sample.path for sample in samples if not os.path.isfile(os.path.join(root, sample.path))]:
         raise DataError(
-            f"{len(gone)} images of the run are not in {split.root}: "
-            f"give the folder they lie in now with data.root=...\n{listing(gone, 3)}"
+            f"{len(missing)} images of the run are not in {split.root}: "
+            f"give the folder they are in now with data.root=...\n{listing(missing, 3)}"
         )

@@ -25,7 +25,7 @@ from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 
 NAMES = tuple(PUBLISHED)
-PACKED = tuple(name for name, entry in PUBLISHED.items() if entry.packed)
+PICKLED = tuple(name for name, entry in PUBLISHED.items() if entry.pickled)
 each_set = pytest.mark.parametrize("name", NAMES)
 
 
@@ -54,7 +54,7 @@ def test_unpacked_folders_serve_as_they_are(name: str, tmp_path: Path, monkeypat
     check(read_published(name, made.tree, download=True), made, made.tree)
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", PICKLED)
 def test_pictures_lose_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(name, tmp_path, monkeypatch)
     source = read_published(name, made.tree)
@@ -105,10 +105,10 @@ def test_missing_files_are_all_named(name: str, kind: str, tmp_path: Path, monke
         root.mkdir()
     text = refused(name, root)
     assert PUBLISHED[name].title in text and f"put into {root / PUBLISHED[name].base}\n" in text
-    assert ("data.download=on" in text) != PUBLISHED[name].gone
+    assert ("data.download=on" in text) != PUBLISHED[name].offline
     for piece in pieces(name):
-        assert piece.address in text and f"  {piece.file}, " in text
-        assert not piece.folder or f"the folder {piece.folder}/" in text
+        assert piece.url in text and f"  {piece.name}, " in text
+        assert not piece.folder or f"unpacked folder {piece.folder}/" in text
     assert left_in(tmp_path / "root") == []
 
 
@@ -137,15 +137,15 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
 def test_every_damaged_file_is_named(name: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(name, tmp_path, monkeypatch)
     for piece in pieces(name):
-        root = tmp_path / f"root-{piece.file}"
+        root = tmp_path / f"root-{piece.name}"
         shutil.copytree(made.folder, root)
-        path = root / PUBLISHED[name].base / piece.file
+        path = root / PUBLISHED[name].base / piece.name
         cut(path) if damage == "cut" else path.write_bytes(b"a page that asks to log in")
         text = refused(name, root, download=True)
         assert text.startswith(f"{path} is cut short, damaged or another file: its MD5 is {md5(path)}, not {piece.md5}")
-        assert f"remove it and get it again from {piece.address}" in text
+        assert f"remove it and download it again from {piece.url}" in text
         assert not (path.parent / piece.folder).is_dir() or not piece.folder
-        shutil.copy(made.folder / PUBLISHED[name].base / piece.file, path)
+        shutil.copy(made.folder / PUBLISHED[name].base / piece.name, path)
         check(read_published(name, root, download=False), made, root)
 
 
@@ -176,7 +176,7 @@ def test_damaged_lists_of_an_unpacked_folder(
     assert "remove" in text or "put into" in text
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in PACKED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PICKLED])
 def test_missing_images_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(name, tmp_path, monkeypatch)
     gone = made.splits["test"][1][0]

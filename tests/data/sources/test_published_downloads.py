@@ -54,7 +54,7 @@ def site(made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 def test_a_set_is_downloaded_once(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     root = tmp_path / "new" / "root"
     check(read_published(name, root), made, root)
-    assert sorted(site.asked) == sorted(piece.file for piece in pieces(name))
+    assert sorted(site.asked) == sorted(piece.name for piece in pieces(name))
     check(read_published(name, root), made, root)
     assert len(site.asked) == len(pieces(name))
 
@@ -62,7 +62,7 @@ def test_a_set_is_downloaded_once(site: Folder, name: str, made: Made, tmp_path:
 def test_a_cut_download_is_taken_up_by_the_next_run(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     site.cuts = [100, 50, 25]
     text = refused(name, tmp_path / "root", download=True)
-    file = pieces(name)[0].file
+    file = pieces(name)[0].name
     assert f"cannot download {PUBLISHED[name].title}: the connection was cut after 175 of" in text
     assert "Try again, or put into" in text and file in text
     assert site.asked == [file] * 3
@@ -72,12 +72,12 @@ def test_a_cut_download_is_taken_up_by_the_next_run(site: Folder, name: str, mad
 
 def test_a_wrong_file_leaves_nothing(site: Folder, name: str, made: Made, tmp_path: Path) -> None:
     piece = pieces(name)[-1]
-    path = made.folder / PUBLISHED[name].base / piece.file
+    path = made.folder / PUBLISHED[name].base / piece.name
     right = path.read_bytes()
     path.write_bytes(b"a page that asks to log in")
     text = refused(name, tmp_path / "root", download=True)
-    assert f"what {piece.address} sent is cut short, damaged or another file" in text
-    assert piece.file not in {Path(path).name for path in left_in(tmp_path / "root")}
+    assert f"what {piece.url} sent is cut short, damaged or another file" in text
+    assert piece.name not in {Path(path).name for path in left_in(tmp_path / "root")}
     assert not [path for path in left_in(tmp_path / "root") if path.endswith(".part")]
     path.write_bytes(right)
     check(read_published(name, tmp_path / "root"), made, tmp_path / "root")
@@ -89,5 +89,5 @@ def test_no_server(name: str, made: Made, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(datasets.Flowers102, "_download_url_prefix", "http://127.0.0.1:1/")
     text = refused(name, tmp_path / "root", download=True)
     assert "refused" in text
-    assert all(piece.address in text for piece in pieces(name))
+    assert all(piece.url in text for piece in pieces(name))
     assert left_in(tmp_path / "root") == []

@@ -1,10 +1,7 @@
-"""Published data sets: their files are downloaded, checked and listed with torchvision's own readers.
+"""Published data sets, downloaded, checked and read with torchvision, with their official classes and splits.
 
-Every set becomes a :class:`~effnet_ft.data.sources.source.Source` with its official classes, their official order and
-its official splits. CIFAR's pickles are unpacked once, without loss, into PNG files, so that it is files like the rest.
-
-Birdsnap has no reader, for its images are addresses all over the net: sort what could be had into class folders below
-``train/`` and ``test/`` and take ``source: folder``.
+CIFAR's pickles are converted once to PNG files. Birdsnap has no reader, as it is a list of image URLs: sort the images
+that are still there into class folders under ``train/`` and ``test/`` and use ``source: folder``.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.data.sources.published.files import check, ensure_files, exclusive
+from effnet_ft.data.sources.published.files import check_hashes, ensure_files, folder_lock
 from effnet_ft.data.sources.published.image_files import list_image_files, write_image_files
 from effnet_ft.data.sources.published.table import PUBLISHED, PublishedSet
 from effnet_ft.data.sources.source import Sample, Source
@@ -22,54 +19,54 @@ from effnet_ft.utils.text import listing
 
 
 def read_published(name: str, root: str | Path, *, download: bool = True) -> Source:
-    """Return a published set, after its files were downloaded, checked and unpacked where they are not yet.
+    """Return a published set; download, check and unpack its files first if needed.
 
     Args:
         name: in :data:`effnet_ft.data.sources.published.table.PUBLISHED`.
-        root: the folder that the set lies in or is put into.
-        download: get what is not there.
+        root: the folder of the set.
+        download: fetch missing files.
 
     Returns:
-        The images by ``train``, ``test`` and, where the set has it, ``val``; the classes in the official order.
+        The images by ``train``, ``test`` and perhaps ``val``; the classes in the official order.
 
     Raises:
-        DataError: where files are missing and cannot be had, with what to put where; where one is damaged.
+        DataError: if files are missing and cannot be downloaded, with what to put where; if one is damaged.
     """
     published, root = PUBLISHED[name], Path(root).expanduser()
-    pictures = root / f"{name}-png"
-    if published.packed and pictures.is_dir():
-        return list_image_files(published, pictures)
+    png_folder = root / f"{name}-png"
+    if published.pickled and png_folder.is_dir():
+        return list_image_files(published, png_folder)
     if root.exists() and not root.is_dir():
         raise DataError(f"data.root is '{root}', which is a file: name the folder that {published.title} is put into")
     from torchvision import datasets
 
-    kind = getattr(datasets, published.kind)
-    base, pieces = root / published.base, published.pieces(kind)
-    if not all(piece.lies_in(base) for piece in pieces):
-        ensure_files(published, base, pieces, download)
-    check(published, base, pieces)
-    parts = _parse(published, kind, root)
-    if published.packed:
-        with exclusive(base, name):
-            if not pictures.is_dir():  # another process may have written them meanwhile
-                write_image_files(published, parts, pictures)
-        return list_image_files(published, pictures)
-    splits, classes = {}, tuple(parts["train"].classes)
-    for part, dataset in parts.items():
-        files, numbers = published.listed(dataset)
-        paths = [Path(file).relative_to(root).as_posix() for file in files]
-        splits[part] = [Sample(path, classes[number]) for path, number in zip(paths, numbers, strict=True)]
+    reader = getattr(datasets, published.reader)
+    base, files = root / published.base, published.files(reader)
+    if not all(file.is_ready(base) for file in files):
+        ensure_files(published, base, files, download)
+    check_hashes(base, files)
+    datasets_by_split = _read(published, reader, root)
+    if published.pickled:
+        with folder_lock(base, name):
+            if not png_folder.is_dir():  # another process may have written it meanwhile
+                write_image_files(published, datasets_by_split, png_folder)
+        return list_image_files(published, png_folder)
+    splits, classes = {}, tuple(datasets_by_split["train"].classes)
+    for split, dataset in datasets_by_split.items():
+        images, labels = published.images_and_labels(dataset)
+        paths = [Path(image).relative_to(root).as_posix() for image in images]
+        splits[split] = [Sample(path, classes[label]) for path, label in zip(paths, labels, strict=True)]
     source = Source(root, classes, splits)
     _require_images(published, source)
     return source
 
 
-def _parse(published: PublishedSet, kind: Any, root: Path) -> dict[str, Any]:
-    """Return torchvision's object of every part."""
+def _read(published: PublishedSet, reader: Any, root: Path) -> dict[str, Any]:
+    """Return torchvision's data set of every split."""
     try:
-        return {part: kind(str(root), **choice) for part, choice in published.splits.items()}
-    except Exception as error:  # json, scipy, pickle and torchvision's own: each set has lists of another kind
-        folders = " and ".join(f"{piece.folder}/" for piece in published.pieces(kind) if piece.folder)
+        return {split: reader(str(root), **arguments) for split, arguments in published.splits.items()}
+    except Exception as error:  # json, scipy, pickle and torchvision's own, depending on the set
+        folders = " and ".join(f"{file.folder}/" for file in published.files(reader) if file.folder)
         raise DataError(
             f"cannot read the lists of {published.title} in {root / published.base}: "
             f"{error or type(error).__name__}; remove {folders} there, so that they are unpacked again"
@@ -78,13 +75,14 @@ def _parse(published: PublishedSet, kind: Any, root: Path) -> dict[str, Any]:
 
 def _require_images(published: PublishedSet, source: Source) -> None:
     paths = [sample.path for sample in source.part("all")]
-    # Folders are listed, for to ask for a hundred thousand files one by one takes long on a network's disk.
-    folders = {path.rpartition("/")[0] for path in paths}
-    places = {folder: source.root / folder for folder in folders}
-    present = {folder: set(os.listdir(place)) if place.is_dir() else set() for folder, place in places.items()}
-    if gone := [path for path in paths if path.rpartition("/")[2] not in present[path.rpartition("/")[0]]]:
+    # Folders are listed: a stat of each of a hundred thousand files is slow on a network disk.
+    folders = {path.rpartition("/")[0]: set[str]() for path in paths}
+    for name, present in folders.items():
+        if (folder := source.root / name).is_dir():
+            present.update(os.listdir(folder))
+    if missing := [path for path in paths if path.rpartition("/")[2] not in folders[path.rpartition("/")[0]]]:
         folder = source.root / os.path.commonpath(folders)
         raise DataError(
-            f"{len(gone)} of the {len(paths)} images of {published.title} are not in {folder}: "
-            f"remove what is there and get the set again\n{listing(gone, 3)}"
+            f"{len(missing)} of the {len(paths)} images of {published.title} are not in {folder}: "
+            f"remove what is there and download the set again\n{listing(missing, 3)}"
         )

@@ -1,4 +1,4 @@
-"""Pixels that a set packs in files of its own, as PNG files: written once, without loss, then listed."""
+"""Converts the pickled images of a published set to PNG files, and lists them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from effnet_ft.errors import DataError
 log = logging.getLogger(__name__)
 
 
-def write_image_files(published: PublishedSet, parts: Mapping[str, Any], folder: Path) -> None:
-    """Write pixels as PNG files in a folder for each class, numbered in the set's own order from 1.
+def write_image_files(published: PublishedSet, datasets: Mapping[str, Any], folder: Path) -> None:
+    """Write PNG files into class folders, numbered from 1 in the order of the set.
 
     Args:
         published: the set.
-        parts: torchvision's object of each part.
-        folder: what is written, whole or not at all.
+        datasets: torchvision's data set of each split.
+        folder: the target, written atomically.
 
     Raises:
-        DataError: where the disk does not take it.
+        DataError: if it cannot be written.
     """
     from PIL import Image
     from tqdm import tqdm
@@ -34,14 +34,14 @@ def write_image_files(published: PublishedSet, parts: Mapping[str, Any], folder:
     shutil.rmtree(temporary, ignore_errors=True)
     log.info("%s: unpacking its images into %s", published.title, folder)
     try:
-        for part, dataset in parts.items():
+        for split, dataset in datasets.items():
             for name in dataset.classes:
-                (temporary / part / name).mkdir(parents=True)
-            pairs = enumerate(zip(*published.listed(dataset), strict=True), 1)
-            bar = {"desc": f"unpacking {part}", "total": len(dataset), "unit": "", "leave": False, "disable": None}
+                (temporary / split / name).mkdir(parents=True)
+            pairs = enumerate(zip(*published.images_and_labels(dataset), strict=True), 1)
+            bar = {"desc": f"unpacking {split}", "total": len(dataset), "unit": "", "leave": False, "disable": None}
             for number, (pixels, label) in tqdm(pairs, delay=2, **bar):
-                Image.fromarray(pixels).save(temporary / part / dataset.classes[label] / f"{number:05}.png")
-        lines = "".join(f"{name}\n" for name in parts["train"].classes)
+                Image.fromarray(pixels).save(temporary / split / dataset.classes[label] / f"{number:05}.png")
+        lines = "".join(f"{name}\n" for name in datasets["train"].classes)
         (temporary / "classes.txt").write_text(lines, encoding="utf-8")
         os.replace(temporary, folder)
     except OSError as error:
@@ -50,19 +50,19 @@ def write_image_files(published: PublishedSet, parts: Mapping[str, Any], folder:
 
 
 def list_image_files(published: PublishedSet, folder: Path) -> Source:
-    """List what :func:`write_image_files` wrote, the images of a class in their order in the set.
+    """List what :func:`write_image_files` wrote.
 
     Raises:
-        DataError: where some of it is gone.
+        DataError: if some of it is missing.
     """
     splits: dict[str, list[Sample]] = {}
     try:
         classes = tuple((folder / "classes.txt").read_text(encoding="utf-8").splitlines())
-        for part in published.splits:
-            splits[part] = [
-                Sample(f"{folder.name}/{part}/{name}/{file}", name)
+        for split in published.splits:
+            splits[split] = [
+                Sample(f"{folder.name}/{split}/{name}/{file}", name)
                 for name in classes
-                for file in sorted(os.listdir(folder / part / name))
+                for file in sorted(os.listdir(folder / split / name))
             ]
     except OSError as error:
         raise DataError(

@@ -1,4 +1,4 @@
-"""A share is taken at random; groups stay whole, labels and classes come near to their shares, and none is lost."""
+"""Groups stay whole, classes come near to their shares, and none is lost to training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
-from effnet_ft.data.splits.holdout import hold_out, hold_out_groups, hold_out_labels
+from effnet_ft.data.sources.source import Sample, Source, labels_of
+from effnet_ft.data.splits.grouped import hold_out_groups
 from effnet_ft.data.splits.split import make_split
 from effnet_ft.errors import DataError
-
-
-def test_images_are_taken_at_random_and_keep_their_order() -> None:
-    samples = [Sample(f"{number}.jpg", "a") for number in range(1000)]
-    left, taken = hold_out(samples, 0.2, (0,), kept=1)
-    numbers = [samples.index(sample) for sample in taken]
-    assert numbers == sorted(numbers) and left == [sample for sample in samples if sample not in set(taken)]
-    assert np.std(numbers) == pytest.approx(1000 / 12**0.5, rel=0.2), "spread over the class, not a run of it"
 
 
 def source_of(samples: list[Sample], multilabel: bool = False) -> Source:
@@ -98,27 +90,5 @@ def test_a_class_of_a_single_group_is_trained_on_and_told(caplog: pytest.LogCapt
         split = make_split(source_of(samples), val_fraction=0.2, test_fraction=0.2, seed=0)
     assert {sample.label for sample in split.train} == {"a", "b", "c"}
     told = [record.getMessage() for record in caplog.records]
-    words = "have no image in the {} part, which says nothing of them"
+    words = "have no image in the {} split and are not measured there"
     assert told == [f"1 classes {words.format(part)}\n  c" for part in ("val", "test")]
-
-
-@settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 1000), fraction=st.floats(0.1, 0.4))
-def test_labels_are_divided_each_near_its_share(seed: int, fraction: float) -> None:
-    random = np.random.default_rng(seed)
-    rates = {"often": 0.5, "sometimes": 0.2, "seldom": 0.03}
-    labels = ["|".join(sorted(name for name, rate in rates.items() if random.random() < rate)) for _ in range(400)]
-    samples = [Sample(f"{number}.jpg", label) for number, label in enumerate(labels)]
-    left, taken = hold_out_labels(samples, fraction, (seed,), 1)
-    assert Counter([*left, *taken]) == Counter(samples)
-    assert len(taken) == pytest.approx(400 * fraction, abs=25)
-    for name in rates:
-        count, held = (sum(name in sample.label.split("|") for sample in part) for part in (samples, taken))
-        assert held == pytest.approx(fraction * count, abs=max(2, 0.05 * count))
-        assert held >= (count > 1)
-
-
-def test_of_three_images_of_a_label_each_part_gets_one() -> None:
-    samples = [Sample(f"{n}.jpg", "a|b" if n < 3 else "a") for n in range(60)]
-    split = make_split(source_of(samples, multilabel=True), val_fraction=0.15, test_fraction=0.15, seed=0)
-    assert [sum(sample.label == "a|b" for sample in split.part(part)) for part in SPLITS] == [1, 1, 1]
