@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from effnet_ft.report.rendering import Section, environment
 from effnet_ft.runs.environment import record_start
 
 HOSTILE = '<script>alert("x")</script>'
@@ -66,6 +67,17 @@ def write_run(folder: Path) -> Path:
     write_csv(run / "split.csv", ("path", "label", "split"), *splits)
     record_start(run / "environment.json")
     return run
+
+
+def section_html(section: Section, template: str = "run.html") -> str:
+    """Return a section as its page has it."""
+    macro = getattr(environment().get_template(template).module, section.macro)
+    return str(macro(section.content))
+
+
+def sections_html(sections: list[Section], template: str = "run.html") -> dict[str, str]:
+    """Return the sections of a page by their titles, as the page has them."""
+    return {each.title: section_html(each, template) for each in sections if each.content is not None}
 
 
 class Page(HTMLParser):

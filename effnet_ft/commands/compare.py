@@ -1,4 +1,4 @@
-"""Put runs side by side: their figures, recipes and curves, and the images that they answer differently."""
+"""Compare runs: metrics, recipes, learning curves, and the images that they predict differently."""
 
 from __future__ import annotations
 
@@ -23,19 +23,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.report import frame, write_page
-    from effnet_ft.report.compare_page import compare_sections
     from effnet_ft.report.comparison import compare
+    from effnet_ft.report.comparison_page import write_comparison
 
     check_outputs(options.out)
     comparison = compare([Path(name) for name in options.runs])
     print(escape_control_characters(table(comparison)))
-    if comparison.fault:
-        print(f"effnet-ft: {escape_control_characters(comparison.fault)}", file=sys.stderr)
-    page = frame(
-        " and ".join(comparison.names), f"{len(comparison.runs)} runs side by side", compare_sections(comparison)
-    )
-    print(f"\npage: {write_page(page, Path(options.out))}")
+    if comparison.mismatch:
+        print(f"effnet-ft: {escape_control_characters(comparison.mismatch)}", file=sys.stderr)
+    print(f"\npage: {write_comparison(comparison, Path(options.out))}")
     return 0
 
 
@@ -44,7 +40,7 @@ def table(comparison: Comparison) -> str:
     shown = comparison.columns
     head = ["run", *(column.title for column in shown)]
     rows = [
-        [name, *(column.shown(column.value(run)) for column in shown)]
+        [name, *(column.show(column.value(run)) for column in shown)]
         for name, run in zip(comparison.names, comparison.runs, strict=True)
     ]
     parts = [columns([head, *rows], right=range(1, len(head)))]
@@ -52,13 +48,13 @@ def table(comparison: Comparison) -> str:
         parts.append(
             columns([["recipe", *comparison.names], *([key, *values] for key, values in comparison.differences)])
         )
-    if not comparison.fault:
-        lines = [f"answered differently: {len(comparison.disagreements)} of {len(comparison.answers)} images"]
+    if not comparison.mismatch:
+        lines = [f"predicted differently: {len(comparison.disagreements)} of {len(comparison.predictions)} images"]
         for pair in comparison.pairs:
             first, second = comparison.names[pair.first], comparison.names[pair.second]
             lines.append(
-                f"right: {first} alone {pair.only_first}, {second} alone {pair.only_second}; "
-                f"McNemar's test: p = {pair.chance:.3g}"
+                f"correct: only {first} {pair.only_first}, only {second} {pair.only_second}; "
+                f"McNemar's test: p = {pair.p_value:.3g}"
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

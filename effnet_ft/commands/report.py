@@ -1,4 +1,4 @@
-"""Write a run's report.html again."""
+"""Rewrite a run's report.html."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from effnet_ft.commands.arguments import add_overrides
 from effnet_ft.errors import DataError, RecipeError, UserError
 
 PLACES = ("data.root", "data.images")
-"""Where the images lie, which may have changed since the training; nothing else of a run may."""
+"""Keys that say where the images are; only these may differ from the training's recipe."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run folder")
-    add_overrides(parser, ", where the images lie now; no other key")
+    add_overrides(parser, ", where the images are now; no other key")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,8 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from effnet_ft.inference.predictor import load
-    from effnet_ft.report import render, write_page
-    from effnet_ft.report.reading import read_run
+    from effnet_ft.report import read_run, render_run, write_page
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     for text in options.overrides:
         key, _, value = text.partition("=")
         if key not in PLACES:
-            raise RecipeError(f"'{text}' would be another run's: a report takes {' and '.join(PLACES)} alone")
+            raise RecipeError(f"'{text}' cannot change after the training: a report takes only {' and '.join(PLACES)}")
         moved[key.removeprefix("data.")] = value
     try:
         predictor = load(Run(options.run).best)
@@ -45,9 +44,9 @@ def run(options: argparse.Namespace) -> int:
     page = Path(options.run) / "report.html"
     if not contents.has_images():
         key = "data.images" if OmegaConf.select(contents.recipe, "data.source") == "manifest" else "data.root"
-        lost = f"none of the images of {options.run} lie in '{contents.pictures.root}': give {key}=FOLDER"
+        lost = f"'{contents.thumbnails.root}' holds none of the images of {options.run}: give {key}=FOLDER"
         if page.exists():
-            raise DataError(f"{lost}; {page} was left as it is")
+            raise DataError(f"{lost}; {page} is unchanged")
         print(f"effnet-ft: without images: {lost}", file=sys.stderr)
-    print(write_page(render(contents), page))
+    print(write_page(render_run(contents), page))
     return 0

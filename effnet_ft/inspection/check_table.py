@@ -1,4 +1,4 @@
-"""An inspection as text for the terminal: what was found, how often, and the first cases of each."""
+"""An inspection as text for the terminal: the kinds of findings, their numbers, and the first cases of each."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Line:
+class FindingKind:
     """A kind of finding.
 
     Attributes:
-        what: its name.
+        name: what is found.
         cases: one text each.
         advice: what it means, or what to do.
-        serious: it falsifies a measurement or stops a training.
+        serious: it invalidates the measured accuracy or stops a training.
     """
 
-    what: str
+    name: str
     cases: Sequence[str]
     advice: str
     serious: bool = False
@@ -38,11 +38,11 @@ def table(inspection: Inspection, page: Path) -> str:
     lines = findings(inspection)
     shown = [line for line in lines if line.cases or line.serious]
     rows = [
-        ("!" if line.serious and line.cases else " ", line.what, f"{len(line.cases):,}", line.advice * bool(line.cases))
+        ("!" if line.serious and line.cases else " ", line.name, f"{len(line.cases):,}", line.advice * bool(line.cases))
         for line in shown
     ]
     parts = [heading(inspection), columns(rows, right=[2])]
-    parts += [f"{line.what}\n{listing([*line.cases], SHOWN)}" for line in shown if line.cases]
+    parts += [f"{line.name}\n{listing([*line.cases], SHOWN)}" for line in shown if line.cases]
     verdict = "serious findings, marked by !" if inspection.serious else "nothing serious"
     if inspection.refused:
         parts.append(f"what a training refuses\n{listing(inspection.refused.splitlines(), SHOWN)}")
@@ -67,7 +67,7 @@ def heading(inspection: Inspection) -> str:
     )
 
 
-def findings(inspection: Inspection) -> list[Line]:
+def findings(inspection: Inspection) -> list[FindingKind]:
     """Return every kind of finding, in the order of weight; those without a case too."""
     unreadable = [f"{path}: {reason}" for path, reason in inspection.unreadable.items()]
     only = [copies for copies in inspection.copies if not copies.across and not copies.contradictory]
@@ -77,28 +77,28 @@ def findings(inspection: Inspection) -> list[Line]:
     others = [path for path in inspection.ignored if path not in camera]
     small = [f"{name}: {count}" for name, count in inspection.small.items()]
     lines = [
-        Line("files that cannot be read", unreadable, "repair or remove them", True),
-        Line("copies across parts", _groups(inspection.across), "keep each photograph in one part", True),
-        Line("copies under different labels", _groups(inspection.contradictory), "decide for one label", True),
-        Line("copies that a training divides", _groups(torn), "remove them, or give a manifest with groups"),
-        Line("other copies", _groups(rest), "they count more than once"),
+        FindingKind("files that cannot be read", unreadable, "repair or remove them", True),
+        FindingKind("copies across parts", _groups(inspection.across), "keep each photograph in one part", True),
+        FindingKind("copies under different labels", _groups(inspection.contradictory), "decide for one label", True),
+        FindingKind("copies that a training divides", _groups(torn), "remove them, or give a manifest with groups"),
+        FindingKind("other copies", _groups(rest), "they count more than once"),
     ]
     if inspection.suspicions is not None:
         strong, weak = (
             [_doubt(doubt) for doubt in inspection.suspicions if doubt.strong is sure] for sure in (True, False)
         )
-        lines.append(Line("labels that look wrong", strong, "look at them"))
-        lines.append(Line("labels in doubt", weak, "hard images, most of them"))
+        lines.append(FindingKind("labels that look wrong", strong, "look at them"))
+        lines.append(FindingKind("labels in doubt", weak, "hard images, most of them"))
     return [
         *lines,
-        Line("classes that train/ lacks", inspection.untrained, "a training refuses them"),
-        Line(f"classes of under {FEWEST} images", small, "too few to learn from, or to judge"),
+        FindingKind("classes that train/ lacks", inspection.untrained, "a training refuses them"),
+        FindingKind(f"classes of under {FEWEST} images", small, "too few to learn from, or to judge"),
         *(
-            Line(kind, [f"{path}: {detail}" for path, detail in files], MEANINGS[kind])
+            FindingKind(kind, [f"{path}: {detail}" for path, detail in files], MEANINGS[kind])
             for kind, files in inspection.odd.items()
         ),
-        Line("photographs that are not read", inspection.camera, "HEIC and raw formats: save them as JPEG"),
-        Line("files passed over", others, "no images by their ending, or outside the class folders"),
+        FindingKind("photographs that are not read", inspection.camera, "HEIC and raw formats: save them as JPEG"),
+        FindingKind("files passed over", others, "no images by their ending, or outside the class folders"),
     ]
 
 

@@ -1,78 +1,133 @@
-"""Line charts of a report, drawn as SVG."""
+"""Charts as data: the template draws them as SVG."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-import numpy as np
-
-WIDTH, HEIGHT = 420, 266
-LEFT, RIGHT, BOTTOM = 44, 412, 232
-"""The plotting area of a chart, in a drawing of ``WIDTH`` by ``HEIGHT`` units."""
+FRACTIONS = tuple((value / 5, f"{value / 5:.0%}") for value in range(6))
+"""Ticks of an axis from 0 to 100%."""
 
 
 @dataclass(frozen=True)
-class Axes:
-    """Where numbers stand in a chart.
+class Spot:
+    """A marked point.
 
     Attributes:
-        x: the lowest and the highest number across.
-        y: likewise upwards.
-        top: upper edge of the plotting area.
+        x: across, in the axis's units.
+        y: upwards, likewise.
+        tip: shown where the pointer rests on it.
+        radius: in the drawing's units.
+        filled: drawn as a disc, not as a ring.
     """
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    top: float = 8
-
-    def across(self, value: float) -> float:
-        """Return how far to the right ``value`` stands."""
-        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (RIGHT - LEFT)
-
-    def down(self, value: float) -> float:
-        """Return how far down ``value`` stands."""
-        return BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (BOTTOM - self.top)
-
-    def grid(self, kind: str) -> str:
-        """Return horizontal lines at round numbers, written in a format; ``%`` takes the digits that it needs."""
-        html = ""
-        step = tick_step(*self.y)
-        if kind == "%":
-            kind = ".0%" if math.isclose(100 * step, round(100 * step)) else ".1%"
-        for tick in np.arange(self.y[0], self.y[1] + step / 100, step):
-            html += f'<path class="grid" d="M{LEFT} {self.down(tick):.1f}H{RIGHT}"/>'
-            html += f'<text x="{LEFT - 6}" y="{self.down(tick) + 4:.1f}" text-anchor="end">{tick:{kind}}</text>'
-        return html
-
-    def labels(self, ticks: Iterable[float], kind: str, title: str) -> str:
-        """Return the numbers below the chart, in a format, and what they are."""
-        html = ""
-        for tick in ticks:
-            html += f'<text x="{self.across(tick):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{tick:{kind}}</text>'
-        middle = (LEFT + RIGHT) / 2
-        return html + f'<text x="{middle}" y="{BOTTOM + 32}" text-anchor="middle">{escape(title)}</text>'
-
-    def line(
-        self, points: Sequence[tuple[float, float]], kind: str, tips: Sequence[str] = (), sizes: Sequence[float] = ()
-    ) -> str:
-        """Return a line through ``points`` and, where there are ``tips``, a spot at each that tells its own."""
-        spots = " ".join(f"{self.across(x):.1f},{self.down(y):.1f}" for x, y in points)
-        html = f'<polyline class="{kind}" points="{spots}"/>'
-        for (x, y), tip, size in zip(points if tips else (), tips, sizes or [2.5] * len(tips), strict=True):
-            place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="{size:.1f}"'
-            html += f'<circle class="{kind}" {place}><title>{escape(tip)}</title></circle>'
-        return html
+    x: float
+    y: float
+    tip: str
+    radius: float = 2.5
+    filled: bool = False
 
 
-def figure(title: str, drawing: str, keys: Iterable[tuple[str, str]] = (), about: str = "") -> str:
-    """A chart with its title and, for each of ``keys``, the line's kind and what it shows."""
-    legend = f"<b>{escape(title)}</b>"
-    legend += "".join(f'<span class="key {kind}">{escape(text)}</span>' for kind, text in keys)
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about or title)}">{drawing}</svg>'
-    return f"<figure><figcaption>{legend}</figcaption>{svg}</figure>"
+@dataclass(frozen=True)
+class Series:
+    """Points that belong together.
+
+    Attributes:
+        style: its class in page.css.
+        label: in the legend; empty for none.
+        points: joined by a line, in the axes' units; none where spots stand alone.
+        spots: marked points.
+    """
+
+    style: str
+    label: str = ""
+    points: Sequence[tuple[float, float]] = ()
+    spots: Sequence[Spot] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A labelled vertical line; ``line`` counts the lines of text above the plotting area from 0."""
+
+    x: float
+    label: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of ``width`` by ``height`` units, whose plotting area lies between ``left`` and ``right``.
+
+    Attributes:
+        title: above it.
+        x_title: below it.
+        x_range: the lowest and the highest value across.
+        y_range: likewise upwards.
+        x_ticks: values and labels of the horizontal axis.
+        y_ticks: of the vertical one.
+        series: what is drawn, the last on top.
+        marks: vertical lines behind it.
+        note: beside the legend.
+        about: what it shows, for screen readers; the title where it is empty.
+    """
+
+    title: str
+    x_title: str
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+    series: Sequence[Series]
+    marks: Sequence[Mark] = field(default=())
+    note: str = ""
+    about: str = ""
+
+    width: ClassVar[int] = 420
+    height: ClassVar[int] = 266
+    left: ClassVar[int] = 44
+    right: ClassVar[int] = 412
+    bottom: ClassVar[int] = 232
+
+    @property
+    def top(self) -> int:
+        """Upper edge of the plotting area."""
+        return 8 + 15 * (1 + max((mark.line for mark in self.marks), default=-1))
+
+    def x(self, value: float) -> float:
+        """Return where ``value`` stands across the drawing."""
+        return across(value, self.x_range)
+
+    def y(self, value: float) -> float:
+        """Return where ``value`` stands, counted downwards."""
+        low, high = self.y_range
+        return round(self.bottom - (value - low) / (high - low) * (self.bottom - self.top), 1)
+
+
+def across(value: float, x_range: tuple[float, float]) -> float:
+    """Return where ``value`` stands across a chart."""
+    low, high = x_range
+    return round(Chart.left + (value - low) / (high - low) * (Chart.right - Chart.left), 1)
+
+
+def round_ticks(low: float, high: float, show: Callable[[float], str]) -> list[tuple[float, str]]:
+    """Return the multiples of a round step from ``low`` to ``high`` with their labels."""
+    step = tick_step(low, high)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [(number * step, show(number * step)) for number in range(first, last + 1)]
+
+
+def percent_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return round ticks labelled as percentages with the digits that their step needs."""
+    step = 100 * tick_step(low, high)
+    digits = next(digits for digits in range(12) if math.isclose(round(step, digits), step))
+    return round_ticks(low, high, lambda value: f"{value:.{digits}%}")
+
+
+def axis_start(fraction: float, step: float) -> float:
+    """Return the multiple of ``step`` below a fraction, 0 at least, where an axis that ends at 1 can begin."""
+    return max(0.0, math.floor((fraction - 1e-4) / step) * step)
 
 
 def tick_step(low: float, high: float) -> float:

@@ -1,81 +1,108 @@
-"""The confusion matrix of a report, whose cells show their images, and the classes that are confused most."""
+"""The confusion matrix, whose cells show their images, and the pairs of classes that are confused most."""
 
 from __future__ import annotations
 
-import json
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.html_formats import counted, picture
 
 PAIRS_SHOWN = 8
 PAIR_PICTURES = 3
-CELL_NAMES = 24  # images that a cell names at most,
-NAMES_IN_PAGE = 6000  # and all of them together,
-PICTURES_IN_PAGE = 300  # of which so many are shown: 5 kB each
+CELL_NAMES = 24
+"""Images that a cell names at most."""
 
-ORDERS = {"name": "by name", "errors": "most mistaken first", "similarity": "confused ones together"}
+NAMES_IN_PAGE = 6000
+PICTURES_IN_PAGE = 300
+"""Images that all cells name, and show, together: a picture takes 5 kB."""
+
+ORDERS = {"name": "by name", "errors": "most errors first", "similarity": "confused classes together"}
 
 
-def confusion_matrix(run: RunContents) -> str:
-    """The matrix of true and predicted classes, which page.js draws; nothing where images have several labels."""
-    if run.multilabel:
-        return ""
-    options = "".join(f'<option value="{name}">{words}</option>' for name, words in ORDERS.items())
-    return (
-        f"<p>Rows: the true classes of the {run.split_word} images; columns: the predicted ones. The shade is the "
-        "share of the row: blue where right, orange where wrong. A click on a number shows the images.</p>"
-        '<div class="confusion">'
-        f'<p class="controls"><label>Classes <select>{options}</select></label></p>'
-        '<canvas role="img" aria-label="all classes; a click chooses those of the table" hidden></canvas>'
-        '<div class="scroll"><table class="matrix"></table></div>'
-        '<div class="cell" aria-live="polite" hidden></div>'
-        "<noscript><p>The matrix is drawn by a script, which this viewer does not run.</p></noscript>"
-        f'<script type="application/json">{as_json(matrix_data(run))}</script></div>'
-    )
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """What the section shows: the predicted split, the orders of the classes, and what page.js draws."""
+
+    split_name: str
+    orders: dict[str, str]
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PairSide:
+    """One class of a confused pair.
+
+    Attributes:
+        name: of the class.
+        other: the other class of the pair.
+        cell: its cell in the matrix, as page.js has it.
+        total: images of the class.
+        errors: those predicted as the other class.
+        pictures: of some of them, then of some correct ones; each a data URI and its class in page.css.
+    """
+
+    name: str
+    other: str
+    cell: str
+    total: int
+    errors: int
+    pictures: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ConfusedPairs:
+    """The predicted split, how many pairs of classes are confused, and the two sides of those with most errors."""
+
+    split_name: str
+    count: int
+    pairs: list[tuple[PairSide, PairSide]]
+
+
+def confusion_matrix(run: RunContents) -> ConfusionMatrix | None:
+    """Return the matrix; nothing where images have several labels."""
+    return None if run.multilabel else ConfusionMatrix(run.split_name, ORDERS, matrix_data(run))
 
 
 def matrix_data(run: RunContents) -> dict[str, Any]:
     """Return what page.js draws.
 
     ``classes`` are their names; ``orders`` the class indices by the names in ``ORDERS``; a cell of ``cells`` is its
-    true class, its predicted one, how many images it has, and some of them: path, probability and picture, the surest
-    mistakes and the least certain right answers first.
+    true class, its predicted one, how many images it has, and some of them: path, probability and picture, the most
+    confident errors and the least confident correct predictions first.
     """
-    cells: dict[tuple[int, int], list[list[Any]]] = {}
-    chosen, pictured = _chosen(run)
-    for number in chosen:
-        row = run.predictions[number]
-        image = run.pictures.thumbnail(row.path) if number in pictured else ""
-        listed = cells.setdefault((int(run.true[number]), int(run.guessed[number])), [])
-        listed.append([row.path, round(row.probability, 4), image])
-    places, counts = np.unique(np.stack([run.true, run.guessed], axis=1), axis=0, return_counts=True)
+    images: dict[tuple[int, int], list[list[Any]]] = {}
+    named, pictured = _selected(run)
+    for index in named:
+        row = run.predictions[index]
+        picture = run.thumbnails.thumbnail(row.path) if index in pictured else ""
+        listed = images.setdefault((int(run.true[index]), int(run.predicted[index])), [])
+        listed.append([row.path, round(row.probability, 4), picture])
+    cells, counts = np.unique(np.stack([run.true, run.predicted], axis=1), axis=0, return_counts=True)
     return {
         "classes": list(run.classes),
         "orders": orders(run),
         "cells": [
-            [t, g, count, cells.get((t, g), [])] for (t, g), count in zip(places.tolist(), counts.tolist(), strict=True)
+            [true, predicted, count, images.get((true, predicted), [])]
+            for (true, predicted), count in zip(cells.tolist(), counts.tolist(), strict=True)
         ],
     }
 
 
-def _chosen(run: RunContents) -> tuple[list[int], set[int]]:
+def _selected(run: RunContents) -> tuple[list[int], set[int]]:
     """Return the predictions that the page names and, among them, those that it shows: each cell's first ones."""
-    wrong = run.true != run.guessed
-    cell = run.true * len(run.classes) + run.guessed
+    wrong = run.true != run.predicted
+    cell = run.true * len(run.classes) + run.predicted
     by_cell = np.lexsort((np.where(wrong, -run.probability, run.probability), cell))
     _, first, count = np.unique(cell[by_cell], return_index=True, return_counts=True)
-    turn = np.empty(len(cell), dtype=np.int64)
-    turn[by_cell] = np.arange(len(cell)) - np.repeat(first, count)
-    size = np.empty(len(cell), dtype=np.int64)
+    rank, size = np.empty((2, len(cell)), dtype=np.int64)
+    rank[by_cell] = np.arange(len(cell)) - np.repeat(first, count)
     size[by_cell] = np.repeat(count, count)
-    # All cells of mistakes have their first image before any has its second; right answers come after them.
-    order = [int(number) for number in np.lexsort((-size, turn, ~wrong)) if turn[number] < CELL_NAMES]
+    # All cells of errors have their first image before any has its second; correct predictions come after them.
+    order = [int(index) for index in np.lexsort((-size, rank, ~wrong)) if rank[index] < CELL_NAMES]
     named = order[:NAMES_IN_PAGE]
-    return sorted(named, key=lambda number: int(turn[number])), set(named[:PICTURES_IN_PAGE])
+    return sorted(named, key=lambda index: int(rank[index])), set(named[:PICTURES_IN_PAGE])
 
 
 def orders(run: RunContents) -> dict[str, list[int]]:
@@ -83,62 +110,46 @@ def orders(run: RunContents) -> dict[str, list[int]]:
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
-    known = range(len(run.classes))
-    right, real, guessed = run.tallies.T
-    mistaken = real + guessed - 2 * right
-    by_errors = sorted(known, key=lambda place: -int(mistaken[place]))
-    joined = confusion_shares(run)
-    joined = joined + joined.T
-    np.fill_diagonal(joined, joined.max(initial=0))
-    tree = linkage(squareform(joined.max(initial=0) - joined, checks=False), "average") if len(known) > 1 else None
+    indices = range(len(run.classes))
+    correct, true, predicted = run.class_counts.T
+    errors = true + predicted - 2 * correct
+    similarity = confusion_shares(run)
+    similarity = similarity + similarity.T
+    np.fill_diagonal(similarity, similarity.max(initial=0))
+    distance = squareform(similarity.max(initial=0) - similarity, checks=False)
     return {
-        "name": sorted(known, key=lambda place: run.classes[place].casefold()),
-        "errors": by_errors,
-        "similarity": list(known) if tree is None else leaves_list(tree).tolist(),
+        "name": sorted(indices, key=lambda index: run.classes[index].casefold()),
+        "errors": sorted(indices, key=lambda index: -int(errors[index])),
+        "similarity": leaves_list(linkage(distance, "average")).tolist() if len(indices) > 1 else list(indices),
     }
 
 
 def confusion_shares(run: RunContents) -> np.ndarray:
-    """Return which share of each true class, a row, is taken for each class, a column: float ``[K, K]``."""
+    """Return the share of each true class, a row, that is predicted as each class, a column: float ``[K, K]``."""
     counts = np.zeros((len(run.classes),) * 2)
-    np.add.at(counts, (run.true, run.guessed), 1)
+    np.add.at(counts, (run.true, run.predicted), 1)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def confused_pairs(run: RunContents) -> str:
-    """The pairs of classes with the most mistakes between them, their images side by side."""
+def confused_pairs(run: RunContents) -> ConfusedPairs | None:
+    """Return the pairs of classes with the most errors between them; nothing where images have several labels."""
     if run.multilabel:
-        return ""
-    wrong = np.flatnonzero(run.true != run.guessed)
-    between = np.sort(np.stack([run.true, run.guessed], axis=1)[wrong], axis=1)
+        return None
+    wrong = np.flatnonzero(run.true != run.predicted)
+    between = np.sort(np.stack([run.true, run.predicted], axis=1)[wrong], axis=1)
     pairs, counts = np.unique(between, axis=0, return_counts=True)
-    if not len(pairs):
-        return f"<p>No {run.split_word} image is mistaken.</p>"
-    html = ""
-    for index in np.argsort(-counts, kind="stable")[:PAIRS_SHOWN]:
-        one, other = pairs[index].tolist()
-        html += f'<div class="pair">{_side(run, one, other)}{_side(run, other, one)}</div>'
-    intro = f"{counted(len(pairs), 'pair')} of classes {'are' if len(pairs) > 1 else 'is'} confused; "
-    intro += "of each class first the images that are taken for the other one, then some that are told rightly."
-    return f"<p>{intro}</p>{html}"
+    shown = pairs[np.argsort(-counts, kind="stable")[:PAIRS_SHOWN]].tolist()
+    sides = [(_side(run, one, other), _side(run, other, one)) for one, other in shown]
+    return ConfusedPairs(run.split_name, len(pairs), sides)
 
 
-def _side(run: RunContents, true: int, other: int) -> str:
-    """One class of a pair: its images that are taken for the other class, and some that are right."""
+def _side(run: RunContents, true: int, other: int) -> PairSide:
     of_class = run.true == true
-    taken, right = (np.flatnonzero(of_class & (run.guessed == guess)) for guess in (other, true))
-    name, total = escape(run.classes[true]), int(of_class.sum())
-    says = f"{len(taken)} of {total} taken for {escape(run.classes[other])}"
-    if len(taken):
-        says = f'<button type="button" data-cell="{true},{other}">{says}</button>'
-    pictures = "".join(
-        picture(run.pictures.thumbnail(run.predictions[int(number)].path), kind)
-        for numbers, kind in ((taken, "wrong"), (right, ""))
-        for number in numbers[np.argsort(-run.probability[numbers], kind="stable")][:PAIR_PICTURES]
-    )
-    return f'<div><h3>{name}</h3><p>{says}</p><div class="strip">{pictures}</div></div>'
-
-
-def as_json(value: Any) -> str:
-    """Return JSON that can stand inside a script element: no text in it ends the element."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    errors, correct = (np.flatnonzero(of_class & (run.predicted == predicted)) for predicted in (other, true))
+    pictures = [
+        (run.thumbnails.thumbnail(run.predictions[int(index)].path), style)
+        for indices, style in ((errors, "wrong"), (correct, ""))
+        for index in indices[np.argsort(-run.probability[indices], kind="stable")][:PAIR_PICTURES]
+    ]
+    name, other_name = run.classes[true], run.classes[other]
+    return PairSide(name, other_name, f"{true},{other}", int(of_class.sum()), len(errors), pictures)

@@ -17,7 +17,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image of the split that was predicted.
+    """A predicted image.
 
     Attributes:
         path: relative to the folder of the images.
@@ -47,14 +47,14 @@ class RunContents:
         phases: the rows of ``metrics.csv`` under each phase's label, as "2 stage4".
         predictions: the rows of ``predictions.csv``.
         true: the class index of each prediction, int64 ``[N]``; empty where images have several labels.
-        guessed: the predicted index, likewise.
-        raw: probabilities of the predictions before they were calibrated, ``[N]``; empty where they are not known.
-        tallies: a row a class: images where it is rightly predicted, where it is true, and where it is predicted.
+        predicted: the predicted index, likewise.
+        uncalibrated: probabilities of the predictions before calibration, ``[N]``; empty where they are not known.
+        class_counts: a row a class: images where it is predicted correctly, where it is true, where it is predicted.
         split_counts: images by class and split.
-        images: how many in all.
-        training: paths of the training images, in their order.
-        starts: what was noted at each start of the training, the first one first; empty for an older run.
-        pictures: reads the images.
+        image_count: images of all splits.
+        training_paths: paths of the training images, in their order.
+        starts: what ``environment.json`` says of each start of the training, the first one first.
+        thumbnails: reads the images.
     """
 
     name: str
@@ -65,14 +65,14 @@ class RunContents:
     phases: Sequence[tuple[str, list[dict[str, float]]]]
     predictions: Sequence[Prediction]
     true: np.ndarray
-    guessed: np.ndarray
-    raw: np.ndarray
-    tallies: np.ndarray
+    predicted: np.ndarray
+    uncalibrated: np.ndarray
+    class_counts: np.ndarray
     split_counts: Counter[tuple[str, str]]
-    images: int
-    training: Sequence[str] = ()
+    image_count: int
+    training_paths: Sequence[str] = ()
     starts: Sequence[Mapping[str, Any]] = ()
-    pictures: Thumbnails = field(default_factory=Thumbnails)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
 
     @property
     def multilabel(self) -> bool:
@@ -85,8 +85,8 @@ class RunContents:
         return "test" if any(key.startswith("test/") for key in self.metrics) else "val"
 
     @property
-    def split_word(self) -> str:
-        """The same for people."""
+    def split_name(self) -> str:
+        """The same in words."""
         return SPLITS[self.split]
 
     @property
@@ -95,22 +95,31 @@ class RunContents:
         return np.array([row.probability for row in self.predictions], dtype=np.float64)
 
     @property
-    def right(self) -> np.ndarray:
-        """Which predictions are right, bool ``[N]``."""
+    def correct(self) -> np.ndarray:
+        """Which predictions are correct, bool ``[N]``."""
         return np.array([not row.wrong for row in self.predictions], dtype=bool)
 
     @property
     def mistakes(self) -> list[int]:
-        """Numbers of the mistaken predictions: the surest first, or of several labels those with the most wrong."""
-        wrong = [number for number, row in enumerate(self.predictions) if row.wrong]
+        """Indices of the mistakes: the most confident first, or of several labels those with the most wrong."""
+        wrong = [index for index, row in enumerate(self.predictions) if row.wrong]
         rank = [row.wrong if self.multilabel else row.probability for row in self.predictions]
-        return sorted(wrong, key=lambda number: -rank[number])
+        return sorted(wrong, key=lambda index: -rank[index])
+
+    @property
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of ``metrics.csv``."""
+        return [row for _, rows in self.phases for row in rows]
+
+    def curve(self, column: str) -> list[tuple[float, float]]:
+        """Return the epochs that have a value in a column of ``metrics.csv``, with it."""
+        return [(row["epoch"], row[column]) for row in self.epochs if math.isfinite(row[column])]
 
     def has_images(self) -> bool:
         """Return whether any of the predicted images lies where the recipe says."""
-        return any(self.pictures.file(row.path) for row in self.predictions)
+        return any(self.thumbnails.file(row.path) for row in self.predictions)
 
     def metric(self, name: str) -> float:
-        """A metric of the predicted split or, failing that, of the run; NaN where it is absent."""
+        """Return a metric of the predicted split or, failing that, of the run; NaN where it is absent."""
         value = self.metrics.get(f"{self.split}/{name}", self.metrics.get(name))
         return math.nan if value is None else float(value)

@@ -1,53 +1,50 @@
-"""Pictures of single images: the surest mistakes, the least certain right answers, and where the network looks."""
+"""Galleries of single images: the most confident mistakes, and the least confident correct predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 
-from effnet_ft.report.contents import RunContents
-from effnet_ft.report.html_formats import DASH, picture, show
+from effnet_ft.report.contents import Prediction, RunContents
 
 SHOWN = 12
 
 
-def mistakes(run: RunContents) -> str:
-    """The mistakes with the highest probability; of several labels, with the most wrong."""
-    wrong = run.mistakes
-    order = "those with the most wrong labels" if run.multilabel else "the surest"
-    intro = f"{len(wrong):,} of {len(run.predictions):,} {run.split_word} images are mistaken; {order} come first."
-    return f"<p>{intro}</p>{_gallery(run, wrong[:SHOWN])}"
+@dataclass(frozen=True)
+class Gallery:
+    """Some of the predicted images.
+
+    Attributes:
+        run: the run.
+        count: images of the kind.
+        images: those shown, each with its pictures as data URIs: what the network sees and, by Grad-CAM, where it
+            looks; or a thumbnail alone, empty where it cannot be read.
+        gradcam: whether any has Grad-CAM.
+    """
+
+    run: RunContents
+    count: int
+    images: Sequence[tuple[Prediction, Sequence[str]]]
+    gradcam: bool
 
 
-def uncertain(run: RunContents) -> str:
-    """The right answers with the lowest probability; nothing where images have several labels."""
+def mistakes(run: RunContents) -> Gallery:
+    """Return the mistakes with the highest probability; of several labels, those with the most wrong."""
+    return _gallery(run, run.mistakes)
+
+
+def uncertain(run: RunContents) -> Gallery | None:
+    """Return the correct predictions with the lowest probability; nothing where images have several labels."""
     if run.multilabel:
-        return ""
-    right = np.flatnonzero(run.true == run.guessed)
-    least = right[np.argsort(run.probability[right], kind="stable")][:SHOWN]
-    intro = f"{len(right):,} of {len(run.predictions):,} {run.split_word} images are told rightly; "
-    return f"<p>{intro}the least certain come first.</p>{_gallery(run, least.tolist())}"
+        return None
+    correct = np.flatnonzero(run.true == run.predicted)
+    return _gallery(run, correct[np.argsort(run.probability[correct], kind="stable")].tolist())
 
 
-def _gallery(run: RunContents, numbers: Sequence[int]) -> str:
-    if not numbers:
-        return ""
-    rows = [run.predictions[number] for number in numbers]
-    heat = run.pictures.explained([row.path for row in rows])
-    html = ""
-    for row in rows:
-        sources = heat.get(row.path, (run.pictures.thumbnail(row.path),))
-        html += f'<figure><div class="views">{"".join(map(picture, sources))}</div>'
-        html += f"<figcaption><b>{escape(row.label or DASH)}</b>"
-        html += f"<br>taken for {escape(row.prediction or DASH)}" if row.wrong else ""
-        html += "" if run.multilabel else f", {show(row.probability, '.1%')}"
-        html += f"<small>{escape(row.path)}</small></figcaption></figure>"
-    note = (
-        "<p>Left: what the network sees of the image. Right: where it looks for its answer, by Grad-CAM, "
-        "the brighter the more.</p>"
-        if heat
-        else "<p>Without Grad-CAM: the run's checkpoint or its images could not be read.</p>"
-    )
-    return f'{note}<div class="mistakes{" wide" if heat else ""}">{html}</div>'
+def _gallery(run: RunContents, indices: Sequence[int]) -> Gallery:
+    rows = [run.predictions[index] for index in indices[:SHOWN]]
+    explained = run.thumbnails.explained([row.path for row in rows])
+    images = [(row, explained.get(row.path) or (run.thumbnails.thumbnail(row.path),)) for row in rows]
+    return Gallery(run, len(indices), images, bool(explained))

@@ -1,66 +1,74 @@
-"""The headline numbers of a run, with the intervals that they are sure to."""
+"""The headline numbers of a run with their confidence intervals."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from effnet_ft.evaluation.proportions import wilson_interval
-from effnet_ft.report.contents import SPLITS, RunContents
-from effnet_ft.report.html_formats import cards, duration, show
-
-_DRAWN = "from drawing the images again a thousand times (bootstrap), and are left out where every draw is the same"
+from effnet_ft.report.contents import RunContents
+from effnet_ft.report.formats import duration, number, percent
 
 
-def results(run: RunContents) -> str:
-    """The headline numbers."""
-    split = run.split_word.capitalize()
+@dataclass(frozen=True)
+class Card:
+    """A headline number: its name, its value, and lines of small print."""
+
+    name: str
+    value: str
+    notes: tuple[str, ...]
+
+
+def headline(run: RunContents) -> list[Card]:
+    """Return the headline numbers; what is not known is left out of their small print."""
+    split = run.split_name.capitalize()
+    of_images = f"{run.split_name}, of {run.image_count:,} in total"
+    cards = [
+        Card("Images", number(len(run.predictions)), (of_images,)),
+        Card(
+            "Training time",
+            duration(run.metric("train_seconds")),
+            (f"{number(run.metric('images_per_second'))} images/s",),
+        ),
+    ]
     if run.multilabel:
-        html = cards(
-            (
-                f"{split} mean average precision",
-                show(run.metric("map"), ".1%"),
-                interval(run, "map") or "mean over the labels that occur",
-            ),
-            ("Macro F1", show(run.metric("macro_f1"), ".1%"), "thresholds of the validation images"),
-            *_amounts(run),
-        )
-        return f"{html}<p>Intervals come {_DRAWN}.</p>"
-    before = show(run.metric("ece_uncalibrated"), ".1%")
-    html = cards(
-        (
-            f"{split} accuracy",
-            show(run.metric("acc1"), ".1%"),
-            interval(run, "acc1"),
-            f"top five: {show(run.metric('acc5'), '.1%')}",
-        ),
-        ("Macro F1", show(run.metric("macro_f1"), ".1%"), interval(run, "macro_f1") or "mean over the classes"),
-        (
+        return [
+            _card(run, f"{split} mean average precision", "map", otherwise="mean over the labels that occur"),
+            Card("Macro F1", percent(run.metric("macro_f1")), ("at thresholds chosen on the validation images",)),
+            *cards,
+        ]
+    top5, uncalibrated = run.metric("acc5"), run.metric("ece_uncalibrated")
+    return [
+        _card(run, f"{split} accuracy", "acc1", f"top five: {percent(top5)}" * math.isfinite(top5)),
+        _card(run, "Macro F1", "macro_f1", otherwise="mean over the classes"),
+        _card(
+            run,
             "Calibration error",
-            show(run.metric("ece"), ".1%"),
-            interval(run, "ece") or "ECE; lower is better",
-            f"before calibration: {before}",
+            "ece",
+            f"before calibration: {percent(uncalibrated)}" * math.isfinite(uncalibrated),
+            otherwise="ECE; lower is better",
         ),
-        *_amounts(run),
-    )
-    return f"{html}<p>The interval of the accuracy is Wilson's; the others come {_DRAWN}.</p>"
+        *cards,
+    ]
 
 
-def _amounts(run: RunContents) -> tuple[tuple[str, ...], ...]:
-    return (
-        ("Images", f"{len(run.predictions):,}", f"{SPLITS[run.split]}, of {run.images:,} in all"),
-        ("Training time", duration(run.metric("train_seconds")), f"{show(run.metric('images_per_second'))} images/s"),
-    )
+def _card(run: RunContents, title: str, metric: str, note: str = "", otherwise: str = "") -> Card:
+    """Return a metric's card: its interval or, where it is not known, what to say instead, and a note."""
+    notes = (interval(run, metric) or otherwise, note)
+    return Card(title, percent(run.metric(metric)), tuple(filter(None, notes)))
 
 
 def bounds(run: RunContents, name: str) -> tuple[float, float]:
-    """Return a metric's 95% interval: Wilson's of accuracy, of the others as it was measured; NaN where it has none."""
+    """Return a metric's 95% interval: Wilson's for the accuracy, for others the measured one; NaN where unknown."""
     if name != "acc1":
         return run.metric(f"{name}_low"), run.metric(f"{name}_high")
-    share, total = run.metric("acc1"), len(run.predictions)
-    return wilson_interval(round(share * total), total) if total and math.isfinite(share) else (math.nan, math.nan)
+    accuracy, total = run.metric("acc1"), len(run.predictions)
+    if not total or not math.isfinite(accuracy):
+        return math.nan, math.nan
+    return wilson_interval(round(accuracy * total), total)
 
 
 def interval(run: RunContents, name: str) -> str:
-    """Return a metric's 95% interval in words, an empty text where it is not known."""
+    """Return a metric's 95% interval as text; empty where it is not known."""
     low, high = bounds(run, name)
-    return f"95% interval: {show(low, '.1%')} to {show(high, '.1%')}" if math.isfinite(low) else ""
+    return f"95% interval: {percent(low)} to {percent(high)}" if math.isfinite(low) else ""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -26,6 +26,8 @@ from effnet_ft.utils.tables import unguarded
 if TYPE_CHECKING:
     from effnet_ft.inference.predictor import Predictor
 
+RowT = TypeVar("RowT")
+
 TIMES = ("seconds", "images_per_second", "data_wait_fraction")
 NUMBERS = ("epoch", "train/loss", "train/acc1", "val/loss", "val/acc1", *TIMES)
 """Columns of metrics.csv; `map` stands for `acc1` where images have several labels."""
@@ -36,81 +38,78 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
 
     Args:
         folder: the run.
-        predictor: its model, to explain answers; None explains none.
+        predictor: its model, for Grad-CAM and training views; None leaves them out.
         moved: ``root`` and ``images`` of the recipe's section ``data``, where they have changed since.
 
     Raises:
         DataError: a file is missing or cannot be understood; the message names it.
     """
     run = Run(folder)
-    recipe_text = _parsed(run.recipe, str)
-    recipe = _parsed(run.recipe, _recipe)
+    recipe_text, recipe = _parsed(run.recipe, str), _parsed(run.recipe, _recipe)
     metrics = _parsed(run.metrics, lambda text: dict(json.loads(text)))
     # Only a line feed ends a class name: splitlines would also cut at rarer separators inside one.
     classes: list[str] = _parsed(run.classes, lambda text: [line for line in text.split("\n") if line])
     multilabel = "val/map" in metrics
-    known = _class_finder(classes, multilabel)
-    tallies = np.zeros((len(classes), 3), dtype=np.int64)
-    places: list[tuple[int, int]] = []
-    raw: list[float] = []
-
-    def prediction(row: dict[str, str]) -> Prediction:
-        true, guessed = known(row["label"]), known(row["prediction"])
-        tallies[sorted({*true} & {*guessed}), 0] += 1
-        tallies[true, 1] += 1
-        tallies[guessed, 2] += 1
-        if not multilabel:
-            places.append((true[0], guessed[0]))
-            raw.extend([float(row["uncalibrated"])] if row.get("uncalibrated") else [])
-        label, guess = (", ".join(classes[place] for place in at) for at in (true, guessed))
-        surest = max((float(text) for text in row["probability"].split("|") if text), default=float("nan"))
-        return Prediction(row["path"], label, guess, surest, len({*true} ^ {*guessed}))
-
-    numbers = [name.replace("acc1", "map") for name in NUMBERS] if multilabel else NUMBERS
-
-    def epoch(row: dict[str, str]) -> tuple[str, dict[str, float]]:
-        return f"{row['phase']} {row['train']}", {key: float(row[key] or "nan") for key in numbers}
-
-    epochs = _rows(run.table, epoch)
-    predictions: list[Prediction] = _rows(run.predictions, prediction)
-    column = "labels" if multilabel else "label"
-    training: list[str] = []
-
-    def member(row: dict[str, str]) -> list[tuple[str, str]]:
-        training.extend([row["path"]] if row["split"] == "train" else [])
-        return [(classes[at], row["split"]) for at in known(row[column])]
-
-    members: list[list[tuple[str, str]]] = _rows(run.split, member)
-    true, guessed = np.array(places, dtype=np.int64).reshape(-1, 2).T
+    indices = _class_finder(classes, multilabel)
+    rows = _rows(run.predictions, lambda row: _prediction(row, classes, indices))
+    members = _rows(
+        run.split, lambda row: (row["path"], row["split"], indices(row["labels" if multilabel else "label"]))
+    )
+    epochs = _rows(run.table, lambda row: (f"{row['phase']} {row['train']}", _epoch(row, multilabel)))
+    single = [] if multilabel else [(true[0], predicted[0]) for _, true, predicted, _ in rows]
+    true, predicted = np.array(single, dtype=np.int64).reshape(-1, 2).T
+    uncalibrated = [] if multilabel else [value for *_, value in rows if value is not None]
     return RunContents(
         name=run.folder.resolve().name,
         recipe_text=recipe_text,
         recipe=recipe,
         metrics=metrics,
         classes=classes,
-        phases=[(label, [row for _, row in rows]) for label, rows in groupby(epochs, lambda pair: pair[0])],
-        predictions=predictions,
+        phases=[(label, [row for _, row in listed]) for label, listed in groupby(epochs, lambda pair: pair[0])],
+        predictions=[prediction for prediction, *_ in rows],
         true=true,
-        guessed=guessed,
-        raw=np.array(raw if len(raw) == len(predictions) else [], dtype=np.float64),
-        tallies=tallies,
-        split_counts=Counter(member for listed in members for member in listed),
-        images=len(members),
-        training=training,
+        predicted=predicted,
+        uncalibrated=np.array(uncalibrated if len(uncalibrated) == len(rows) else [], dtype=np.float64),
+        class_counts=_class_counts(len(classes), [(true, predicted) for _, true, predicted, _ in rows]),
+        split_counts=Counter((classes[index], split) for _, split, labels in members for index in labels),
+        image_count=len(members),
+        training_paths=[path for path, split, _ in members if split == "train"],
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
-        pictures=Thumbnails(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
+        thumbnails=Thumbnails(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
     )
 
 
 def _class_finder(classes: list[str], multilabel: bool) -> Callable[[str], list[int]]:
     """Return what turns a cell into the indices of its classes; an unknown name is a KeyError."""
-    places = {name: place for place, name in enumerate(classes)}
+    places = {name: index for index, name in enumerate(classes)}
+    return lambda cell: [places[name] for name in (filter(None, cell.split("|")) if multilabel else [cell])]
 
-    def known(cell: str) -> list[int]:
-        names = [name for name in cell.split("|") if name] if multilabel else [cell]
-        return [places[name] for name in names]
 
-    return known
+def _prediction(
+    row: dict[str, str], classes: list[str], indices: Callable[[str], list[int]]
+) -> tuple[Prediction, list[int], list[int], float | None]:
+    """Return a row of predictions.csv, its true and its predicted indices, and the uncalibrated probability."""
+    true, predicted = indices(row["label"]), indices(row["prediction"])
+    label, prediction = (", ".join(classes[index] for index in listed) for listed in (true, predicted))
+    probability = max((float(text) for text in row["probability"].split("|") if text), default=float("nan"))
+    wrong = len({*true} ^ {*predicted})
+    uncalibrated = float(row["uncalibrated"]) if row.get("uncalibrated") else None
+    return Prediction(row["path"], label, prediction, probability, wrong), true, predicted, uncalibrated
+
+
+def _class_counts(classes: int, answers: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Return for each class the images where it is predicted correctly, where it is true, where it is predicted."""
+    counts = np.zeros((classes, 3), dtype=np.int64)
+    for true, predicted in answers:
+        counts[sorted({*true} & {*predicted}), 0] += 1
+        counts[true, 1] += 1
+        counts[predicted, 2] += 1
+    return counts
+
+
+def _epoch(row: dict[str, str], multilabel: bool) -> dict[str, float]:
+    names = [name.replace("acc1", "map") if multilabel else name for name in NUMBERS]
+    return {name: float(row[name] or "nan") for name in names}
 
 
 def _starts(text: str) -> list[dict[str, Any]]:
@@ -118,7 +117,7 @@ def _starts(text: str) -> list[dict[str, Any]]:
     starts: list[dict[str, Any]] = json.loads(text)
     machine = {"system", "processor", "cores", "memory", "accelerators"}
     if not all({"time", "versions"} <= start.keys() and machine <= start["machine"].keys() for start in starts):
-        raise ValueError("a start says no time, versions or machine")
+        raise ValueError("a start lacks its time, versions or machine")
     return starts
 
 
@@ -132,6 +131,13 @@ def _image_root(recipe: Any) -> Path | None:
     return Path(str(root)).expanduser()
 
 
+def _recipe(text: str) -> Any:
+    recipe = OmegaConf.load(io.StringIO(text))
+    if faults := resolver_calls(OmegaConf.to_container(recipe)):
+        raise ValueError(faults[0])
+    return recipe
+
+
 def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8", errors="surrogateescape"))
@@ -141,14 +147,7 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
         raise DataError(f"{path} cannot be understood ({error}): restore it or train again.") from error
 
 
-def _recipe(text: str) -> Any:
-    recipe = OmegaConf.load(io.StringIO(text))
-    if faults := resolver_calls(OmegaConf.to_container(recipe)):
-        raise ValueError(faults[0])
-    return recipe
-
-
-def _rows(path: Path, convert: Callable[[dict[str, str]], Any]) -> list[Any]:
+def _rows(path: Path, convert: Callable[[dict[str, str]], RowT]) -> list[RowT]:
     rows = csv.DictReader(io.StringIO(_parsed(path, str), newline=""))
     try:
         return [

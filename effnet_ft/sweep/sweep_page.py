@@ -4,92 +4,93 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from html import escape
+from pathlib import Path
 
-from effnet_ft.report.charts import BOTTOM, LEFT, RIGHT, tick_step
-from effnet_ft.report.html_formats import duration, show, table
-from effnet_ft.sweep.results import Result
+from effnet_ft.report.charts import Chart, Series, Spot, percent_ticks, round_ticks
+from effnet_ft.report.formats import counted, duration, percent
+from effnet_ft.report.rendering import Section, render_page, write_page
+from effnet_ft.report.sortable_table import SortableTable, TableCell
+from effnet_ft.sweep.definition import Sweep
+from effnet_ft.sweep.results import DIVERGED, Result
 
-_TOP = 8
-_INSET = 24  # Room between the plotting area's edges and the outermost points.
+X_RANGE = (-0.075, 1.075)
+"""Of a chart: the values of a key stand from 0 to 1."""
+
 _MOST_TICKS = 8
-_MOST_LETTERS = 48  # of all labels under a chart together, before they are shortened
-_LOG_FROM = 8.0  # The largest value over the smallest one, from which equal ratios get equal room.
+_MOST_LETTERS = 48
+"""Of all labels under a chart together, before they are shortened."""
+
+_LOG_FROM = 8.0
+"""The largest value over the smallest one from which an axis is logarithmic."""
 
 
-def sweep_sections(rows: Sequence[Result], metric: str, linear: Collection[str] = ()) -> dict[str, str]:
-    """Return the sections of a sweep's page by their titles.
+def write_sweep_page(sweep: Sweep, results: Sequence[Result]) -> Path:
+    """Write the page of a sweep and return its path.
 
     Args:
-        rows: the results, the best first.
-        metric: its name, ``val/acc1`` for example.
-        linear: keys that were drawn by equal differences, and stand on their axes so.
+        sweep: the sweep.
+        results: of its settings, the best first.
     """
-    keys = list(rows[0].setting)
-    done = [row for row in rows if math.isfinite(row.value)]
-    charts = "".join(scatter(key, metric, done, key in linear) for key in keys) if done else ""
-    places = {key: positions([row.setting[key] for row in rows])[0] for key in keys}
-    body = [
-        (
-            row.name,
-            [
-                *((places[key][row.setting[key]], escape(row.setting[key])) for key in keys),
-                (row.value, show(row.value, ".2%")),
-                (row.seconds, duration(row.seconds)),
-                (float(row.state == "diverged"), row.state),
-            ],
-        )
-        for row in rows
-    ]
-    settings = table(["setting", *keys, metric, "trained in", "state"], body)
-    return {
-        "Keys": f'<div class="charts">{charts}</div>' if charts else "<p>None has finished.</p>",
-        "Settings": settings,
-    }
+    subtitle = f"{counted(len(results), 'setting')} of {sweep.recipe}, the best by {sweep.metric} first"
+    sections = sweep_sections(results, sweep.metric, sweep.linear)
+    return write_page(render_page("sweep.html", sweep.folder.resolve().name, subtitle, sections), sweep.page)
 
 
-def scatter(key: str, metric: str, rows: Sequence[Result], linear: bool = False) -> str:
-    """One figure of the metric against a key: a spot a finished setting, ``rows[0]``, the best, filled."""
-    places, ticks = positions([row.setting[key] for row in rows], linear)
-    values = [row.value for row in rows]
+def sweep_sections(results: Sequence[Result], metric: str, linear: Collection[str] = ()) -> list[Section]:
+    """Return the sections of a sweep's page.
+
+    Args:
+        results: the best first.
+        metric: its name, ``val/acc1`` for example.
+        linear: keys whose axis is linear.
+    """
+    finished = [result for result in results if math.isfinite(result.value)]
+    keys = list(results[0].setting) if finished else []
+    charts = [key_chart(key, metric, finished, key in linear) for key in keys]
+    return [Section("Keys", "keys", charts), Section("Settings", "table", _settings(results, metric))]
+
+
+def _settings(results: Sequence[Result], metric: str) -> SortableTable:
+    keys = list(results[0].setting)
+    places = {key: positions([result.setting[key] for result in results])[0] for key in keys}
+    rows = []
+    for result in results:
+        row = [TableCell(places[key][text], text) for key, text in result.setting.items()]
+        row += [TableCell(result.value, percent(result.value, 2)), TableCell(result.seconds, duration(result.seconds))]
+        rows.append((result.name, [*row, TableCell(float(result.state == DIVERGED), result.state)]))
+    return SortableTable(["setting", *keys, metric, "trained in", "state"], rows)
+
+
+def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = False) -> Chart:
+    """Return a chart of the metric against a key: a spot a finished setting, the best, ``results[0]``, filled."""
+    best = results[0]
+    places, ticks = positions([result.setting[key] for result in results], linear)
+    values = [result.value for result in results]
     margin = 0.08 * (max(values) - min(values)) or 0.01
-    low, high = min(values) - margin, max(values) + margin
-
-    def across(place: float) -> float:
-        return LEFT + _INSET + place * (RIGHT - LEFT - 2 * _INSET)
-
-    def down(value: float) -> float:
-        return BOTTOM - (value - low) / (high - low) * (BOTTOM - _TOP)
-
-    html = ""
-    step = tick_step(low, high)
-    kind = ".0%" if step >= 0.01 else ".1%" if step >= 0.001 else ".2%"
-    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
-        y = down(number * step)
-        html += f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
-        html += f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number * step:{kind}}</text>'
+    y_range = min(values) - margin, max(values) + margin
     longest = max(3, _MOST_LETTERS // len(ticks))
-    for label, place in ticks:
-        short = label if len(label) <= longest else f"{label[: longest - 1]}…"
-        html += f'<text x="{across(place):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{escape(short)}</text>'
-    html += f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 30}" text-anchor="middle">{escape(key)}</text>'
-    for row in reversed(rows):  # the best lies on top
-        chosen = ", ".join(f"{name}={text}" for name, text in row.setting.items())
-        tip = f"<title>{row.name}: {escape(chosen)}: {row.value:.2%}</title>"
-        spot = f'cx="{across(places[row.setting[key]]):.1f}" cy="{down(row.value):.1f}"'
-        fill = ' style="fill:var(--val)"' if row is rows[0] else ""
-        html += f'<circle class="val" {spot} r="4"{fill}>{tip}</circle>'
-    title = f"{escape(metric)} against {escape(key)}"
-    legend = f"<b>{title}</b><span>best {escape(rows[0].setting[key])}: {rows[0].value:.2%}</span>"
-    drawing = f'<svg viewBox="0 0 420 266" role="img" aria-label="{title}">{html}</svg>'
-    return f"<figure><figcaption>{legend}</figcaption>{drawing}</figure>"
+    spots = []
+    for result in reversed(results):  # the best lies on top
+        chosen = ", ".join(f"{name}={text}" for name, text in result.setting.items())
+        tip = f"{result.name}: {chosen}: {result.value:.2%}"
+        spots.append(Spot(places[result.setting[key]], result.value, tip, radius=4, filled=result is best))
+    return Chart(
+        f"{metric} against {key}",
+        key,
+        X_RANGE,
+        y_range,
+        [(place, text if len(text) <= longest else f"{text[: longest - 1]}…") for text, place in ticks],
+        percent_ticks(*y_range),
+        [Series("val", spots=spots)],
+        note=f"best {best.setting[key]}: {best.value:.2%}",
+    )
 
 
 def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, float], list[tuple[str, float]]]:
-    """Return where the values of a key stand on its axis, 0 to 1, and the axis's labels with their places.
+    """Return the positions of a key's values on its axis, 0 to 1, and the axis's labels with their positions.
 
-    Numbers stand by their value; by its logarithm where they span a factor of eight or more, unless they are to be
-    ``linear``. Words, and numbers that span so much and include a zero, stand evenly spaced.
+    Numbers stand by their value; by its logarithm where they span a factor of eight or more, unless ``linear``. Words,
+    and numbers that span so much and include a zero, are evenly spaced.
     """
     known = list(dict.fromkeys(texts))
     numbers = {text: _number(text) for text in known}
@@ -133,8 +134,7 @@ def _round_values(low: float, high: float, scale: Callable[[float], float]) -> l
     if scale is math.log10:
         powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
         return [10.0**power for power in powers] if len(powers) > 1 else [low, high]
-    step = tick_step(low, high)
-    return [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [value for value, _ in round_ticks(low, high, str)]
 
 
 def _number(text: str) -> float:

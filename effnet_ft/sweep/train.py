@@ -40,14 +40,10 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
             if final and result.state == FINISHED:
                 _require_test_images(sweep.run(result.number))
 
-    from effnet_ft.report import frame, write_page
-    from effnet_ft.sweep.sweep_page import sweep_sections
+    from effnet_ft.sweep.sweep_page import write_sweep_page
 
     best_first = ranked(results, sweep.metric)
-    subtitle = f"{len(results)} settings of {sweep.recipe}, the best by {sweep.metric} first"
-    write_page(
-        frame(sweep.folder.resolve().name, subtitle, sweep_sections(best_first, sweep.metric, sweep.linear)), sweep.page
-    )
+    write_sweep_page(sweep, best_first)
     return best_first
 
 

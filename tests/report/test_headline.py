@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from report_run import section_html
+
 from effnet_ft import report
-from effnet_ft.report.headline import interval, results
+from effnet_ft.report.headline import Card, headline, interval
 from effnet_ft.report.reading import read_run
+from effnet_ft.report.rendering import Section
 
 
 def test_headline_numbers(run: Path) -> None:
-    html = results(read_run(run))
+    html = section_html(Section("", "headline", (headline(read_run(run)), False)))
     assert "<dt>Test accuracy</dt><dd>57.1%</dd><dd>95% interval: 25.0% to 84.2%</dd><dd>top five: 100.0%</dd>" in html
     assert "Wilson" in html and "bootstrap" in html
-    assert "4.2%" in html and "3 min 12 s" in html and "test, of 13 in all" in html
+    assert "4.2%" in html and "3 min 12 s" in html and "test, of 13 in total" in html
 
 
 def test_all_images_right_are_not_certain(run: Path) -> None:
@@ -22,7 +25,7 @@ def test_all_images_right_are_not_certain(run: Path) -> None:
     (run / "metrics.json").write_text(json.dumps({"test/acc1": 1.0, "test/macro_f1": 1.0, **measured}))
     contents = read_run(run)
     assert interval(contents, "acc1") == "95% interval: 64.6% to 100.0%"
-    assert "<dt>Macro F1</dt><dd>100.0%</dd><dd>mean over the classes</dd>" in results(contents)
+    assert headline(contents)[1] == Card("Macro F1", "100.0%", ("mean over the classes",))
 
 
 def test_run_without_test_split_says_validation(run: Path) -> None:
@@ -30,5 +33,5 @@ def test_run_without_test_split_says_validation(run: Path) -> None:
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     text = report.write_report(run).read_text(encoding="utf-8")
     assert "Validation accuracy" in text and "Test accuracy" not in text
-    assert "of the validation images" in text and "7 validation images are mistaken" in text
+    assert "of the validation images" in text and "7 validation images\nare misclassified" in text
     assert "top five" not in text

@@ -10,9 +10,9 @@ import pytest
 from browser import Browser, browser
 from report_run import CLASSES, HOSTILE, PREDICTIONS, write_csv, write_predictions, write_run
 
-from effnet_ft.report import frame, write_page, write_report
-from effnet_ft.report.compare_page import compare_sections
+from effnet_ft.report import write_report
 from effnet_ft.report.comparison import compare
+from effnet_ft.report.comparison_page import write_comparison
 
 ROWS = "[...document.querySelectorAll('.matrix tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
 PANEL = "document.querySelector('.cell').innerText"
@@ -55,14 +55,14 @@ def test_matrix_and_its_cells(chromium: Browser, small: Path) -> None:
         ["cat", "1", "", "", "2"],
     ]
     chromium.click('.matrix [data-cell="0,1"]')
-    assert f"cat, taken for {HOSTILE}: 1 image" in chromium.run(PANEL) and "gone.png" in chromium.run(PANEL)
+    assert f"cat, predicted as {HOSTILE}: 1 image" in chromium.run(PANEL) and "gone.png" in chromium.run(PANEL)
     chromium.click('.matrix [data-cell="0,0"]')
-    assert "cat, told rightly: 2 images" in chromium.run(PANEL)
+    assert "cat, correct: 2 images" in chromium.run(PANEL)
     assert chromium.run("document.querySelectorAll('.cell img').length") == 2
     chromium.run("(s => {s.value = 'errors'; s.dispatchEvent(new Event('change'))})(document.querySelector('select'))")
     assert [row[0] for row in chromium.run(ROWS)] == CLASSES
     chromium.click('.pair [data-cell="2,0"]')
-    assert "=sum, taken for cat: 1 image" in chromium.run(PANEL)
+    assert "=sum, predicted as cat: 1 image" in chromium.run(PANEL)
     assert chromium.console == []
 
 
@@ -88,7 +88,7 @@ def test_nothing_overflows(chromium: Browser, small: Path, width: int) -> None:
 def test_runs_side_by_side(chromium: Browser, tmp_path: Path, width: int) -> None:
     runs = [write_run(tmp_path / name) for name in ("a", "b")]
     write_predictions(runs[1], [(row[0], "cat", *row[2:]) for row in PREDICTIONS])
-    page = write_page(frame("Two", "runs", compare_sections(compare(runs))), tmp_path / "page.html")
+    page = write_comparison(compare(runs), tmp_path / "page.html")
     chromium.open(page, width)
     assert chromium.run("document.documentElement.scrollWidth") <= width
     assert chromium.run("document.querySelectorAll('.answers figure').length") == 3
@@ -112,6 +112,6 @@ def test_a_thousand_classes(chromium: Browser, large: Path) -> None:
     place = f"(b => [b.x + b.width * {(guess + 0.5) / 1000}, b.y + b.height * {(true + 0.5) / 1000}])"
     chromium.run("document.querySelector('canvas').scrollIntoView({block: 'center'})")
     chromium.press(*chromium.run(f"{place}(document.querySelector('canvas').getBoundingClientRect())"))
-    assert "class 415, taken for" in chromium.run(PANEL)
+    assert "class 415, predicted as" in chromium.run(PANEL)
     assert "class 415" in [row[0] for row in chromium.run(ROWS)]
     assert chromium.console == []

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from report_run import section_html
 
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
+from effnet_ft.report.contents import RunContents
 from effnet_ft.report.reading import read_run
+from effnet_ft.report.rendering import Section
 from effnet_ft.report.thumbnails import Thumbnails
-from effnet_ft.report.training_views import drawn, showings, training_views
+from effnet_ft.report.training_views import draw_views, showings, training_views
 
 HEAD, ALL = {"train": "head", "epochs": 3}, {"train": "all", "epochs": 2}
 
@@ -37,10 +40,14 @@ def recipe(phases: list[dict[str, Any]], **data: Any) -> Any:
     )
 
 
+def views_html(contents: RunContents) -> str:
+    return section_html(Section("", "training_views", training_views(contents)))
+
+
 @pytest.mark.parametrize(
     ("phases", "data", "expected"),
     [
-        ([HEAD, ALL], {}, [([0], 3), ([1], 0)]),  # no more views than epochs; nothing frozen, nothing kept
+        ([HEAD, ALL], {}, [([0], 3), ([1], 0)]),  # no more views than epochs; nothing frozen, nothing stored
         ([{**HEAD, "epochs": 9}, {**HEAD, "train": "stage8"}], {}, [([0, 1], 4)]),
         ([HEAD, {**HEAD, "augment": "strong"}], {}, [([0], 3), ([1], 3)]),
         ([HEAD], {"augment": "none"}, [([0], 1)]),
@@ -51,7 +58,7 @@ def recipe(phases: list[dict[str, Any]], **data: Any) -> Any:
 def test_phases_that_show_the_same(
     phases: list[dict[str, Any]], data: dict[str, Any], expected: list[tuple[list[int], int]]
 ) -> None:
-    assert [(each.phases, each.kept) for each in showings(recipe(phases, **data))] == expected
+    assert [(each.phases, each.stored) for each in showings(recipe(phases, **data))] == expected
 
 
 def test_views_are_those_of_the_training(run: Path) -> None:
@@ -60,20 +67,20 @@ def test_views_are_those_of_the_training(run: Path) -> None:
     contents = replace(
         read_run(run),
         recipe=recipe([HEAD, ALL]),
-        training=("one.png", "two.png"),
-        pictures=Thumbnails(root, SimpleNamespace(preprocessing=preprocessing)),  # type: ignore[arg-type]
+        training_paths=("one.png", "two.png"),
+        thumbnails=Thumbnails(root, SimpleNamespace(preprocessing=preprocessing)),  # type: ignore[arg-type]
     )
     split = Split(root, ("cat",), [Sample("one.png", "cat"), Sample("two.png", "cat")], [], [])
     trained = ImageDataModule(split, preprocessing, batch_size=2, seed=(5, 1)).train_dataloader().dataset
-    kept, fresh = showings(contents.recipe)
-    (views,) = drawn(contents, fresh, {1: root / "two.png"})
+    stored, fresh = showings(contents.recipe)
+    (views,) = draw_views(contents, fresh, {1: root / "two.png"})
     assert len(views) == 2
     assert all(np.array_equal(view, trained[epoch * 2 + 1][0]) for epoch, view in enumerate(views))
-    (views,) = drawn(contents, kept, {1: root / "two.png"})
+    (views,) = draw_views(contents, stored, {1: root / "two.png"})
     assert len(views) == 3 and np.array_equal(views[0][:, ::-1], views[1])
-    html = training_views(contents)
+    html = views_html(contents)
     assert "Phase 1 head" in html and "Phase 2 all" in html and html.count("<img") == 2 * 3 + 2 * 2
 
 
 def test_without_a_checkpoint_it_says_so(run: Path) -> None:
-    assert "Left out" in training_views(read_run(run))
+    assert "Left out" in views_html(read_run(run))

@@ -6,16 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
-from report_run import EPOCH_COLUMNS, EPOCHS, write_csv
+from report_run import EPOCH_COLUMNS, EPOCHS, section_html, write_csv
 
 from effnet_ft import report
-from effnet_ft.report.curves import learning_curves, times
-from effnet_ft.report.html_formats import DASH
+from effnet_ft.report.formats import DASH
+from effnet_ft.report.learning_curves import learning_curves, times
 from effnet_ft.report.reading import read_run
+from effnet_ft.report.rendering import Section
 
 
 def test_curves_mark_the_phases_and_bridge_gaps(run: Path) -> None:
-    html = learning_curves(read_run(run))
+    html = section_html(Section("", "learning_curves", learning_curves(read_run(run))))
     assert html.count(">1 head<") == html.count(">2 stage4<") == 2
     assert html.count('class="phase"') == 4
     assert [len(points.split()) for points in re.findall(r'points="([^"]*)"', html)] == [3, 2, 3, 2]
@@ -25,15 +26,14 @@ def test_curves_mark_the_phases_and_bridge_gaps(run: Path) -> None:
 @pytest.mark.parametrize("epochs", [[], EPOCHS[:1]])
 def test_few_epochs(run: Path, epochs: list[tuple[object, ...]]) -> None:
     write_csv(run / "metrics.csv", EPOCH_COLUMNS, *epochs)
-    assert "nan" not in learning_curves(read_run(run))
-    report.write_report(run)
+    text = report.write_report(run).read_text()
+    assert "nan" not in text.split('id="learning-curves"')[1].split("</section>")[0]
 
 
 def test_times_of_phases_and_run(run: Path) -> None:
-    html = times(read_run(run))
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == [
-        *("1", "10.0 s", "50", "10.0%"),
-        *("2", "40.0 s", "100", "20.0%"),
-        *(DASH, "2 min 22 s", DASH, DASH),  # what the phases' steps leave of the whole
-        *("3", "3 min 12 s", "90", "20.0%"),
+    assert [[cell.text for cell in cells] for _, cells in times(read_run(run)).rows] == [
+        ["1", "10.0 s", "50", "10.0%"],
+        ["2", "40.0 s", "100", "20.0%"],
+        [DASH, "2 min 22 s", DASH, DASH],  # what the phases' steps leave of the whole
+        ["3", "3 min 12 s", "90", "20.0%"],
     ]

@@ -54,8 +54,8 @@ function confusion(place) {
   const share = ([truth, , count]) => count / real[truth];
   const says = ([truth, guess, count]) => {
     const images = count === 1 ? "1 image" : `${count} images`;
-    return truth === guess ? `${classes[truth]}, told rightly: ${images}`
-      : `${classes[truth]}, taken for ${classes[guess]}: ${images}`;
+    return truth === guess ? `${classes[truth]}, correct: ${images}`
+      : `${classes[truth]}, predicted as ${classes[guess]}: ${images}`;
   };
 
   function drawTable() {
@@ -127,8 +127,8 @@ function confusion(place) {
       grid.append(figure);
     }
     const notes = [], rest = shown[2] - listed.length, bare = listed.filter(image => !image[2]).length;
-    if (rest > 0) notes.push(`${rest} more are not named in this page, which is to stay small; predictions.csv has them.`);
-    if (bare) notes.push(`${bare} are named without their picture.`);
+    if (rest > 0) notes.push(`${rest} more ${rest === 1 ? "is" : "are"} left out to keep this page small; see predictions.csv.`);
+    if (bare) notes.push(`${bare} ${bare === 1 ? "is" : "are"} listed without a picture.`);
     panel.replaceChildren(element("h3", says(shown)), ...notes.map(note => element("p", note)), grid);
     panel.hidden = false;
   }

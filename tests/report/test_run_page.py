@@ -15,7 +15,9 @@ from report_run import HOSTILE, Page
 from effnet_ft import report
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.report import html_formats, sections
+from effnet_ft.report.formats import counted, duration
+from effnet_ft.report.reading import read_run
+from effnet_ft.report.run_page import sections_of
 
 
 def test_page_is_self_contained(run: Path) -> None:
@@ -35,7 +37,7 @@ def test_every_section_has_its_anchor(run: Path) -> None:
     page = Page(report.write_report(run))
     anchors = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert anchors == [f"#{attributes['id']}" for tag, attributes in page.tags if tag == "section"]
-    assert len(anchors) == len(sections.SECTIONS)
+    assert len(anchors) == len(sections_of(read_run(run))) == 14
 
 
 def test_names_are_escaped(run: Path) -> None:
@@ -96,7 +98,12 @@ def test_failed_write_keeps_the_older_report(run: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("seconds", "words"), [(4.25, "4.2 s"), (192.4, "3 min 12 s"), (7260, "2 h 1 min")])
 def test_duration(seconds: float, words: str) -> None:
-    assert html_formats.duration(seconds) == words
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 images"), (1, "1 image"), (1200, "1,200 images")])
+def test_counted(count: int, words: str) -> None:
+    assert counted(count, "image") == words
 
 
 def test_import_needs_no_torch() -> None:
@@ -126,4 +133,4 @@ def test_command_without_a_checkpoint_leaves_out_what_needs_it(
     assert main(["report", str(run)]) == 0
     assert "without Grad-CAM and training views" in capsys.readouterr().err
     text = (run / "report.html").read_text()
-    assert "Without Grad-CAM: " in text and "Left out: " in text and "were not noted" in text
+    assert "Without Grad-CAM: " in text and "Left out: " in text and "were not recorded" in text

@@ -1,4 +1,4 @@
-"""Runs side by side: figures, recipes, answers to the same images, and what is said where the images differ."""
+"""Runs compared: metrics, recipes, predictions of the same images, and what is said where the images differ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, write_csv, write_predictions
+from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, sections_html, write_csv, write_predictions
 
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.report.compare_page import SHOWN, compare_sections
-from effnet_ft.report.comparison import compare, distinct, flat, mcnemar
+from effnet_ft.report.comparison import Comparison, compare, flat, mcnemar, short_names
+from effnet_ft.report.comparison_page import SHOWN, comparison_sections
 
 
 @pytest.fixture
@@ -31,12 +31,16 @@ def other(run: Path) -> Path:
     return folder
 
 
-def test_answers_of_two_runs(run: Path, other: Path) -> None:
+def compare_sections(comparison: Comparison) -> dict[str, str]:
+    return sections_html(comparison_sections(comparison), "comparison.html")
+
+
+def test_predictions_of_two_runs(run: Path, other: Path) -> None:
     comparison = compare([run, other])
     (pair,) = comparison.pairs
     assert (pair.only_first, pair.only_second) == (1, 2)
-    assert pair.chance == pytest.approx(1.0)
-    # All three are right in one of the runs; the surest answer comes first.
+    assert pair.p_value == pytest.approx(1.0)
+    # All three are right in one of the runs; the most confident one comes first.
     assert [rows[0].path for rows in comparison.disagreements] == ["gone.png", "one.png", "seven.png"]
     assert comparison.differences == [
         ("model.variant", ["b0", "b1"]),
@@ -51,24 +55,24 @@ def test_mcnemar() -> None:
     assert mcnemar(0, 0) == 1.0
 
 
-def test_other_images_are_told_of_and_not_compared(run: Path, other: Path) -> None:
+def test_different_images_are_not_compared(run: Path, other: Path) -> None:
     write_predictions(other, PREDICTIONS[:-1])
     comparison = compare([run, other])
-    assert "different images: run <i>1 on 7, other on 6, 6 of them the same" in comparison.fault
+    assert "different images: run <i>1 on 7, other on 6, 6 of them shared" in comparison.mismatch
     sections = compare_sections(comparison)
     assert "Where they differ" not in sections and "McNemar" not in sections["Results"]
     assert "run &lt;i&gt;1 on 7" in sections["Results"]
 
 
-def test_other_labels_are_told_of(run: Path, other: Path) -> None:
+def test_different_labels_are_reported(run: Path, other: Path) -> None:
     write_predictions(other, [("a&b 'c'", *PREDICTIONS[0][1:]), *PREDICTIONS[1:]])
-    assert "the labels differ: 1 of 7" in compare([run, other]).fault
+    assert "the labels differ: 1 of 7" in compare([run, other]).mismatch
 
 
 def test_page_shows_who_is_right(run: Path, other: Path) -> None:
     sections = compare_sections(compare([run, other]))
     html = sections["Where they differ"]
-    assert "answer 3 images of 7 differently." in html and html.count("<figure>") == 3
+    assert "predict 3 of 7 images differently." in html and html.count("<figure>") == 3
     assert html.count('<li class="wrong">') == html.count('<li class="right">') == 3
     assert unescape(html).count(HOSTILE) and "<script" not in html
     assert sections["Curves"].count("<svg") == 2 and sections["Curves"].count('class="key run1"') == 2
@@ -79,12 +83,12 @@ def test_many_disagreements_are_cut(run: Path, other: Path) -> None:
     for folder, guess in ((run, "cat"), (other, HOSTILE)):
         write_predictions(folder, [("cat", guess, 0.5, f"{n}.png") for n in range(SHOWN + 5)])
     html = compare_sections(compare([run, other]))["Where they differ"]
-    assert html.count("<figure>") == SHOWN and f"{SHOWN} of them are shown" in html
+    assert html.count("<figure>") == SHOWN and f"differently; {SHOWN} are shown." in html
 
 
 @pytest.mark.parametrize("which", [[0], [0, 0]])
 def test_one_run_has_nothing_to_be_compared_with(run: Path, which: list[int]) -> None:
-    with pytest.raises(DataError, match="two runs or more"):
+    with pytest.raises(DataError, match="two or more"):
         compare([run for _ in which])
 
 
@@ -92,7 +96,7 @@ def test_labels_and_classes_are_not_compared(run: Path, other: Path) -> None:
     (other / "metrics.json").write_text(json.dumps({"val/map": 0.5}))
     for name, single, several in (("split.csv", "label", "labels"), ("metrics.csv", "acc1", "map")):
         (other / name).write_text((other / name).read_text().replace(single, several))
-    with pytest.raises(DataError, match="like with like"):
+    with pytest.raises(DataError, match="cannot be compared"):
         compare([run, other])
 
 
@@ -101,7 +105,7 @@ def test_labels_and_classes_are_not_compared(run: Path, other: Path) -> None:
     [(["/a/one", "/a/two"], ["one", "two"]), (["/a/x", "/b/x"], ["a/x", "b/x"]), (["/a/b", "/b"], ["a/b", "/b"])],
 )
 def test_short_names_tell_runs_apart(paths: list[str], names: list[str]) -> None:
-    assert distinct(paths) == names
+    assert short_names(paths) == names
 
 
 def test_nested_values_by_dotted_keys() -> None:
@@ -114,7 +118,7 @@ def test_command(run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureF
     write_csv(other / "metrics.csv", EPOCH_COLUMNS, *EPOCHS[:1])
     assert main(["compare", str(run), str(other), "--out", str(page)]) == 0
     out = capsys.readouterr().out
-    assert "answered differently: 3 of 7 images" in out and "57.1%" in out and "model.variant" in out
+    assert "predicted differently: 3 of 7 images" in out and "57.1%" in out and "model.variant" in out
     assert f"page: {page}" in out and "Where they differ" in page.read_text()
     assert main(["compare", str(run), str(tmp_path / "none"), "--out", str(page)]) == 2
     assert "none" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""Pages written by Jinja2: one environment, and one layout for every page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from effnet_ft.report import formats
+from effnet_ft.utils.atomic_files import atomic_write_text
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page.
+
+    Attributes:
+        title: shown as the heading and in the navigation.
+        macro: the macro of the page's template that writes it.
+        content: the macro's argument; None leaves the section out.
+    """
+
+    title: str
+    macro: str
+    content: Any
+
+    @property
+    def anchor(self) -> str:
+        """Its id in the page."""
+        return self.title.lower().replace(",", "").replace(" ", "-")
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of the templates, which escapes whatever they print."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "number": formats.number,
+        "percent": formats.percent,
+        "duration": formats.duration,
+        "counted": formats.counted,
+        "dash": formats.or_dash,
+    }
+    found.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return found
+
+
+def render_page(template: str, title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """Return a page whose sections the macros of ``template`` write; nothing in it is loaded from elsewhere."""
+    shown = [section for section in sections if section.content is not None]
+    return (
+        environment()
+        .get_template("base.html")
+        .render(template=template, title=title, subtitle=subtitle, sections=shown)
+    )
+
+
+def write_page(page: str, target: Path) -> Path:
+    """Atomically write a page and return its path."""
+    # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
+    atomic_write_text(target, page, errors="replace")
+    return target
