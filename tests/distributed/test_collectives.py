@@ -26,11 +26,11 @@ def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> 
 def of(others: list[object], monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> None:
     """Let this process be one of several, where each other one gives what is listed for it."""
 
-    def gathered(value: object) -> list[object]:
+    def all_gather(value: object) -> list[object]:
         return [*others[:rank], value, *others[rank:]]
 
-    monkeypatch.setattr(collectives, "gathered", gathered)
-    monkeypatch.setattr(collectives, "count", lambda: len(others) + 1)
+    monkeypatch.setattr(collectives, "all_gather", all_gather)
+    monkeypatch.setattr(collectives, "world_size", lambda: len(others) + 1)
     monkeypatch.setattr(collectives, "rank", lambda: rank)
 
 
@@ -40,7 +40,7 @@ def test_processes_that_see_the_folder_from_another_machine_are_another_crew(
     monkeypatch.setattr(collectives.socket, "gethostname", lambda: "here")
     state = tmp_path.stat()
     place = (state.st_dev, state.st_ino)
-    monkeypatch.setattr(collectives, "raise_together", lambda error: None)
+    monkeypatch.setattr(collectives, "raise_on_all_ranks", lambda error: None)
     of([("there", *place), ("here", *place), ("here", place[0], 0)], monkeypatch, rank=2)
     assert NodeGroup.at(tmp_path) == NodeGroup((1, 2), 1)
     assert not NodeGroup.at(tmp_path).is_leader
@@ -74,8 +74,8 @@ def test_an_error_arrives_as_it_is_or_by_its_words(
 ) -> None:
     """What another kind would be told as a fault of ours, where it is the machine's."""
     sent: list[Exception | None] = []
-    monkeypatch.setattr(collectives, "gathered", lambda own: sent.append(own) or [own])
-    monkeypatch.setattr(collectives, "count", lambda: 2)
+    monkeypatch.setattr(collectives, "all_gather", lambda own: sent.append(own) or [own])
+    monkeypatch.setattr(collectives, "world_size", lambda: 2)
     with pytest.raises(type(error)) as raised:
         collectives.raise_on_all_ranks(error)
     assert raised.value is error and error.shared  # type: ignore[attr-defined]

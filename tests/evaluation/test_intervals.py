@@ -41,7 +41,7 @@ def drawn_once(monkeypatch: pytest.MonkeyPatch, count: int, seed: int) -> np.nda
     """Let every resample be one and the same; return the images in it."""
     chosen = np.random.default_rng(seed).integers(0, count, count)
     weights = np.bincount(chosen, minlength=count)[None].astype(float)
-    monkeypatch.setattr(intervals, "resampled", lambda *_: iter([weights]))
+    monkeypatch.setattr(intervals, "bootstrap_counts", lambda *_: iter([weights]))
     return chosen
 
 

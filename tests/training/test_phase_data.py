@@ -51,7 +51,7 @@ def test_decoded_images_are_kept_where_there_is_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("EFFNET_FT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(phase_data, "half_the_memory", lambda: memory)
+    monkeypatch.setattr(phase_data, "half_of_free_memory", lambda: memory)
     split = make_split(scan_folder(flowers), val_fraction=0.15, test_fraction=0.15, seed=0)
     phases = "phases=[{train: all, epochs: 2, lr: 1e-3}]"
     recipe = load_recipe("folder", [f"data.root={flowers}", phases, *TINY, f"data.decoded={decoded}", *overrides])
@@ -99,5 +99,5 @@ def test_a_process_without_an_image_to_evaluate_answers_with_none(
     feeder = PhaseDataSource(recipe, split, [plan])
     if kept:
         feeder.data(plan, model, torch.device("cpu"))
-    monkeypatch.setattr(phase_data.processes, "share_of", lambda length: range(0))
+    monkeypatch.setattr(phase_data.collectives, "rank_slice", lambda length: range(0))
     assert feeder.answers(Predictor(model), plan, "test", 8).shape == (0, len(split.classes))

@@ -179,6 +179,6 @@ def test_what_fails_in_another_process_fails_in_this_one(
     """Else the others would go on with decoded images, and that one with files, at different calls."""
     root, samples = photographs
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr(collectives, "gathered", lambda value: [value, full])
+    monkeypatch.setattr(collectives, "all_gather", lambda value: [value, full])
     with pytest.raises(OSError, match="No space left"):
         decoded_for_training(root, samples, 64, cache if kept else None, PLENTY)

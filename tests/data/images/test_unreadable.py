@@ -47,9 +47,11 @@ def test_files_that_could_be_read_are_not_read_again_until_one_changes(
     image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, cache = image_folder(a=3, b=3), ArrayCache(tmp_path / "cache")
-    source, read = scan_folder(root), unreadable.unreadable
+    source, read = scan_folder(root), unreadable.find_unreadable
     reads: list[int] = []
-    monkeypatch.setattr(unreadable, "unreadable", lambda root, paths: reads.append(len(paths)) or read(root, paths))
+    monkeypatch.setattr(
+        unreadable, "find_unreadable", lambda root, paths: reads.append(len(paths)) or read(root, paths)
+    )
     for _ in range(2):
         assert drop_unreadable(source, "error", cache) == (source, {})
     assert reads == [6]

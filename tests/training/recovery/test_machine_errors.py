@@ -148,7 +148,7 @@ def test_a_full_disk(name: str, time: int, run: Run, fails: Fails, monkeypatch: 
 
     with monkeypatch.context() as patch:
         for module in ("effnet_ft.utils.atomic_files", "effnet_ft.training.callbacks.checkpoint"):
-            patch.setattr(f"{module}.install", full)
+            patch.setattr(f"{module}.atomic_replace", full)
         told = fails()
     assert f"{name}.part' (No space left on device): make room" in told
     goes_on(run, told)
@@ -172,7 +172,7 @@ def test_a_run_folder_that_is_read_only(fails: Fails, monkeypatch: pytest.Monkey
     def refuse(part: Path, path: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(part))
 
-    monkeypatch.setattr(atomic_files, "install", refuse)
+    monkeypatch.setattr(atomic_files, "atomic_replace", refuse)
     assert "recipe.yaml.part' (Read-only file system): give a folder that is there" in fails()
 
 

@@ -122,20 +122,20 @@ def test_a_run_killed_in_every_phase_ends_as_one_that_was_not(
 def test_kill_minus_nine_while_a_checkpoint_is_written(settings: list[str], whole: Run, tmp_path: Path) -> None:
     script = """
 import os, signal, sys
-from effnet_ft import writing
-from effnet_ft import processes
 from effnet_ft.cli import main
-from effnet_ft.training import keeping
+from effnet_ft.training.callbacks import checkpoint
 
-def install(part, path, real=keeping.install):
-    if path.name == "last.ckpt" and (path.parent / "previous.ckpt").is_file() and keeping.time.written > 9:
+written = 0
+
+def replace(part, path, real=checkpoint.atomic_replace):
+    global written
+    if path.name == "last.ckpt" and (path.parent / "previous.ckpt").is_file() and written > 9:
         os.truncate(part, 1000)
         os.kill(os.getpid(), signal.SIGKILL)
-    keeping.time.written += 1
+    written += 1
     real(part, path)
 
-keeping.time.written = 0
-keeping.install = install
+checkpoint.atomic_replace = replace
 sys.exit(main(sys.argv[1:]))
 """
     run = Run(tmp_path / "run")
@@ -293,7 +293,7 @@ def test_a_phase_that_patience_ended_trains_no_more(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "write_end", ending)
+        patch.setattr(fit, "evaluate_and_report", ending)
         with pytest.raises(Killed):
             main(["train", "folder", *command])
     table = (tmp_path / "run" / "metrics.csv").read_text()
@@ -524,14 +524,14 @@ def test_all_processes_go_on_where_the_first_one_does(
     run = Run(shutil.copytree(half, tmp_path / "run"))
     seen: list[ResumeState | None] = []
 
-    def from_main(value: Any) -> Any:
+    def broadcast(value: Any) -> Any:
         return replace(value, best=float("-inf")) if isinstance(value, ResumeState) else value
 
     def fit_phases(_: PhaseTrainer, left: ResumeState | None) -> None:
         seen.append(left)
         raise Killed
 
-    monkeypatch.setattr(collectives, "from_main", from_main)
+    monkeypatch.setattr(collectives, "broadcast", broadcast)
     monkeypatch.setattr(PhaseTrainer, "fit", fit_phases)
     with pytest.raises(Killed):
         main(["train", "folder", f"resume={run.folder}"])

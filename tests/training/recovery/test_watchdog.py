@@ -224,7 +224,7 @@ OTHERS = [
 def test_only_a_lost_process_is_told_as_one_and_in_the_librarys_words_too(
     words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog.processes, "count", lambda: 2)
+    monkeypatch.setattr(watchdog.collectives, "world_size", lambda: 2)
     lost = lost_process_error(RuntimeError(words))
     assert (lost is not None) == (words in GONE)
     assert lost is None or words.split("\n")[0] in str(lost)
