@@ -160,7 +160,7 @@ def test_a_signal_lets_the_step_end_and_is_the_exit_code(
         assert main(["train", "folder", *command]) == 128 + number
     assert "to go on: " in (told := capfd.readouterr().err) and f"resume={run.folder}" in told
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
-    assert read_checkpoint(run.last)["callbacks"]["Keeper"]["place"] == [1, 2]
+    assert read_checkpoint(run.last)["callbacks"]["checkpoint"]["place"] == [1, 2]
 
 
 def test_a_signal_outside_of_training_stops_at_once(
@@ -406,8 +406,8 @@ def at_work(half: Path, tmp_path: Path) -> Iterator[tuple[Run, subprocess.Popen[
     script = """
 import sys
 from pathlib import Path
-from effnet_ft.runs.run_lock import held
-with held(Path(sys.argv[1])):
+from effnet_ft.runs.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -460,8 +460,8 @@ def test_the_processes_of_one_launch_choose_the_same_run(tmp_path: Path, monkeyp
         asked = """
 import sys
 from pathlib import Path
-from effnet_ft.runs.run_lock import is_held
-print([is_held(Path(sys.argv[1]), main) for main in (True, False)])
+from effnet_ft.runs.run_lock import is_locked
+print([is_locked(Path(sys.argv[1]), main) for main in (True, False)])
 """
         command = [sys.executable, "-c", asked, str(tmp_path / "run")]
         told = [
