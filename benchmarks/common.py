@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from effnet_ft.utils.machine_resources import processor_name, usable_cores
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "timm")
 
@@ -21,15 +23,9 @@ def machine() -> str:
     """Return processor, device and versions."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        processor = names[0] if names else processor
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    return f"{device}{cores} cores of {processor}, Python {platform.python_version()}, {packages}"
+    return f"{device}{usable_cores()} cores of {processor_name()}, Python {platform.python_version()}, {packages}"
 
 
 def in_process(*arguments: object) -> dict[str, float]:

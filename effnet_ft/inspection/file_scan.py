@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import ORIENTATION, decode_error, silence_pillow, to_rgb
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
+from effnet_ft.utils.machine_resources import usable_cores
 
 VERSION = 1
 """Of what a look holds: another number makes every key new."""
@@ -54,7 +54,7 @@ def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
     if (found := cache.open(key)) is not None:
         return found
     looks = np.zeros(len(paths), FILE_RECORD)
-    with silence_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with silence_pillow(), ThreadPoolExecutor(usable_cores()) as pool:
         shown = tqdm(
             pool.map(_look, paths), total=len(paths), desc="looking", unit="", leave=False, disable=None, delay=2
         )

@@ -9,6 +9,7 @@ from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.resolving import default_family, resolve_weights, scratch_preprocessing
 from effnet_ft.models.weights.table import FAMILIES
 from effnet_ft.recipe.schema import DataSettings, ModelSettings, Recipe
+from effnet_ft.utils.machine_resources import usable_cores
 
 RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 """Set by the process that starts a run, so that the processes it launches write to the same folder."""
@@ -35,9 +36,9 @@ def resolve(recipe: Recipe) -> None:
 
 
 def default_workers() -> int:
-    """Return how many processes read images, a device, where the recipe says ``auto``."""
-    # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
-    return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 2
+    """Return the number of image-reading processes per device where the recipe says ``auto``."""
+    # The training process keeps one core busy; more than eight readers a device do not read faster.
+    return max(1, min(8, usable_cores() - 1))
 
 
 def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:

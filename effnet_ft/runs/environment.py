@@ -1,9 +1,8 @@
-"""What a training runs on: versions and hardware, noted in its run folder at every start."""
+"""The versions and hardware that a training runs on, recorded in its run folder at every start."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,13 +11,14 @@ from typing import Any
 
 from effnet_ft import __version__
 from effnet_ft.utils.atomic_files import atomic_write_text
+from effnet_ft.utils.machine_resources import memory_total, processor_name, usable_cores
 
 PACKAGES = ("torchvision", "pytorch-lightning", "torchmetrics", "albumentations", "numpy", "pillow")
-"""Whose versions are noted beside torch's: those that results may depend on."""
+"""Packages besides torch whose versions are recorded, because results may depend on them."""
 
 
 def collect_environment() -> dict[str, Any]:
-    """Return the time in UTC, the versions, and the machine: ``memory`` in bytes, ``accelerators`` by their names."""
+    """Return the time in UTC, the versions and the machine; ``memory`` in bytes, container limits included."""
     import torch
 
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -32,8 +32,8 @@ def collect_environment() -> dict[str, Any]:
         },
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "processor": processor_name(),
+            "cores": usable_cores(),
             "memory": _memory(),
             "accelerators": devices,
         },
@@ -41,7 +41,7 @@ def collect_environment() -> dict[str, Any]:
 
 
 def record_start(path: Path) -> None:
-    """Add a start to the list in ``path``, a JSON file; one that cannot be read is begun anew."""
+    """Append this start to the list in ``path``, a JSON file; a file that cannot be read is replaced."""
     try:
         starts = list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -59,19 +59,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
-    """Return the processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
 def _memory() -> int | None:
-    """Return the machine's memory in bytes, None where it is not told."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not of this system
+        return memory_total()
+    except (AttributeError, OSError, ValueError):  # this system does not tell
         return None

@@ -1,8 +1,9 @@
-"""Memory and cores that this process may use: the machine's, or what a container leaves of them. Free of torch."""
+"""The processor, and the cores and memory that this process may use, container limits included. Free of torch."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +12,22 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc")
 
 
+def processor_name() -> str:
+    """Return the processor's name, e.g. ``AMD EPYC``."""
+    with suppress(OSError):
+        for line in (PROCESS / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on; a container may grant it less of their time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def memory_total() -> int:
-    """Return the bytes that programs may take in all.
+    """Return the bytes of memory that programs may use in all.
 
     Raises:
         OSError: where the system does not tell.
@@ -23,7 +38,7 @@ def memory_total() -> int:
 
 
 def memory_left() -> int:
-    """Return the bytes that programs could take now.
+    """Return the bytes of memory that programs could still use.
 
     Raises:
         OSError: where the system does not tell.
@@ -33,7 +48,7 @@ def memory_left() -> int:
 
 
 def container_cores() -> float | None:
-    """Return how many cores' time the limits of a container are worth; None where there is no limit."""
+    """Return the container's limit on processor time, in cores; None where there is none."""
     quotas = []
     for group in _groups("cpu"):
         with suppress(OSError, ValueError):  # "max" stands for none
@@ -47,7 +62,7 @@ def container_cores() -> float | None:
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
-    """Yield limit and use of every control group around this process, bytes; files that may be dropped are no use."""
+    """Yield limit and use, in bytes, of every control group around this process; cached files do not count as used."""
     for group in _groups("memory"):
         for limit, taken in (
             ("memory.max", "memory.current"),
@@ -59,7 +74,7 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
 
 def _droppable(group: Path) -> int:
-    """Return the bytes of a control group's use that are copies of files: who has read many images has many of them."""
+    """Return how many bytes of a control group's use are cached files, which the kernel drops when memory is needed."""
     with suppress(OSError, ValueError):
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # The older interface counts a group apart from those inside it, and all of them under "total".
@@ -69,9 +84,9 @@ def _droppable(group: Path) -> int:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups around this process, of both versions of the interface.
+    """Yield the folders of the control groups around this process, for both versions of the interface.
 
-    Inside a container the path that the system tells may be the one outside; then only the root, its own, is there.
+    Inside a container, ``/proc/self/cgroup`` may show the path outside it; then only the container's root exists.
     """
     try:
         lines = (PROCESS / "self" / "cgroup").read_text().splitlines()
@@ -87,7 +102,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _available() -> int:
-    """Return what the kernel says that programs could take without swapping, bytes."""
+    """Return the kernel's estimate of the bytes available without swapping."""
     for line in (PROCESS / "meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
