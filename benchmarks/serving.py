@@ -48,7 +48,7 @@ def measure(file: Path, run: Path) -> dict[str, float]:
 
     prepared = np.stack([predictor.preprocessing(as_rgb(image)) for image in images])
     batches = torch.from_numpy(prepared).permute(0, 3, 1, 2).split(AT_ONCE)
-    compute = torch.inference_mode()(predictor._compute)
+    compute = torch.inference_mode()(predictor.forward)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with ThreadPoolExecutor(threads) as pool:

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "create_model": "effnet_ft.models.creation",
-    "load": "effnet_ft.inference.predictor",
+    "load": "effnet_ft.inference.load",
     "load_recipe": "effnet_ft.recipe",
     "train": "effnet_ft.training.fit",
 }
@@ -24,7 +24,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from effnet_ft.inference.predictor import load as load
+    from effnet_ft.inference.load import load as load
     from effnet_ft.models.creation import create_model as create_model
     from effnet_ft.recipe import load_recipe as load_recipe
     from effnet_ft.training.fit import train as train

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from effnet_ft.commands.arguments import add_overrides, add_run
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import DataError, UsageError
-from effnet_ft.export.formats import FORMATS, PROGRAMS, require_ending
+from effnet_ft.export.formats import FORMATS, require_suffix
+from effnet_ft.inference.backends import PROGRAMS
 
 if TYPE_CHECKING:
     from effnet_ft.data.splits.split import Split
@@ -33,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     check_outputs(options.out)
-    require_ending(options.format, Path(options.out))
+    require_suffix(options.format, Path(options.out))
     if options.int8 and options.format != "onnx":
-        raise UsageError(f"--int8 writes ONNX files, not {options.format}: take --format onnx")
+        raise UsageError(f"--int8 writes ONNX files, not {options.format}: use --format onnx")
 
     from effnet_ft.runs.run_folder import load_model
 
@@ -69,7 +70,7 @@ def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
         )
         if model.temperature != 1:
             lines.append(f"its logits, divided by {model.temperature:.4g}, have the calibrated probabilities")
-    checked = f"checked on {done.pictures}: probabilities differ from the run's by at most {done.difference:.2g}"
+    checked = f"checked on {done.checked_on}: probabilities differ from the run's by at most {done.difference:.2g}"
     return [*lines, checked]
 
 
@@ -83,7 +84,7 @@ def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
     measure = "mean average precision" if model.multilabel else "accuracy"
     return [
         done.usage,
-        f"measured on {done.images} images of the {done.part} part: {measure} {100 * done.after:.1f}%, the run's "
+        f"measured on {done.images} images of the {done.part} split: {measure} {100 * done.after:.1f}%, the run's "
         f"{100 * done.before:.1f}%: {change}; {100 * done.agreement:.1f}% of the answers are the same",
     ]
 

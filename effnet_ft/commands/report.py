@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     from omegaconf import OmegaConf
 
-    from effnet_ft.inference.predictor import load
+    from effnet_ft.inference.load import load
     from effnet_ft.report import read_run, render_run, write_page
     from effnet_ft.runs.run_folder import Run, is_run
 

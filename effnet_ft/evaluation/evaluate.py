@@ -21,8 +21,9 @@ from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.evaluation.intervals import class_intervals, label_intervals
 from effnet_ft.evaluation.metrics import calibration_error, classification_metrics, multilabel_metrics
 from effnet_ft.imagenet_classes import imagenet_classes
+from effnet_ft.inference.load import load
 from effnet_ft.inference.predictions import best_classes, best_labels, join_labels
-from effnet_ft.inference.predictor import Predictor, load
+from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe

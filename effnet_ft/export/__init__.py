@@ -1,5 +1,1 @@
-"""Writes a trained model as a file to ship, and reads such files back.
-
-`libraries` knows the weights that other libraries load, `onnx` and `torch_export` the programs that run without the
-code of this project; `writing` checks every file against the original before it takes its name.
-"""
+"""Writes a trained model as a file to ship: a program, or weights for this or another library."""

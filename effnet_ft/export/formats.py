@@ -1,4 +1,4 @@
-"""The formats that a model is exported to. Free of torch."""
+"""The formats that a model can be exported to. Free of torch."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from pathlib import Path
 
 from effnet_ft.errors import UsageError
 from effnet_ft.export.other_libraries import LIBRARIES
-
-PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}
-"""Programs, which run without the code of this project, and the endings of their files."""
+from effnet_ft.inference.backends import PROGRAMS
 
 FORMATS = (*PROGRAMS, "safetensors", *LIBRARIES)
-"""Programs; our own weights; weights as other libraries name them."""
+"""Programs; our own weights; weights for other libraries."""
 
-_ENDINGS = {**PROGRAMS, "safetensors": ".safetensors"}
+_SUFFIXES = {**PROGRAMS, "safetensors": ".safetensors"}
 
 
-def require_ending(form: str, path: Path) -> None:
-    """Refuse a name that does not tell programs what the file is.
+def require_suffix(form: str, path: Path) -> None:
+    """Refuse a file name without the suffix of its format.
 
     Raises:
-        UsageError: where ``path`` does not end as files of ``form`` do.
+        UsageError: naming the suffix.
     """
-    ending = _ENDINGS.get(form)
-    if ending and path.suffix != ending:
-        raise UsageError(f"'{path}' does not end in {ending}, which tells programs what it is: rename it")
+    suffix = _SUFFIXES.get(form)
+    if suffix and path.suffix != suffix:
+        raise UsageError(f"'{path}' does not end in {suffix}, by which programs recognise the format: rename it")

@@ -1,8 +1,8 @@
-"""ONNX files in 8-bit integers, by onnxruntime: a quarter of the size and faster; what accuracy it costs is measured.
+"""Quantises a model to 8-bit ONNX with onnxruntime, a quarter of the size and faster, and measures the accuracy lost.
 
-Ranges of activations come from training images. Weights have a scale for each channel: depthwise convolutions, whose
-channels differ widely, lose several times as much with one scale for all. Logits and what follows them stay floats: of
-256 steps a calibrated probability would keep two figures, and a row would not sum to 1.
+Activation ranges come from training images. Weights are quantised per channel: one scale for all channels costs several
+times as much accuracy, since those of depthwise convolutions differ widely. Logits and the layers after them stay in
+float, as 256 steps are too coarse for calibrated probabilities.
 """
 
 from __future__ import annotations
@@ -20,40 +20,42 @@ from effnet_ft.data.images.image_like import as_rgb
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import ExportError
 from effnet_ft.evaluation.evaluate import Evaluation
-from effnet_ft.export import onnx
-from effnet_ft.export.exported_network import INPUT, metadata
-from effnet_ft.export.formats import require_ending
-from effnet_ft.export.other_libraries import quoted
+from effnet_ft.export.exported_network import INPUT, export_metadata
+from effnet_ft.export.formats import require_suffix
+from effnet_ft.export.onnx_writer import ONNX_PACKAGES, write_onnx
+from effnet_ft.export.other_libraries import python_literal
 from effnet_ft.export.partial_file import naming_file_on_error, partial_file
 from effnet_ft.export.verification import evenly_spaced
-from effnet_ft.inference.predictor import Predictor, load
+from effnet_ft.inference.load import load
+from effnet_ft.inference.onnx_backend import require_onnx_packages
+from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-CALIBRATED, MEASURED = 128, 2000
-"""Training images that give the ranges of activations; held-out images that the loss is measured on; at most."""
+MAX_CALIBRATION_IMAGES, MAX_TEST_IMAGES = 128, 2000
+"""Training images for the activation ranges; held-out images for measuring accuracy."""
 
-LOSS = 0.05
+MAX_LOSS = 0.05
 """The largest loss of accuracy, a fraction of 1, with which a file is kept."""
 
-_AT_ONCE = 8
+_BATCH = 8
 
-_PRODUCTS = ["Gemm", "MatMul"]
-"""The operations whose last one makes the logits."""
+_MATRIX_PRODUCTS = ["Gemm", "MatMul"]
+"""Operations, the last of which computes the logits."""
 
 
 @dataclass(frozen=True)
 class Int8Result:
-    """What came of a quantisation.
+    """The outcome of a quantisation.
 
     Attributes:
-        usage: the code that loads the file.
-        before: the accuracy of the model, or its mean average precision where images have several labels.
+        usage: code that loads the file.
+        before: accuracy of the model, or mean average precision if it is multi-label.
         after: that of the file.
-        agreement: share of the images to which both give the same answer.
-        part: the part of the images that was measured, ``test`` or ``val``.
+        agreement: share of the images with the same prediction.
+        part: the split it was measured on, ``test`` or ``val``.
         images: how many.
     """
 
@@ -66,12 +68,14 @@ class Int8Result:
 
     @property
     def refused(self) -> bool:
-        """Whether it costs too much; two images of a small set may always change."""
-        return self.before - self.after > max(LOSS, 2.5 / self.images)
+        """Whether it costs too much accuracy; on a small set two images may always change."""
+        return self.before - self.after > max(MAX_LOSS, 2.5 / self.images)
 
 
 def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
-    """Write ``model`` to ``path`` as an ONNX file in 8-bit integers, measured on held-out images.
+    """Write ``model`` to ``path`` as an 8-bit ONNX file, measured on held-out images.
+
+    No partial file is left after an error.
 
     Args:
         model: a trained model.
@@ -79,46 +83,46 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
         split: the images that it was trained and measured on.
 
     Raises:
-        ExportError: where the loss is more than :data:`LOSS`.
-        MissingPackageError: where a package is missing.
-        MachineError: where the file cannot be written. No part of it is left after any of these.
+        ExportError: if the loss of accuracy is more than :data:`MAX_LOSS`.
+        MissingPackageError: if a package is missing.
+        MachineError: if the file cannot be written.
     """
-    require_ending("onnx", path)
-    onnx.require(*onnx.WRITING)
+    require_suffix("onnx", path)
+    require_onnx_packages(*ONNX_PACKAGES)
     original = Predictor(model, "cpu")
     with partial_file(path) as temporary:
         with naming_file_on_error(path):
-            _write(original, temporary, split)
-        result = _measured(original, temporary, split, path)
+            _write_quantised(original, temporary, split)
+        result = _measure(original, temporary, split, path)
         if result.refused:
             raise ExportError(
-                f"the export was refused and not kept: on {result.images} images of the {result.part} part its "
-                f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {LOSS:g}{_reason(model)}; "
-                "leave --int8 out"
+                f"the export was refused and not kept: on {result.images} images of the {result.part} split its "
+                f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {MAX_LOSS:g}"
+                f"{_reason(model)}; leave --int8 out"
             )
         with naming_file_on_error(path):
             os.replace(temporary, path)
     return result
 
 
-def _write(original: Predictor, path: Path, split: Split) -> None:
-    import onnx as library
+def _write_quantised(original: Predictor, path: Path, split: Split) -> None:
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-        """Gives batches until there are no more."""
+        """Iterates over calibration batches."""
 
         def __init__(self) -> None:
-            self.batches = _batches(original, split)
+            self.batches = _calibration_batches(original, split)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.batches, None)
 
     with TemporaryDirectory() as folder:
         plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
-        onnx.write(original.model, plain)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # the shapes are known but for the batch
+        write_onnx(original.model, plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # shapes are known, except for the batch
         quantize_static(
             prepared,
             quantised,
@@ -127,56 +131,58 @@ def _write(original: Predictor, path: Path, split: Split) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_behind_the_logits(library.load(prepared)),
-            extra_options={"OpTypesToExcludeOutputQuantization": _PRODUCTS},
+            nodes_to_exclude=_nodes_after_logits(onnx.load(prepared)),
+            extra_options={"OpTypesToExcludeOutputQuantization": _MATRIX_PRODUCTS},
         )
-        result = library.load(quantised)
-    library.helper.set_model_props(result, metadata(original.model))
+        result = onnx.load(quantised)
+    onnx.helper.set_model_props(result, export_metadata(original.model))
     path.write_bytes(result.SerializeToString())
 
 
-def _behind_the_logits(program: ModelProto) -> list[str]:
-    """Return the names of the nodes that make probabilities of the logits."""
+def _nodes_after_logits(program: ModelProto) -> list[str]:
+    """Return the names of the nodes from logits to probabilities."""
     nodes = list(program.graph.node)
-    last = max(place for place, node in enumerate(nodes) if node.op_type in _PRODUCTS)
+    last = max(index for index, node in enumerate(nodes) if node.op_type in _MATRIX_PRODUCTS)
     return [node.name for node in nodes[last + 1 :]]
 
 
-def _batches(original: Predictor, split: Split) -> Iterator[dict[str, np.ndarray]]:
+def _calibration_batches(original: Predictor, split: Split) -> Iterator[dict[str, np.ndarray]]:
     """Yield training images as the program takes them."""
-    chosen = evenly_spaced(split.train, CALIBRATED)
-    for start in range(0, len(chosen), _AT_ONCE):
-        images = [as_rgb(split.image(sample)) for sample in chosen[start : start + _AT_ONCE]]
+    chosen = evenly_spaced(split.train, MAX_CALIBRATION_IMAGES)
+    for start in range(0, len(chosen), _BATCH):
+        images = [as_rgb(split.image(sample)) for sample in chosen[start : start + _BATCH]]
         yield {INPUT: np.stack([original.preprocessing(image).transpose(2, 0, 1) for image in images])}
 
 
-def _measured(original: Predictor, file: Path, split: Split, path: Path) -> Int8Result:
-    part, matrix = split.held_out, original.model.multilabel
-    chosen = evenly_spaced(split.part(part), MEASURED)
-    images, labels = [split.image(sample) for sample in chosen], encode_labels(chosen, split.classes, matrix)
-    thresholds = original.model.thresholds if matrix else ()
+def _measure(original: Predictor, file: Path, split: Split, path: Path) -> Int8Result:
+    part, multilabel = split.held_out, original.model.multilabel
+    chosen = evenly_spaced(split.part(part), MAX_TEST_IMAGES)
+    images, labels = [split.image(sample) for sample in chosen], encode_labels(chosen, split.classes, multilabel)
+    thresholds = original.model.thresholds if multilabel else ()
 
-    def answered(predictor: Predictor) -> Evaluation:
+    def evaluated(predictor: Predictor) -> Evaluation:
         probabilities = predictor.probabilities(images, title=f"evaluating {part}")
         return Evaluation(part, chosen, probabilities, labels, split.classes, thresholds=thresholds)
 
-    before, after = answered(original), answered(load(file, "cpu"))
-    name = f"{part}/{'map' if matrix else 'acc1'}"
+    before, after = evaluated(original), evaluated(load(file, "cpu"))
+    name = f"{part}/{'map' if multilabel else 'acc1'}"
     return Int8Result(
-        f"effnet_ft.load({quoted(path)})",
+        f"effnet_ft.load({python_literal(path)})",
         *(before.metrics[name], after.metrics[name]),
-        agreement=float((_answers(before) == _answers(after)).mean()),
+        agreement=float((_predictions(before) == _predictions(after)).mean()),
         part=part,
         images=len(chosen),
     )
 
 
-def _answers(evaluation: Evaluation) -> np.ndarray:
-    """Return what is compared of each image: its likeliest class, or whether each label holds."""
+def _predictions(evaluation: Evaluation) -> np.ndarray:
+    """Return the most likely class of each image, or whether each label is predicted."""
     if evaluation.thresholds:
         return evaluation.probabilities >= np.asarray(evaluation.thresholds, np.float64)
     return evaluation.probabilities.argmax(1)
 
 
 def _reason(model: Classifier) -> str:
-    return "" if model.variant.lite else ": swish and squeeze-and-excitation keep little in 8 bits, Lite variants do"
+    if model.variant.lite:
+        return ""
+    return ": swish and squeeze-and-excitation lose much precision in 8 bits, Lite variants have neither"

@@ -1,4 +1,4 @@
-"""Files are written under a temporary name and renamed only when they are complete and checked."""
+"""Temporary files that are renamed once they are complete and checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effnet_ft.errors import MachineError
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; a file that is still there at the end of the block is removed."""
+    """Yield a temporary path beside ``path``, with its suffix; remove what is still there afterwards."""
     temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
         yield temporary
@@ -24,7 +24,7 @@ def naming_file_on_error(path: Path) -> Iterator[None]:
     """Name ``path`` in errors of writing it.
 
     Raises:
-        MachineError: where the disk fails.
+        MachineError: if the disk fails.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the original does: on the run's own images, where they are there."""
+"""Checks that an exported file predicts as the original does, if possible on the run's own images."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.data.splits.split_file import read_split, require_images
 from effnet_ft.errors import RecipeError
-from effnet_ft.inference.predictor import Predictor, load
+from effnet_ft.inference.load import load
+from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run
 
-CHECKED = 32
-"""Images that an export is checked on, at most."""
+MAX_CHECK_IMAGES = 32
+"""Images that an export is checked on."""
 
-_DRAWN = 8
-_MOVED = ("data.root=", "data.images=")
+_RANDOM_IMAGES = 8
+_ALLOWED_OVERRIDES = ("data.root=", "data.images=")
 
 
 @dataclass(frozen=True)
@@ -32,24 +33,24 @@ class CheckImages:
     """Images to check an export on, and what they are in words."""
 
     images: Sequence[ImageLike]
-    words: str
+    description: str
 
 
 def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -> Split:
-    """Return the images that a run trained and was measured on.
+    """Return the split of a run, with its images present.
 
     Args:
         run: the run.
         classes: of its model.
-        overrides: ``data.root=...`` and ``data.images=...``, where they lie elsewhere now.
+        overrides: ``data.root=...`` and ``data.images=...``, if the images have moved.
 
     Raises:
-        DataError: where they are not there.
+        DataError: if images are missing.
         RecipeError: for other overrides.
     """
-    if strange := [text for text in overrides if not text.startswith(_MOVED)]:
+    if forbidden := [text for text in overrides if not text.startswith(_ALLOWED_OVERRIDES)]:
         raise RecipeError(
-            f"an export takes the run as it is; only data.root and data.images can be set: {' '.join(strange)}"
+            f"an export takes the run as it is; only data.root and data.images can be set: {' '.join(forbidden)}"
         )
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
     split = read_split(run.split, image_root(recipe.data.source, recipe.data.root, recipe.data.images), classes)
@@ -58,29 +59,28 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
 
 
 def held_out_images(split: Split) -> CheckImages:
-    """Return some of the images that the run was measured on, spread over all."""
+    """Return some of the run's test (or validation) images, evenly spaced."""
     part = split.held_out
-    chosen = evenly_spaced(split.part(part), CHECKED)
-    return CheckImages([split.image(sample) for sample in chosen], f"{len(chosen)} images of the {part} part")
+    chosen = evenly_spaced(split.part(part), MAX_CHECK_IMAGES)
+    return CheckImages([split.image(sample) for sample in chosen], f"{len(chosen)} images of the {part} split")
 
 
 def random_images() -> CheckImages:
-    """Return pictures of coloured clouds, for where no image is at hand."""
+    """Return images of coloured noise."""
     random = np.random.default_rng(0)
-    clouds = [Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)) for _ in range(_DRAWN)]
-    return CheckImages(
-        [cloud.resize((320, 240), Image.Resampling.BICUBIC) for cloud in clouds], f"{_DRAWN} drawn images"
-    )
+    noise = [Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)) for _ in range(_RANDOM_IMAGES)]
+    images = [image.resize((320, 240), Image.Resampling.BICUBIC) for image in noise]
+    return CheckImages(images, f"{_RANDOM_IMAGES} random images")
 
 
-def largest_difference(model: Classifier, file: Path, pictures: CheckImages) -> float:
-    """Return the largest difference of a probability between a model and its exported file; NaN where one is none."""
+def largest_difference(model: Classifier, file: Path, images: CheckImages) -> float:
+    """Return the largest difference of a probability between a model and its exported file; NaN if one is NaN."""
     original, exported = Predictor(model, "cpu"), load(file, "cpu")
-    differences = original.probabilities(pictures.images) - exported.probabilities(pictures.images)
+    differences = original.probabilities(images.images) - exported.probabilities(images.images)
     return float(np.abs(differences).max())
 
 
-def evenly_spaced(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """Return at most ``most`` of ``samples``, at even distances."""
-    places = np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)
-    return [samples[place] for place in places]
+def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return at most ``count`` of ``samples``, evenly spaced."""
+    indices = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    return [samples[index] for index in indices]

@@ -1,4 +1,4 @@
-"""``effnet-ft predict``: images found by path, folder or pattern, answers as CSV."""
+"""``effnet-ft predict``: classifies images found by path, folder or pattern, and writes CSV."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from effnet_ft.data.images.decoding import find_unreadable, has_image_suffix
 from effnet_ft.errors import DataError
+from effnet_ft.inference.load import load
 from effnet_ft.inference.predictions import join_labels
-from effnet_ft.inference.predictor import Predictor, load
-from effnet_ft.inference.selective_prediction import threshold_for
+from effnet_ft.inference.predictor import Predictor
+from effnet_ft.inference.selective_prediction import confidence_threshold
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
 from effnet_ft.utils.text import listing
@@ -25,63 +26,62 @@ from effnet_ft.utils.text import listing
 def predict_files(
     model: str, paths: Sequence[str], top_k: int, out: str | None = None, precision: float | None = None
 ) -> dict[str, str]:
-    """Write the likeliest classes of every image found, a row an image, best first.
+    """Write the most likely classes of every image found, one row per image, best first.
 
-    Of a model of labels, the labels that hold stand in one cell, joined by ``|``, and so do their probabilities. With
-    ``precision`` a last column says ``abstain`` of images that are not sure enough; they have no prediction, only the
-    probability that it would have had.
+    In a multi-label model all predicted labels share one cell, joined by ``|``, and so do their probabilities. With
+    ``precision`` a last column marks images that the model abstains from; their prediction is empty.
 
     Args:
         model: a run folder or a checkpoint.
         paths: files, folders (searched to any depth) and glob patterns.
-        top_k: classes to name for each image.
+        top_k: classes per image.
         out: the CSV file; None prints.
-        precision: the share of answers that should be right; None answers every image.
+        precision: the share of predictions that should be right; None never abstains.
 
     Returns:
-        The reasons of files that could not be read, by path; they are told on standard error and have no row.
+        Why files could not be read, by path; they are listed on standard error and have no row.
 
     Raises:
-        DataError: where a path finds no image, or the model cannot vouch for ``precision``.
-        WeightsError: where the model cannot be read.
+        DataError: if a path matches no image, or the model cannot reach ``precision``.
+        WeightsError: if the model cannot be read.
     """
     found = find_images(paths)
     predictor = load(model)
-    surest = 0.0 if precision is None else threshold_for(predictor.model.record, precision)
-    bad = find_unreadable(Path(), found)
-    images = [path for path in found if path not in bad]
-    rows = predictor.probabilities(images)
-    sure = rows.max(1) >= surest
+    threshold = 0.0 if precision is None else confidence_threshold(predictor.model.record, precision)
+    unreadable = find_unreadable(Path(), found)
+    images = [path for path in found if path not in unreadable]
+    probabilities = predictor.probabilities(images)
+    confident = probabilities.max(1) >= threshold
     count = 1 if predictor.model.multilabel else min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
     header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
+    table = [[path, *_cells(predictor, row, top_k)] for path, row in zip(images, probabilities, strict=True)]
+    if precision is not None:
+        header.append("abstained")
+        table = [
+            [*cells, ""] if answered else [cells[0], "", cells[2], *[""] * (len(cells) - 3), "abstain"]
+            for cells, answered in zip(table, confident, strict=True)
+        ]
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it lies on disk
+        sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8
     with atomic_write(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
-        table = [[path, *_cells(predictor, row, top_k)] for path, row in zip(images, rows, strict=True)]
-        if precision is not None:
-            header.append("abstained")
-            table = [
-                [*cells, ""] if answered else [cells[0], "", cells[2], *[""] * (len(cells) - 3), "abstain"]
-                for cells, answered in zip(table, sure, strict=True)
-            ]
         write_csv(file, [header, *table])
     if out:
         print(f"{len(images)} images: {out}")
     if precision is not None:
         print(
-            f"effnet-ft: answered {sure.sum()} of {len(images)} images, those whose probability reaches {surest:.4f}; "
-            f"abstained from {(~sure).sum()}",
-            file=sys.stderr,  # the standard output may be the CSV
+            f"effnet-ft: answered {confident.sum()} of {len(images)} images, with a probability of at least "
+            f"{threshold:.4f}; abstained from {(~confident).sum()}",
+            file=sys.stderr,  # standard output may be the CSV
         )
-    if bad:
-        lines = [f"{path}: {reason}" for path, reason in bad.items()]
-        print(f"effnet-ft: {len(bad)} files cannot be read and have no row\n{listing(lines)}", file=sys.stderr)
-    return bad
+    if unreadable:
+        lines = [f"{path}: {reason}" for path, reason in unreadable.items()]
+        print(f"effnet-ft: {len(lines)} files cannot be read and have no row\n{listing(lines)}", file=sys.stderr)
+    return unreadable
 
 
 def _cells(predictor: Predictor, probabilities: np.ndarray, top_k: int) -> list[str]:
-    """Return an image's answers and their probabilities, in turn."""
+    """Return an image's predictions and their probabilities, alternating."""
     best = predictor.best(probabilities, top_k)
     if predictor.model.multilabel:
         return list(join_labels(best))
@@ -89,18 +89,18 @@ def _cells(predictor: Predictor, probabilities: np.ndarray, top_k: int) -> list[
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
-    """Return the image files that ``paths`` stand for, each once, in the order of ``paths``.
+    """Return the image files that ``paths`` match, without duplicates, in the order of ``paths``.
 
     Raises:
-        DataError: where a path or pattern finds nothing.
+        DataError: if a path or pattern matches nothing.
     """
     found: dict[str, None] = {}
     for path in paths:
         if os.path.exists(path) and not os.path.isdir(path):
             files = [path]
         else:
-            below = map(str, Path(path).rglob("*")) if os.path.isdir(path) else glob.iglob(path, recursive=True)
-            files = sorted(file for file in below if has_image_suffix(file) and os.path.isfile(file))
+            matches = map(str, Path(path).rglob("*")) if os.path.isdir(path) else glob.iglob(path, recursive=True)
+            files = sorted(file for file in matches if has_image_suffix(file) and os.path.isfile(file))
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effnet_ft.errors import DataError
-from effnet_ft.inference.selective_prediction import ConfidenceRecord, precision_coverage, threshold_for
+from effnet_ft.inference.selective_prediction import ConfidenceRecord, confidence_threshold, precision_coverage
 from effnet_ft.report.charts import FRACTIONS, Chart, Series, Spot, axis_start, percent_ticks
 from effnet_ft.report.contents import RunContents
 from effnet_ft.report.formats import counted, percent
@@ -119,7 +119,7 @@ def _targets(run: RunContents, record: ConfidenceRecord) -> SortableTable:
     for target in TARGETS:
         values = (math.nan, math.nan, math.nan)
         try:
-            threshold = threshold_for(record, target)
+            threshold = confidence_threshold(record, target)
         except DataError:  # no threshold reaches it on the validation images
             pass
         else:

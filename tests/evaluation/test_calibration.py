@@ -115,4 +115,4 @@ def test_images_that_were_trained_on_fit_no_temperature(
     assert (model.temperature, model.record) == (1, None)
     image = str(next((flowers / "tulip").iterdir()))
     assert main(["predict", str(tmp_path / "run"), image, "--precision", "0.9"]) == 2
-    assert "no record of how it did on validation images" in capsys.readouterr().err
+    assert "no record of its confidence on validation images" in capsys.readouterr().err

@@ -227,16 +227,16 @@ def test_the_last_ending_decides_the_container(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "name", "variant", "settings", "message"),
     [
-        ("torchvision", "a.pth", "lite0", {}, "torchvision has no lite0: take --format timm or safetensors"),
+        ("torchvision", "a.pth", "lite0", {}, "torchvision has no lite0: use --format timm or safetensors"),
         ("torchvision", "a.pth", "b8", {}, "torchvision has no b8"),
         ("torchvision", "a.pth", "b0", {}, "torchvision's b0 has symmetric padding and batch-norm epsilon 1e-05, this"),
         ("openmmlab", "a.pth", "lite0", {}, "OpenMMLab has no lite0"),
         ("openmmlab", "a.pth", "b0", SYMMETRIC, "OpenMMLab's b0 has same padding and batch-norm epsilon 0.001, this"),
-        ("openmmlab", "a.safetensors", "b0", {}, "OpenMMLab reads no safetensors"),
+        ("openmmlab", "a.safetensors", "b0", {}, "OpenMMLab does not read safetensors"),
         ("safetensors", "a.pth", "lite0", {}, "does not end in .safetensors"),
-        *((form, "a.pth", "b0", {"head": "mlp"}, "the head 'mlp'") for form in ("timm", "openmmlab")),
-        ("timm", "a.safetensors", "lite0", {"head": "cosine"}, "the head 'cosine', timm a linear one only"),
-        ("torchvision", "a.pth", "b0", {**SYMMETRIC, "head": "mlp"}, "take --format safetensors"),
+        *((form, "a.pth", "b0", {"head": "mlp"}, "a 'mlp' head") for form in ("timm", "openmmlab")),
+        ("timm", "a.safetensors", "lite0", {"head": "cosine"}, "a 'cosine' head, timm only a linear one"),
+        ("torchvision", "a.pth", "b0", {**SYMMETRIC, "head": "mlp"}, "use --format safetensors"),
     ],
 )
 def test_a_refused_export_leaves_what_was_there(
@@ -291,7 +291,7 @@ def test_a_run_is_exported(
     assert main(command(trained_run, form, out)) == 0
     first, usage, *rest, last = capsys.readouterr().out.splitlines()
     source = effnet_ft.load(trained_run)
-    assert last == "checked on 6 images of the test part: probabilities differ from the run's by at most 0"
+    assert last == "checked on 6 images of the test split: probabilities differ from the run's by at most 0"
     assert first == f"wrote {out}: {source.model.variant.name} of 3 classes; load it by"
     if form == "safetensors":
         assert usage == f'effnet_ft.load("{out}")' and rest == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.cli import main
-from effnet_ft.export.formats import PROGRAMS
+from effnet_ft.inference.backends import PROGRAMS
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
@@ -39,7 +39,7 @@ def test_a_run_becomes_a_program(
     assert rest[0].startswith(
         "or in another program: it takes RGB images, uint8 [N, 3, 64, 64], 0..255, not normalised"
     )
-    assert last.startswith("checked on 6 images of the test part: probabilities differ from the run's by at most")
+    assert last.startswith("checked on 6 images of the test split: probabilities differ from the run's by at most")
     answers = []
     for model in (trained_run, out):
         assert main(["predict", str(model), str(flowers), "--top-k", "1"]) == 0
@@ -58,7 +58,7 @@ def test_images_that_are_gone_are_replaced_by_drawn_ones(
     recipe = (trained_run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(recipe.replace("flowers", "nowhere"))
     assert main(command(run, "safetensors", tmp_path / "a.safetensors")) == 0
-    assert "checked on 8 drawn images" in capsys.readouterr().out
+    assert "checked on 8 random images" in capsys.readouterr().out
     assert main(command(run, "safetensors", tmp_path / "b.safetensors", f"data.root={tmp_path}")) == 2
     assert "images of the run are not in" in capsys.readouterr().err
     assert main(command(run, "safetensors", tmp_path / "b.safetensors", "data.image_size=96")) == 2

@@ -36,7 +36,7 @@ def test_a_run_becomes_integers(
     assert main(["export", str(trained_run), "--format", "onnx", "--int8", "--out", str(out)]) == 0
     first, usage, told = capsys.readouterr().out.splitlines()
     assert first.startswith(f"wrote {out}: lite0 of 3 classes") and usage == f'effnet_ft.load("{out}")'
-    assert told.startswith("measured on 6 images of the test part: accuracy ") and re.search(
+    assert told.startswith("measured on 6 images of the test split: accuracy ") and re.search(
         r" \d+\.\d points (lost|gained); ", told
     )
     assert [file.name for file in tmp_path.iterdir()] == ["flowers.onnx"]
@@ -67,8 +67,8 @@ def test_too_high_a_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         measured.append(real(*arguments))
         return replace(measured[0], before=0.9, after=0.8, images=100)
 
-    real: Callable[..., Int8Result] = int8._measured
-    monkeypatch.setattr(int8, "_measured", found)
+    real: Callable[..., Int8Result] = int8._measure
+    monkeypatch.setattr(int8, "_measure", found)
     (tmp_path / "mine.onnx").write_text("precious")
     with pytest.raises(ExportError, match=r"falls from 0.900 to 0.800, more than 0.05: swish and .* leave --int8 out"):
         export_int8(drawn("b0", task="multi"), tmp_path / "mine.onnx", replace(split, multilabel=True))
@@ -87,7 +87,7 @@ def test_what_is_refused(after: float, images: int, refused: bool) -> None:
 @pytest.mark.parametrize(
     ("model", "form", "name", "message"),
     [
-        ("run", "torch-export", "a.pt2", "--int8 writes ONNX files, not torch-export: take --format onnx"),
+        ("run", "torch-export", "a.pt2", "--int8 writes ONNX files, not torch-export: use --format onnx"),
         ("checkpoint", "onnx", "a.onnx", "is a model without its images: give the run folder"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,8 +27,9 @@ from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.evaluation.evaluate import evaluate
 from effnet_ft.export import exporting
 from effnet_ft.export.exporting import export
-from effnet_ft.export.formats import PROGRAMS
+from effnet_ft.inference.backends import PROGRAMS
 from effnet_ft.inference.predictor import Predictor
+from effnet_ft.inference.torch_export_backend import TorchExportBackend
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.preprocessing import Preprocessing
@@ -171,18 +174,18 @@ def test_a_file_that_answers_otherwise_is_not_kept(
         monkeypatch.setattr(model, "probabilities", lambda logits: told(logits) + wrong)
         real(model, path)
 
-    real = exporting.torch_export.write
-    monkeypatch.setattr(exporting.torch_export, "write", write)
-    with pytest.raises(errors.ExportError, match=r"on 8 drawn images its probabilities differ .* up to (0.002|nan)"):
+    real = exporting.write_torch_export
+    monkeypatch.setattr(exporting, "write_torch_export", write)
+    with pytest.raises(errors.ExportError, match=r"on 8 random images its probabilities differ .* up to (0.002|nan)"):
         export(drawn("lite0"), "torch-export", file)
     assert [path.name for path in tmp_path.iterdir()] == [file.name] and file.read_text() == "precious"
 
 
 def test_a_difference_below_the_limit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Predictor._compute
-    monkeypatch.setattr(Predictor, "_compute", lambda self, images: real(self, images) + 0.0005)
+    real = TorchExportBackend.__call__
+    monkeypatch.setattr(TorchExportBackend, "__call__", lambda self, images: real(self, images) + 0.0005)
     done = export(drawn("lite0"), "torch-export", tmp_path / "mine.pt2")
-    assert done.difference == pytest.approx(0.0005, rel=0.01) and done.pictures == "8 drawn images"
+    assert done.difference == pytest.approx(0.0005, rel=0.01) and done.checked_on == "8 random images"
 
 
 def changed(file: Path, target: Path, **told: str | None) -> Path:
@@ -257,7 +260,7 @@ def test_a_program_runs_on_the_cpu_alone(exported: Exported, form: str) -> None:
     ids=["at a stage", "explain"],
 )
 def test_a_program_has_no_layers_to_look_into(exported: Exported, look: Callable[[Predictor], object]) -> None:
-    with pytest.raises(errors.WeightsError, match="has no layers to look into: take the run"):
+    with pytest.raises(errors.WeightsError, match="has no accessible layers: use the run"):
         look(effnet_ft.load(exported("b0", "onnx")))
 
 
@@ -268,4 +271,15 @@ def test_a_program_that_cannot_be_explained_prints_no_table(
     out = tmp_path / "explained"
     assert main(["explain", str(exported("b0", "onnx")), str(tmp_path / "a.png"), "--out", str(out)]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and "take the run" in printed.err and not out.exists()
+    assert printed.out == "" and "use the run" in printed.err and not out.exists()
+
+
+@each_program
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda served: pickle.loads(pickle.dumps(served))], ids=["deepcopy", "pickle"]
+)
+def test_a_predictor_of_a_program_can_be_copied_and_pickled(
+    exported: Exported, form: str, copied: Callable[[Predictor], Predictor]
+) -> None:
+    served = effnet_ft.load(exported("b0", form))
+    np.testing.assert_array_equal(copied(served).probabilities(pictures(2)), served.probabilities(pictures(2)))

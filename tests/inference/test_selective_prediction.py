@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.inference.selective_prediction import confidence_record, precision_coverage, threshold_for
+from effnet_ft.inference.selective_prediction import confidence_record, confidence_threshold, precision_coverage
 from effnet_ft.runs.run_folder import Run, load_model, update_description
 
 
@@ -47,7 +47,7 @@ def test_the_threshold_keeps_its_promise_on_other_images(count: int, precision: 
     confidences, right = fresh.max(1), fresh.argmax(1) == labels
     kept, covered = [], []
     for seed in range(40):
-        taken = confidences >= threshold_for(confidence_record(*answers(count, seed)), precision)
+        taken = confidences >= confidence_threshold(confidence_record(*answers(count, seed)), precision)
         kept.append(right[taken].mean() >= precision)
         covered.append(taken.mean())
     assert np.mean(kept) >= 0.85  # a threshold chosen by the share itself keeps it half of the time
@@ -61,14 +61,14 @@ def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     sure, all_of_them = (
         binomtest(90, answered, alternative="greater").proportion_ci(0.95, "exact").low for answered in (90, 100)
     )
-    assert threshold_for(record, all_of_them - 1e-6) == 0.0
-    assert threshold_for(record, all_of_them + 1e-6) == threshold_for(record, sure - 1e-6) == 0.5
-    with pytest.raises(DataError, match=r"90 of 100 validation images .* bears out at most 0\.967"):
-        threshold_for(record, sure + 1e-6)
+    assert confidence_threshold(record, all_of_them - 1e-6) == 0.0
+    assert confidence_threshold(record, all_of_them + 1e-6) == confidence_threshold(record, sure - 1e-6) == 0.5
+    with pytest.raises(DataError, match=r"90 of 100 validation images .* supports at most 0\.967"):
+        confidence_threshold(record, sure + 1e-6)
     with pytest.raises(DataError, match=r"between 0 and 1, such as 0\.95"):
-        threshold_for(record, 95)
+        confidence_threshold(record, 95)
     with pytest.raises(DataError, match="no record"):
-        threshold_for(None, 0.9)
+        confidence_threshold(None, 0.9)
 
 
 def test_a_record_of_many_images_is_short_and_tells_the_same() -> None:
@@ -131,4 +131,4 @@ def test_a_precision_that_few_images_cannot_bear_out(
     out = tmp_path / "out.csv"
     assert main(["predict", str(trained_run), image, "--precision", "0.99", "--out", str(out)]) == 2
     message = capsys.readouterr().err
-    assert "cannot be vouched for" in message and "of 6 validation images" in message and not out.exists()
+    assert "cannot be guaranteed" in message and "of 6 validation images" in message and not out.exists()

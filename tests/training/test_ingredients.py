@@ -195,7 +195,7 @@ def test_sizes_grow_from_phase_to_phase(flowers: Path, tmp_path: Path) -> None:
 
 def test_views_are_averaged_and_another_size_is_taken(trained_run: Path, flowers: Path, tmp_path: Path) -> None:
     from effnet_ft.data.images.decoding import read_image
-    from effnet_ft.inference.predictor import load
+    from effnet_ft.inference.load import load
 
     predictor = load(trained_run)
     images = [read_image(path) for path in sorted(flowers.rglob("*.jpg"))[:5]] or [
