@@ -1,9 +1,10 @@
-"""Tell what this machine has, and what will not work on it."""
+"""Show what this machine has, and what will not work on it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from effnet_ft.commands.shell import check_outputs
@@ -12,7 +13,11 @@ from effnet_ft.errors import MachineError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--json", metavar="FILE", help="write it as JSON as well, e.g. for an issue")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="also write it as JSON, with torch.utils.collect_env's report, e.g. for an issue",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,15 +29,15 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.json)
 
     from effnet_ft.doctor.advice import advise
-    from effnet_ft.doctor.probing import gather
-    from effnet_ft.doctor.text import report_json, report_text
+    from effnet_ft.doctor.facts import gather
+    from effnet_ft.doctor.text import report_text
 
     facts = gather()
     findings = advise(facts)
     print(report_text(facts, findings))
     if options.json:
-        text = json.dumps(report_json(facts, findings), indent=2)
-        Path(options.json).write_text(f"{text}\n", encoding="utf-8")
+        report = {"facts": asdict(facts), "findings": [asdict(finding) for finding in findings]}
+        Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if broken := [finding.text for finding in findings if finding.broken]:
         raise MachineError("no training works here:\n" + "\n".join(f"  - {text}" for text in broken))
     return 0

@@ -1,4 +1,4 @@
-"""The environment report: what there is (facts), and what will not work because of it (advice). Free of torch.
+"""What this machine has, and what will not work on it. Free of torch.
 
-Whatever is broken, the report must come: each fact is looked up under guard, and torch is loaded in another process.
+The report must come whatever is broken: each fact is looked up under guard, and torch is imported in another process.
 """

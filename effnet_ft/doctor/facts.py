@@ -1,65 +1,27 @@
-"""What the report knows of a machine, as plain values that go to JSON."""
+"""The facts about this machine that the advice needs, as plain values that go to JSON."""
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from effnet_ft import __version__
+from effnet_ft.doctor.libraries import OPTIONAL, Libraries, probe_libraries, requirements, unmet_requirements, version
+from effnet_ft.utils.machine_resources import container_cores, memory_left, memory_total, processor_name, usable_cores
 
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU that torch sees.
-
-    Attributes:
-        name: as its maker calls it.
-        memory: bytes in all.
-        free: bytes that no program holds.
-        capability: its compute capability, e.g. ``9.0``; empty where it has none.
-        bf16: computes in bfloat16 by itself.
-        tf32: computes float32 products faster, with a shorter mantissa.
-        fault: why a small product could not be computed on it; empty where it could.
-    """
-
-    name: str
-    memory: int = 0
-    free: int = 0
-    capability: str = ""
-    bf16: bool = False
-    tf32: bool = False
-    fault: str = ""
-
-
-@dataclass(frozen=True)
-class Libraries:
-    """What a process found that loaded the libraries.
-
-    Attributes:
-        faults: why a library cannot be imported, by its module.
-        died: at what, and how, the process ended before it was done; empty where it was not.
-        cuda: the version of CUDA that torch is built for; empty for none.
-        gpus: those that torch sees, in its order.
-        gpu_fault: what torch says of GPUs that it cannot use.
-        mps: an Apple GPU can be used.
-        backends: of torch.distributed: empty where it works, else why it does not.
-    """
-
-    faults: dict[str, str] = field(default_factory=dict)
-    died: str = ""
-    cuda: str = ""
-    gpus: list[Gpu] = field(default_factory=list)
-    gpu_fault: str = ""
-    mps: bool = False
-    backends: dict[str, str] = field(default_factory=dict)
+COMPILERS = {"CXX": "g++", "CC": "gcc"}
+"""What torch.compile calls, unless these environment variables name others: for the CPU, and to launch GPU kernels."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that is written to.
-
-    Attributes:
-        path: of the folder.
-        free: bytes on its disk.
-        writable: files can be made in it, or it can be made itself.
-    """
+    """A folder that is written to: its path, the bytes free on its disk, and whether files can be created in it."""
 
     path: str
     free: int
@@ -68,46 +30,94 @@ class Folder:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report knows; what could not be found out has its default and an entry in ``unknown``.
+    """All that is known; what could not be found out has its default, and the reason in ``unknown``.
 
     Attributes:
-        versions: of Python, of this project and of its libraries, by name; empty for what is not installed.
-        unmet: what this project requires and is not there, e.g. ``torch>=2.11 (2.5 is installed)``.
+        versions: of Python, this project and its requirements, by name; empty for what is not installed.
+        unmet: requirements that are missing or too old, e.g. ``torch>=2.11 (2.5 is installed)``.
         optional: versions of the packages that some keys and commands need; empty for what is not installed.
-        system: operating system and processor.
-        libraries: what came of loading them.
-        driver: each GPU that the driver knows, with its driver's version, e.g. ``NVIDIA L4, driver 570.1``.
-        cpu_bf16: the processor has instructions for bfloat16; None where unknown.
+        libraries: the result of importing them.
+        processor: its name.
         cores: that this process may run on.
-        quota: cores that a container's limit is worth; None for no limit.
-        memory: bytes that programs may take in all, a container's limit counted; 0 where unknown.
-        memory_left: bytes of them that are free.
-        folders: those written to, by what they are for.
-        shared: bytes of shared memory that are free; None where the system has no such limit.
-        batch_bytes: of a batch of the default recipe.
-        workers: processes that read images, where the recipe says ``auto``.
-        open_files: that a process may have; None for no limit.
-        compilers: where each of what compiling needs was found; empty where it was not.
-        environment: the variables that change how a training runs, where they are set.
+        quota: a container's limit on processor time, in cores; None for none.
+        memory: bytes that programs may use in all, container limits included; 0 where unknown.
+        memory_left: bytes of it that are free.
+        folders: where arrays and runs are written.
+        shared: bytes free in ``/dev/shm``; None where there is none.
+        compilers: the paths of what torch.compile needs; empty where it is missing.
         unknown: why a fact could not be found out, by its name.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
     unmet: list[str] = field(default_factory=list)
     optional: dict[str, str] = field(default_factory=dict)
-    system: str = ""
     libraries: Libraries = field(default_factory=Libraries)
-    driver: list[str] = field(default_factory=list)
-    cpu_bf16: bool | None = None
+    processor: str = ""
     cores: int = 1
     quota: float | None = None
     memory: int = 0
     memory_left: int = 0
     folders: dict[str, Folder] = field(default_factory=dict)
     shared: int | None = None
-    batch_bytes: int = 0
-    workers: int = 0
-    open_files: int | None = None
     compilers: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+
+
+def gather() -> Facts:
+    """Return all facts of this machine; takes as long as importing torch does."""
+    found: dict[str, Any] = {}
+    unknown: dict[str, str] = {}
+    for name, probe in PROBES.items():
+        try:
+            found[name] = probe()
+        except (Exception, SystemExit) as error:  # a broken library may raise anything when it is imported
+            unknown[name] = f"{type(error).__name__}: {error}"
+    return Facts(**found, unknown=unknown)
+
+
+def folder(path: Path) -> Folder:
+    """Return the facts of a folder, or of the nearest existing one above it."""
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    return Folder(str(path), shutil.disk_usage(place).free, writable)
+
+
+def _versions() -> dict[str, str]:
+    required = {requirement.name: version(requirement.name) for requirement in requirements()}
+    return {"effnet_ft": __version__, "python": platform.python_version(), **required}
+
+
+def _folders() -> dict[str, Folder]:
+    from effnet_ft.utils.array_cache import cache_folder
+
+    return {"cache": folder(cache_folder()), "current": folder(Path.cwd())}
+
+
+def _shared() -> int | None:
+    place = Path("/dev/shm")
+    return shutil.disk_usage(place).free if place.is_dir() else None
+
+
+def _compilers() -> dict[str, str]:
+    found = {name: shutil.which(os.environ.get(name) or default) or "" for name, default in COMPILERS.items()}
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return {**found, "Python.h": str(header) if header.is_file() else ""}
+
+
+PROBES: dict[str, Callable[[], Any]] = {
+    "versions": _versions,
+    "unmet": unmet_requirements,
+    "optional": lambda: {name: version(name) for name in OPTIONAL},
+    "libraries": probe_libraries,
+    "processor": processor_name,
+    "cores": usable_cores,
+    "quota": container_cores,
+    "memory": memory_total,
+    "memory_left": memory_left,
+    "folders": _folders,
+    "shared": _shared,
+    "compilers": _compilers,
+}
+"""How each of :class:`Facts` is found out."""

