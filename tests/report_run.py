@@ -72,12 +72,12 @@ def write_run(folder: Path) -> Path:
 def section_html(section: Section, template: str = "run.html") -> str:
     """Return a section as its page has it."""
     macro = getattr(environment().get_template(template).module, section.macro)
-    return str(macro(section.content))
+    return str(macro(**(section.arguments or {})))
 
 
 def sections_html(sections: list[Section], template: str = "run.html") -> dict[str, str]:
     """Return the sections of a page by their titles, as the page has them."""
-    return {each.title: section_html(each, template) for each in sections if each.content is not None}
+    return {each.title: section_html(each, template) for each in sections if each.arguments is not None}
 
 
 class Page(HTMLParser):

@@ -37,11 +37,10 @@ def run(options: argparse.Namespace) -> int:
 
 def table(comparison: Comparison) -> str:
     """Return what the terminal shows."""
-    shown = comparison.columns
-    head = ["run", *(column.title for column in shown)]
+    head = ["run", *comparison.metrics[0]]
     rows = [
-        [name, *(column.show(column.value(run)) for column in shown)]
-        for name, run in zip(comparison.names, comparison.runs, strict=True)
+        [name, *(cell.text for cell in metrics.values())]
+        for name, metrics in zip(comparison.names, comparison.metrics, strict=True)
     ]
     parts = [columns([head, *rows], right=range(1, len(head)))]
     if comparison.differences:
@@ -51,9 +50,8 @@ def table(comparison: Comparison) -> str:
     if not comparison.mismatch:
         lines = [f"predicted differently: {len(comparison.disagreements)} of {len(comparison.predictions)} images"]
         for pair in comparison.pairs:
-            first, second = comparison.names[pair.first], comparison.names[pair.second]
             lines.append(
-                f"correct: only {first} {pair.only_first}, only {second} {pair.only_second}; "
+                f"correct: only {pair.first} {pair.only_first}, only {pair.second} {pair.only_second}; "
                 f"McNemar's test: p = {pair.p_value:.3g}"
             )
         parts.append("\n".join(lines))

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+Ticks = Sequence[tuple[float, str]]
+"""Values of an axis with their labels."""
 
 FRACTIONS = tuple((value / 5, f"{value / 5:.0%}") for value in range(6))
-"""Ticks of an axis from 0 to 100%."""
+"""Ticks of a horizontal axis from 0 to 100%."""
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A marked point.
-
-    Attributes:
-        x: across, in the axis's units.
-        y: upwards, likewise.
-        tip: shown where the pointer rests on it.
-        radius: in the drawing's units.
-        filled: drawn as a disc, not as a ring.
-    """
+class Spot(NamedTuple):
+    """A marked point, in the axes' units, with what it says where the pointer rests on it."""
 
     x: float
     y: float
     tip: str
     radius: float = 2.5
-    filled: bool = False
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together.
+    """What is drawn in one style.
 
     Attributes:
         style: its class in page.css.
         label: in the legend; empty for none.
-        points: joined by a line, in the axes' units; none where spots stand alone.
+        points: joined by a line, in the axes' units.
         spots: marked points.
     """
 
@@ -48,77 +41,74 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A labelled vertical line; ``line`` counts the lines of text above the plotting area from 0."""
-
-    x: float
-    label: str
-    line: int
-
-
-@dataclass(frozen=True)
 class Chart:
-    """A chart of ``width`` by ``height`` units, whose plotting area lies between ``left`` and ``right``.
+    """A chart; its geometry is in the drawing's units.
 
     Attributes:
         title: above it.
         x_title: below it.
         x_range: the lowest and the highest value across.
         y_range: likewise upwards.
-        x_ticks: values and labels of the horizontal axis.
-        y_ticks: of the vertical one.
+        x_ticks: of the horizontal axis.
+        y_ticks: of the vertical axis.
         series: what is drawn, the last on top.
-        marks: vertical lines behind it.
+        marks: vertical lines behind it, from left to right, with their labels.
         note: beside the legend.
-        about: what it shows, for screen readers; the title where it is empty.
+        about: what it shows, for screen readers.
     """
 
     title: str
     x_title: str
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    x_ticks: Sequence[tuple[float, str]]
-    y_ticks: Sequence[tuple[float, str]]
+    x_ticks: Ticks
+    y_ticks: Ticks
     series: Sequence[Series]
-    marks: Sequence[Mark] = field(default=())
+    marks: Ticks = ()
     note: str = ""
     about: str = ""
 
-    width: ClassVar[int] = 420
-    height: ClassVar[int] = 266
-    left: ClassVar[int] = 44
-    right: ClassVar[int] = 412
-    bottom: ClassVar[int] = 232
+    width: ClassVar = 420
+    height: ClassVar = 266
+    left: ClassVar = 44
+    right: ClassVar = 412
+    bottom: ClassVar = 232
+    line_height: ClassVar = 15
+    letter_width: ClassVar = 7
 
     @property
     def top(self) -> int:
-        """Upper edge of the plotting area."""
-        return 8 + 15 * (1 + max((mark.line for mark in self.marks), default=-1))
+        """Upper edge of the plotting area, below the labels of the marks."""
+        return 8 + self.line_height * max((line + 1 for _, line, _ in self.placed_marks()), default=0)
 
     def x(self, value: float) -> float:
-        """Return where ``value`` stands across the drawing."""
-        return across(value, self.x_range)
+        """Return where ``value`` stands across."""
+        low, high = self.x_range
+        return round(self.left + (value - low) / (high - low) * (self.right - self.left), 1)
 
     def y(self, value: float) -> float:
         """Return where ``value`` stands, counted downwards."""
         low, high = self.y_range
         return round(self.bottom - (value - low) / (high - low) * (self.bottom - self.top), 1)
 
+    def placed_marks(self) -> Iterator[tuple[float, int, str]]:
+        """Yield the position, the line of text and the label of each mark; labels do not run into each other."""
+        ends: list[float] = []
+        for value, label in self.marks:
+            x = self.x(value)
+            line = next((line for line, end in enumerate(ends) if end < x), len(ends))
+            ends[line : line + 1] = [x + self.letter_width * len(label) + 6]
+            yield x, line, label
 
-def across(value: float, x_range: tuple[float, float]) -> float:
-    """Return where ``value`` stands across a chart."""
-    low, high = x_range
-    return round(Chart.left + (value - low) / (high - low) * (Chart.right - Chart.left), 1)
 
-
-def round_ticks(low: float, high: float, show: Callable[[float], str]) -> list[tuple[float, str]]:
+def round_ticks(low: float, high: float, show: Callable[[float], str]) -> Ticks:
     """Return the multiples of a round step from ``low`` to ``high`` with their labels."""
     step = tick_step(low, high)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [(number * step, show(number * step)) for number in range(first, last + 1)]
 
 
-def percent_ticks(low: float, high: float) -> list[tuple[float, str]]:
+def percent_ticks(low: float, high: float) -> Ticks:
     """Return round ticks labelled as percentages with the digits that their step needs."""
     step = 100 * tick_step(low, high)
     digits = next(digits for digits in range(12) if math.isclose(round(step, digits), step))

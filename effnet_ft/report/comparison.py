@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
 
 from effnet_ft.errors import DataError
 from effnet_ft.report.contents import Prediction, RunContents
-from effnet_ft.report.formats import duration, number, percent
-from effnet_ft.report.headline import bounds
+from effnet_ft.report.formats import TableCell, duration_cell, number_cell, percent_cell
 from effnet_ft.report.reading import read_run
 
 OWN_KEYS = ("run_dir",)
 """Keys of a recipe that differ between any two runs."""
 
 
-@dataclass(frozen=True)
-class MetricColumn:
-    """A metric that runs are compared by.
+class RunPair(NamedTuple):
+    """Two runs by their names, the images that only one of them predicts correctly, and McNemar's exact test."""
 
-    Attributes:
-        title: for people.
-        value: of a run; NaN where it has none.
-        show: writes the number.
-    """
-
-    title: str
-    value: Callable[[RunContents], float]
-    show: Callable[[float], str]
-
-
-@dataclass(frozen=True)
-class RunPair:
-    """Two runs on the same images.
-
-    Attributes:
-        first: the number of the one run.
-        second: the number of the other.
-        only_first: images that only the first run predicts correctly.
-        only_second: images that only the second run does.
-        p_value: of McNemar's exact test.
-    """
-
-    first: int
-    second: int
+    first: str
+    second: str
     only_first: int
     only_second: int
     p_value: float
@@ -72,18 +47,9 @@ class Comparison:
     mismatch: str = ""
 
     @property
-    def columns(self) -> list[MetricColumn]:
-        """The metrics."""
-        score, title = ("map", "mean average precision") if self.runs[0].multilabel else ("acc1", "accuracy")
-        return [
-            MetricColumn(title, lambda run: run.metric(score), percent),
-            MetricColumn("from", lambda run: bounds(run, score)[0], percent),
-            MetricColumn("to", lambda run: bounds(run, score)[1], percent),
-            MetricColumn("macro F1", lambda run: run.metric("macro_f1"), percent),
-            MetricColumn("calibration error", lambda run: run.metric("ece"), percent),
-            MetricColumn("images", lambda run: len(run.predictions), number),
-            MetricColumn("trained in", lambda run: run.metric("train_seconds"), duration),
-        ]
+    def metrics(self) -> list[dict[str, TableCell]]:
+        """Each run's metrics by their titles."""
+        return [metrics_of(run) for run in self.runs]
 
     @cached_property
     def differences(self) -> list[tuple[str, list[str]]]:
@@ -106,20 +72,38 @@ class Comparison:
 
         def rank(rows: list[Prediction]) -> tuple[bool, float]:
             highest = max(row.probability for row in rows if math.isfinite(row.probability))
-            return not any(row.wrong == 0 for row in rows), -highest
+            return all(row.errors for row in rows), -highest
 
         return sorted(differing, key=rank)
 
     @cached_property
     def pairs(self) -> list[RunPair]:
         """Every two runs, with McNemar's test."""
-        correct = np.array([[row.wrong == 0 for row in rows] for rows in self.predictions])
+        correct = np.array([[not row.errors for row in rows] for rows in self.predictions])
         found = []
-        for first, second in combinations(range(len(self.runs)), 2):
-            counts = (int((correct[:, a] & ~correct[:, b]).sum()) for a, b in ((first, second), (second, first)))
-            only_first, only_second = counts
-            found.append(RunPair(first, second, only_first, only_second, mcnemar(only_first, only_second)))
+        for one, other in combinations(range(len(self.runs)), 2):
+            only_one = int((correct[:, one] & ~correct[:, other]).sum())
+            only_other = int((correct[:, other] & ~correct[:, one]).sum())
+            p_value = mcnemar(only_one, only_other)
+            found.append(RunPair(self.names[one], self.names[other], only_one, only_other, p_value))
         return found
+
+    def thumbnail(self, path: str) -> str:
+        """Return an image's data URI from the first run that can read it; empty where none can."""
+        return next(filter(None, (run.thumbnails.thumbnail(path) for run in self.runs)), "")
+
+
+def metrics_of(run: RunContents) -> dict[str, TableCell]:
+    """Return the metrics that runs are compared by, by their titles; from and to are the interval of the first."""
+    score, title = ("map", "mean average precision") if run.multilabel else ("acc1", "accuracy")
+    low, high = run.interval(score)
+    fractions = {title: run.metric(score), "from": low, "to": high, "macro F1": run.metric("macro_f1")}
+    return {
+        **{name: percent_cell(value) for name, value in fractions.items()},
+        "calibration error": percent_cell(run.metric("ece")),
+        "images": number_cell(len(run.predictions)),
+        "trained in": duration_cell(run.metric("train_seconds")),
+    }
 
 
 def compare(folders: Sequence[Path]) -> Comparison:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from effnet_ft.errors import DataError
 from effnet_ft.inference.selective_prediction import ConfidenceRecord, confidence_threshold, precision_coverage
 from effnet_ft.report.charts import FRACTIONS, Chart, Series, Spot, axis_start, percent_ticks
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.formats import counted, percent
-from effnet_ft.report.sortable_table import SortableTable, cells
+from effnet_ft.report.formats import TableCell, counted, percent, percent_cell
 
 BINS = 15  # as of the calibration error
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)
@@ -22,45 +21,30 @@ POINTS = 300
 """Most points of the precision curve: more cannot be told apart."""
 
 
-@dataclass(frozen=True)
-class ReliabilityBin:
+class ReliabilityBin(NamedTuple):
     """Predictions of similar probability: its bounds, their number, mean probability and accuracy."""
 
     low: float
     high: float
-    count: int
+    images: int
     probability: float
     accuracy: float
 
 
-@dataclass(frozen=True)
-class Confidence:
-    """What the section shows.
-
-    Attributes:
-        run: the run.
-        charts: the reliability diagram and precision against coverage.
-        targets: what asking for a precision gives; None where the model has no record to choose thresholds by, or no
-            target is reached.
-        unreached: the lowest target, where none is reached; 0 otherwise.
-    """
-
-    run: RunContents
-    charts: list[Chart]
-    targets: SortableTable | None
-    unreached: float
-
-
-def confidence(run: RunContents) -> Confidence | None:
-    """Return both diagrams and the thresholds; nothing where images have several labels."""
+def confidence(run: RunContents) -> dict[str, Any] | None:
+    """Return both diagrams and a table of thresholds; nothing where images have several labels."""
     if run.multilabel or not run.predictions:
         return None
     predictor = run.thumbnails.predictor
     record = None if predictor is None else predictor.model.record
-    targets = None if record is None else _targets(run, record)
-    reached = targets and any(math.isfinite(row[0].value) for _, row in targets.rows)
-    charts = [_reliability(run), _coverage(run)]
-    return Confidence(run, charts, targets if reached else None, TARGETS[0] if targets and not reached else 0.0)
+    targets = [] if record is None else _targets(run, record)
+    unreached = bool(targets) and not any(math.isfinite(cells[0].value) for _, cells in targets)
+    return {
+        "run": run,
+        "charts": [_reliability(run), _coverage(run)],
+        "targets": targets,
+        "unreached": TARGETS[0] if unreached else None,
+    }
 
 
 def reliability_bins(probability: np.ndarray, correct: np.ndarray) -> list[ReliabilityBin]:
@@ -76,21 +60,12 @@ def reliability_bins(probability: np.ndarray, correct: np.ndarray) -> list[Relia
 
 def _reliability(run: RunContents) -> Chart:
     series = [Series("ideal", points=[(0, 0), (1, 1)])]
-    kinds = [("train", "predictions", run.probability)]
-    if len(run.uncalibrated):
-        kinds = [("val", "before calibration", run.uncalibrated), ("train", "calibrated", run.probability)]
-    for style, label, probability in kinds:
-        bins = reliability_bins(probability, run.correct)
-        spots = [
-            Spot(
-                each.probability,
-                each.accuracy,
-                f"{counted(each.count, 'prediction')} of {each.low:.0%} to {each.high:.0%}: "
-                f"mean {each.probability:.1%}, {each.accuracy:.1%} correct",
-                radius=round(2 + 8 * math.sqrt(each.count / len(probability)), 1),
-            )
-            for each in bins
-        ]
+    kinds = [("val", "before calibration", run.uncalibrated), ("train", "calibrated", run.probability)]
+    for style, label, probability in kinds if len(run.uncalibrated) else [("train", "predictions", run.probability)]:
+        spots = []
+        for low, high, count, mean, accuracy in reliability_bins(probability, run.correct):
+            tip = f"{counted(count, 'prediction')} of {low:.0%} to {high:.0%}: mean {mean:.1%}, {accuracy:.1%} correct"
+            spots.append(Spot(mean, accuracy, tip, radius=round(2 + 8 * math.sqrt(count / len(probability)), 1)))
         series.append(Series(style, label, [(spot.x, spot.y) for spot in spots], spots))
     about = "accuracy against predicted probability"
     return Chart("Accuracy", "probability", (0, 1), (0, 1), FRACTIONS, percent_ticks(0, 1), series, about=about)
@@ -101,30 +76,23 @@ def _coverage(run: RunContents) -> Chart:
     some = np.unique(np.linspace(0, len(coverage) - 1, min(POINTS, len(coverage))).round().astype(int))
     low = axis_start(float(precision[some].min()), 0.05)
     points = list(zip(coverage[some].tolist(), precision[some].tolist(), strict=True))
-    return Chart(
-        "Precision",
-        "coverage: share of images answered, most confident first",
-        (0, 1),
-        (low, 1),
-        FRACTIONS,
-        percent_ticks(low, 1),
-        [Series("train", "of the answers given", points)],
-        about="precision against coverage",
-    )
+    series = [Series("train", "of the answers given", points)]
+    x_title, about = "coverage: share of images answered, most confident first", "precision against coverage"
+    return Chart("Precision", x_title, (0, 1), (low, 1), FRACTIONS, percent_ticks(low, 1), series, about=about)
 
 
-def _targets(run: RunContents, record: ConfidenceRecord) -> SortableTable:
-    """Return what asking for each of ``TARGETS`` gives, by thresholds chosen on the validation images."""
+def _targets(run: RunContents, record: ConfidenceRecord) -> list[tuple[str, list[TableCell]]]:
+    """Return the threshold, the coverage and the precision that asking for each of ``TARGETS`` gives."""
     rows = []
     for target in TARGETS:
-        values = (math.nan, math.nan, math.nan)
+        threshold = coverage = precision = math.nan
         try:
             threshold = confidence_threshold(record, target)
         except DataError:  # no threshold reaches it on the validation images
             pass
         else:
             answered = run.probability >= threshold
+            coverage = float(answered.mean())
             precision = float(run.correct[answered].mean()) if answered.any() else math.nan
-            values = (threshold, float(answered.mean()), precision)
-        rows.append((percent(target), cells(values, (percent, percent, percent))))
-    return SortableTable(("Target precision", "Threshold", "Coverage", "Precision"), rows)
+        rows.append((percent(target), [percent_cell(value) for value in (threshold, coverage, precision)]))
+    return rows

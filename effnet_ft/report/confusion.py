@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,48 +20,11 @@ PICTURES_IN_PAGE = 300
 ORDERS = {"name": "by name", "errors": "most errors first", "similarity": "confused classes together"}
 
 
-@dataclass(frozen=True)
-class ConfusionMatrix:
-    """What the section shows: the predicted split, the orders of the classes, and what page.js draws."""
-
-    split_name: str
-    orders: dict[str, str]
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PairSide:
-    """One class of a confused pair.
-
-    Attributes:
-        name: of the class.
-        other: the other class of the pair.
-        cell: its cell in the matrix, as page.js has it.
-        total: images of the class.
-        errors: those predicted as the other class.
-        pictures: of some of them, then of some correct ones; each a data URI and its class in page.css.
-    """
-
-    name: str
-    other: str
-    cell: str
-    total: int
-    errors: int
-    pictures: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class ConfusedPairs:
-    """The predicted split, how many pairs of classes are confused, and the two sides of those with most errors."""
-
-    split_name: str
-    count: int
-    pairs: list[tuple[PairSide, PairSide]]
-
-
-def confusion_matrix(run: RunContents) -> ConfusionMatrix | None:
+def confusion_matrix(run: RunContents) -> dict[str, Any] | None:
     """Return the matrix; nothing where images have several labels."""
-    return None if run.multilabel else ConfusionMatrix(run.split_name, ORDERS, matrix_data(run))
+    if run.multilabel:
+        return None
+    return {"split_name": run.split_name, "orders": ORDERS, "data": matrix_data(run)}
 
 
 def matrix_data(run: RunContents) -> dict[str, Any]:
@@ -80,14 +42,9 @@ def matrix_data(run: RunContents) -> dict[str, Any]:
         listed = images.setdefault((int(run.true[index]), int(run.predicted[index])), [])
         listed.append([row.path, round(row.probability, 4), picture])
     cells, counts = np.unique(np.stack([run.true, run.predicted], axis=1), axis=0, return_counts=True)
-    return {
-        "classes": list(run.classes),
-        "orders": orders(run),
-        "cells": [
-            [true, predicted, count, images.get((true, predicted), [])]
-            for (true, predicted), count in zip(cells.tolist(), counts.tolist(), strict=True)
-        ],
-    }
+    counted = [(*cell, count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)]
+    listed = [[true, predicted, count, images.get((true, predicted), [])] for true, predicted, count in counted]
+    return {"classes": list(run.classes), "orders": orders(run), "cells": listed}
 
 
 def _selected(run: RunContents) -> tuple[list[int], set[int]]:
@@ -131,7 +88,7 @@ def confusion_shares(run: RunContents) -> np.ndarray:
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def confused_pairs(run: RunContents) -> ConfusedPairs | None:
+def confused_pairs(run: RunContents) -> dict[str, Any] | None:
     """Return the pairs of classes with the most errors between them; nothing where images have several labels."""
     if run.multilabel:
         return None
@@ -140,10 +97,11 @@ def confused_pairs(run: RunContents) -> ConfusedPairs | None:
     pairs, counts = np.unique(between, axis=0, return_counts=True)
     shown = pairs[np.argsort(-counts, kind="stable")[:PAIRS_SHOWN]].tolist()
     sides = [(_side(run, one, other), _side(run, other, one)) for one, other in shown]
-    return ConfusedPairs(run.split_name, len(pairs), sides)
+    return {"split_name": run.split_name, "count": len(pairs), "pairs": sides}
 
 
-def _side(run: RunContents, true: int, other: int) -> PairSide:
+def _side(run: RunContents, true: int, other: int) -> dict[str, Any]:
+    """Return one class of a pair: its errors as the other class, and pictures of some of them and of correct ones."""
     of_class = run.true == true
     errors, correct = (np.flatnonzero(of_class & (run.predicted == predicted)) for predicted in (other, true))
     pictures = [
@@ -151,5 +109,6 @@ def _side(run: RunContents, true: int, other: int) -> PairSide:
         for indices, style in ((errors, "wrong"), (correct, ""))
         for index in indices[np.argsort(-run.probability[indices], kind="stable")][:PAIR_PICTURES]
     ]
-    name, other_name = run.classes[true], run.classes[other]
-    return PairSide(name, other_name, f"{true},{other}", int(of_class.sum()), len(errors), pictures)
+    counts = {"errors": len(errors), "total": int(of_class.sum())}
+    names = {"name": run.classes[true], "other": run.classes[other], "cell": f"{true},{other}"}
+    return {**names, **counts, "pictures": pictures}

@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from effnet_ft.evaluation.proportions import wilson_interval
 from effnet_ft.report.thumbnails import Thumbnails
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -17,21 +19,30 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """A predicted image.
+    """A predicted image; its labels are several, or none, where images have any number of them.
 
     Attributes:
         path: relative to the folder of the images.
-        label: the true class; of several labels all of them, joined by commas.
-        prediction: the predicted one, or those, likewise.
-        probability: of the prediction, of several the highest; NaN where there is none.
-        wrong: how many labels are missing or too many; of a single class 0 or 2.
+        true: indices of the true classes.
+        predicted: indices of the predicted classes.
+        label: the true classes, joined by commas.
+        prediction: the predicted classes, likewise.
+        probability: the highest of the predicted classes; NaN where there is none.
+        uncalibrated: the probability before calibration; NaN where it is not known.
     """
 
     path: str
+    true: Sequence[int]
+    predicted: Sequence[int]
     label: str
     prediction: str
     probability: float
-    wrong: int
+    uncalibrated: float = math.nan
+
+    @property
+    def errors(self) -> int:
+        """How many labels are missing or too many; of a single class 0 or 2."""
+        return len({*self.true} ^ {*self.predicted})
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,6 @@ class RunContents:
         classes: names in the model's order.
         phases: the rows of ``metrics.csv`` under each phase's label, as "2 stage4".
         predictions: the rows of ``predictions.csv``.
-        true: the class index of each prediction, int64 ``[N]``; empty where images have several labels.
-        predicted: the predicted index, likewise.
-        uncalibrated: probabilities of the predictions before calibration, ``[N]``; empty where they are not known.
-        class_counts: a row a class: images where it is predicted correctly, where it is true, where it is predicted.
         split_counts: images by class and split.
         image_count: images of all splits.
         training_paths: paths of the training images, in their order.
@@ -64,10 +71,6 @@ class RunContents:
     classes: Sequence[str]
     phases: Sequence[tuple[str, list[dict[str, float]]]]
     predictions: Sequence[Prediction]
-    true: np.ndarray
-    predicted: np.ndarray
-    uncalibrated: np.ndarray
-    class_counts: np.ndarray
     split_counts: Counter[tuple[str, str]]
     image_count: int
     training_paths: Sequence[str] = ()
@@ -89,22 +92,40 @@ class RunContents:
         """The same in words."""
         return SPLITS[self.split]
 
-    @property
+    @cached_property
+    def true(self) -> np.ndarray:
+        """The class index of each prediction, int64 ``[N]``; of images with one label each."""
+        return np.array([row.true[0] for row in self.predictions], dtype=np.int64)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The predicted index, likewise."""
+        return np.array([row.predicted[0] for row in self.predictions], dtype=np.int64)
+
+    @cached_property
     def probability(self) -> np.ndarray:
         """Probabilities of the predictions, ``[N]``."""
         return np.array([row.probability for row in self.predictions], dtype=np.float64)
 
-    @property
+    @cached_property
+    def uncalibrated(self) -> np.ndarray:
+        """The same before calibration; empty where they are not known."""
+        values = np.array([row.uncalibrated for row in self.predictions], dtype=np.float64)
+        return values if np.isfinite(values).all() else values[:0]
+
+    @cached_property
     def correct(self) -> np.ndarray:
         """Which predictions are correct, bool ``[N]``."""
-        return np.array([not row.wrong for row in self.predictions], dtype=bool)
+        return np.array([not row.errors for row in self.predictions], dtype=bool)
 
-    @property
-    def mistakes(self) -> list[int]:
-        """Indices of the mistakes: the most confident first, or of several labels those with the most wrong."""
-        wrong = [index for index, row in enumerate(self.predictions) if row.wrong]
-        rank = [row.wrong if self.multilabel else row.probability for row in self.predictions]
-        return sorted(wrong, key=lambda index: -rank[index])
+    @cached_property
+    def class_counts(self) -> np.ndarray:
+        """A row a class: images where it is predicted correctly, where it is true, and where it is predicted."""
+        counts = np.zeros((len(self.classes), 3), dtype=np.int64)
+        for row in self.predictions:
+            for column, indices in enumerate(({*row.true} & {*row.predicted}, row.true, row.predicted)):
+                counts[[*indices], column] += 1
+        return counts
 
     @property
     def epochs(self) -> list[dict[str, float]]:
@@ -123,3 +144,12 @@ class RunContents:
         """Return a metric of the predicted split or, failing that, of the run; NaN where it is absent."""
         value = self.metrics.get(f"{self.split}/{name}", self.metrics.get(name))
         return math.nan if value is None else float(value)
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return a metric's 95% interval: Wilson's for the accuracy, for others the measured one; NaN where unknown."""
+        if name != "acc1":
+            return self.metric(f"{name}_low"), self.metric(f"{name}_high")
+        accuracy, total = self.metric("acc1"), len(self.predictions)
+        if not total or not math.isfinite(accuracy):
+            return math.nan, math.nan
+        return wilson_interval(round(accuracy * total), total)

@@ -1,10 +1,19 @@
-"""Numbers, percentages, durations and counts as a page or a terminal shows them."""
+"""Numbers, percentages, durations and counts as a page or a terminal shows them, and cells of sortable tables."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 DASH = "\N{EN DASH}"
+
+
+class TableCell(NamedTuple):
+    """A number in a table: its value to sort by, its text, and the filled share of a bar beside it, if it has one."""
+
+    value: float
+    text: str
+    bar: float | None = None
 
 
 def number(value: float, spec: str = ",.0f") -> str:
@@ -30,6 +39,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
-def or_dash(text: str) -> str:
-    """Return ``text``, a dash where it is empty."""
-    return text or DASH
+def number_cell(value: float) -> TableCell:
+    """Return the cell of a number."""
+    return TableCell(value, number(value))
+
+
+def percent_cell(value: float, digits: int = 1) -> TableCell:
+    """Return the cell of a fraction."""
+    return TableCell(value, percent(value, digits))
+
+
+def duration_cell(seconds: float) -> TableCell:
+    """Return the cell of a duration."""
+    return TableCell(seconds, duration(seconds))

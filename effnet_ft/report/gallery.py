@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from effnet_ft.report.contents import Prediction, RunContents
+from effnet_ft.report.contents import RunContents
 
 SHOWN = 12
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """Some of the predicted images.
-
-    Attributes:
-        run: the run.
-        count: images of the kind.
-        images: those shown, each with its pictures as data URIs: what the network sees and, by Grad-CAM, where it
-            looks; or a thumbnail alone, empty where it cannot be read.
-        gradcam: whether any has Grad-CAM.
-    """
-
-    run: RunContents
-    count: int
-    images: Sequence[tuple[Prediction, Sequence[str]]]
-    gradcam: bool
-
-
-def mistakes(run: RunContents) -> Gallery:
+def mistakes(run: RunContents) -> dict[str, Any]:
     """Return the mistakes with the highest probability; of several labels, those with the most wrong."""
-    return _gallery(run, run.mistakes)
+    rank = [row.errors if run.multilabel else row.probability for row in run.predictions]
+    return _gallery(run, sorted(np.flatnonzero(~run.correct).tolist(), key=lambda index: -rank[index]))
 
 
-def uncertain(run: RunContents) -> Gallery | None:
+def uncertain(run: RunContents) -> dict[str, Any] | None:
     """Return the correct predictions with the lowest probability; nothing where images have several labels."""
     if run.multilabel:
         return None
@@ -43,8 +26,9 @@ def uncertain(run: RunContents) -> Gallery | None:
     return _gallery(run, correct[np.argsort(run.probability[correct], kind="stable")].tolist())
 
 
-def _gallery(run: RunContents, indices: Sequence[int]) -> Gallery:
+def _gallery(run: RunContents, indices: Sequence[int]) -> dict[str, Any]:
+    """Return the first predictions, each with its pictures: what the network sees and Grad-CAM, or a thumbnail."""
     rows = [run.predictions[index] for index in indices[:SHOWN]]
-    explained = run.thumbnails.explained([row.path for row in rows])
-    images = [(row, explained.get(row.path) or (run.thumbnails.thumbnail(row.path),)) for row in rows]
-    return Gallery(run, len(indices), images, bool(explained))
+    gradcam = run.thumbnails.gradcam([row.path for row in rows])
+    images = [(row, gradcam.get(row.path) or (run.thumbnails.thumbnail(row.path),)) for row in rows]
+    return {"run": run, "count": len(indices), "images": images, "gradcam": bool(gradcam)}

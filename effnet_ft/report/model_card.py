@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from effnet_ft.errors import WeightsError
 from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.models.weights.table import WeightsRecord
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.headline import bounds
 from effnet_ft.report.per_class import class_scores
 
 LICENCES = {
@@ -22,52 +20,21 @@ LICENCES = {
 """What is known of the licence of weights, by where they come from."""
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What the card says beside the run's own metrics.
-
-    Attributes:
-        run: the run.
-        variant: the architecture; None where the recipe does not say.
-        image_size: side of the network's input, pixels; None likewise.
-        split_counts: training and validation images; labels where images have several.
-        weights_name: as the recipe has it; ``none`` for random weights.
-        weights: their record; None where it is not known.
-        licence: of the weights.
-        interval: 95% confidence interval of the accuracy or the mean average precision; NaN where unknown.
-        lowest: the classes with the lowest F1 under 1, at most three, and their F1.
-        fewest: measured images of the smallest class.
-    """
-
-    run: RunContents
-    variant: str | None
-    image_size: int | None
-    split_counts: tuple[int, int]
-    weights_name: str
-    weights: WeightsRecord | None
-    licence: str
-    interval: tuple[float, float]
-    lowest: list[tuple[str, float]]
-    fewest: int
-
-
-def model_card(run: RunContents) -> ModelCard:
-    """Return the facts of a run's model card."""
+def model_card(run: RunContents) -> dict[str, Any]:
+    """Return what the card says beside the run's own metrics; None stands for what is not known."""
     model = OmegaConf.select(run.recipe, "model") or {}
     weights = _weights(model)
-    train, val = (sum(run.split_counts[name, split] for name in run.classes) for split in ("train", "val"))
-    return ModelCard(
-        run=run,
-        variant=model.get("variant"),
-        image_size=OmegaConf.select(run.recipe, "data.image_size"),
-        split_counts=(train, val),
-        weights_name=str(model.get("weights")),
-        weights=weights,
-        licence=LICENCES.get(weights.source if weights else "", "their source states no licence"),
-        interval=bounds(run, "map" if run.multilabel else "acc1"),
-        lowest=_lowest(run),
-        fewest=int(run.class_counts[:, 1].min()),
-    )
+    return {
+        "run": run,
+        "variant": model.get("variant"),
+        "image_size": OmegaConf.select(run.recipe, "data.image_size"),
+        "counts": [sum(run.split_counts[name, split] for name in run.classes) for split in ("train", "val")],
+        "weights_name": str(model.get("weights")),
+        "weights": weights,
+        "licence": LICENCES.get(weights.source if weights else "", "their source states no licence"),
+        "lowest": _lowest(run),
+        "fewest": int(run.class_counts[:, 1].min()),
+    }
 
 
 def _weights(model: Any) -> WeightsRecord | None:
@@ -80,6 +47,7 @@ def _weights(model: Any) -> WeightsRecord | None:
 
 
 def _lowest(run: RunContents) -> list[tuple[str, float]]:
+    """Return at most three classes, those with the lowest F1 below 1, and their F1."""
     f1 = class_scores(run.class_counts)[:, 2]
     known = np.flatnonzero(np.isfinite(f1))
     below_one = known[f1[known] < 1] if len(known) > 1 else known[:0]

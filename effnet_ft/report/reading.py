@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
@@ -45,71 +44,47 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         DataError: a file is missing or cannot be understood; the message names it.
     """
     run = Run(folder)
-    recipe_text, recipe = _parsed(run.recipe, str), _parsed(run.recipe, _recipe)
+    recipe = _parsed(run.recipe, _recipe)
     metrics = _parsed(run.metrics, lambda text: dict(json.loads(text)))
     # Only a line feed ends a class name: splitlines would also cut at rarer separators inside one.
     classes: list[str] = _parsed(run.classes, lambda text: [line for line in text.split("\n") if line])
     multilabel = "val/map" in metrics
-    indices = _class_finder(classes, multilabel)
-    rows = _rows(run.predictions, lambda row: _prediction(row, classes, indices))
-    members = _rows(
-        run.split, lambda row: (row["path"], row["split"], indices(row["labels" if multilabel else "label"]))
-    )
-    epochs = _rows(run.table, lambda row: (f"{row['phase']} {row['train']}", _epoch(row, multilabel)))
-    single = [] if multilabel else [(true[0], predicted[0]) for _, true, predicted, _ in rows]
-    true, predicted = np.array(single, dtype=np.int64).reshape(-1, 2).T
-    uncalibrated = [] if multilabel else [value for *_, value in rows if value is not None]
+    places = {name: index for index, name in enumerate(classes)}
+    numbers = [name.replace("acc1", "map") if multilabel else name for name in NUMBERS]
+
+    def indices(cell: str) -> list[int]:
+        return [places[name] for name in (filter(None, cell.split("|")) if multilabel else [cell])]
+
+    def prediction(row: dict[str, str]) -> Prediction:
+        true, predicted = indices(row["label"]), indices(row["prediction"])
+        label, guess = (", ".join(classes[index] for index in listed) for listed in (true, predicted))
+        probability = max((float(text) for text in row["probability"].split("|") if text), default=float("nan"))
+        uncalibrated = float("nan" if multilabel else row.get("uncalibrated") or "nan")
+        return Prediction(row["path"], true, predicted, label, guess, probability, uncalibrated)
+
+    def epoch(row: dict[str, str]) -> tuple[str, dict[str, float]]:
+        return f"{row['phase']} {row['train']}", {name: float(row[name] or "nan") for name in numbers}
+
+    def member(row: dict[str, str]) -> tuple[str, str, list[int]]:
+        return row["path"], row["split"], indices(row["labels" if multilabel else "label"])
+
+    members = _rows(run.split, member)
     return RunContents(
         name=run.folder.resolve().name,
-        recipe_text=recipe_text,
+        recipe_text=_parsed(run.recipe, str),
         recipe=recipe,
         metrics=metrics,
         classes=classes,
-        phases=[(label, [row for _, row in listed]) for label, listed in groupby(epochs, lambda pair: pair[0])],
-        predictions=[prediction for prediction, *_ in rows],
-        true=true,
-        predicted=predicted,
-        uncalibrated=np.array(uncalibrated if len(uncalibrated) == len(rows) else [], dtype=np.float64),
-        class_counts=_class_counts(len(classes), [(true, predicted) for _, true, predicted, _ in rows]),
+        phases=[
+            (label, [row for _, row in rows]) for label, rows in groupby(_rows(run.table, epoch), lambda pair: pair[0])
+        ],
+        predictions=_rows(run.predictions, prediction),
         split_counts=Counter((classes[index], split) for _, split, labels in members for index in labels),
         image_count=len(members),
         training_paths=[path for path, split, _ in members if split == "train"],
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
         thumbnails=Thumbnails(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
     )
-
-
-def _class_finder(classes: list[str], multilabel: bool) -> Callable[[str], list[int]]:
-    """Return what turns a cell into the indices of its classes; an unknown name is a KeyError."""
-    places = {name: index for index, name in enumerate(classes)}
-    return lambda cell: [places[name] for name in (filter(None, cell.split("|")) if multilabel else [cell])]
-
-
-def _prediction(
-    row: dict[str, str], classes: list[str], indices: Callable[[str], list[int]]
-) -> tuple[Prediction, list[int], list[int], float | None]:
-    """Return a row of predictions.csv, its true and its predicted indices, and the uncalibrated probability."""
-    true, predicted = indices(row["label"]), indices(row["prediction"])
-    label, prediction = (", ".join(classes[index] for index in listed) for listed in (true, predicted))
-    probability = max((float(text) for text in row["probability"].split("|") if text), default=float("nan"))
-    wrong = len({*true} ^ {*predicted})
-    uncalibrated = float(row["uncalibrated"]) if row.get("uncalibrated") else None
-    return Prediction(row["path"], label, prediction, probability, wrong), true, predicted, uncalibrated
-
-
-def _class_counts(classes: int, answers: list[tuple[list[int], list[int]]]) -> np.ndarray:
-    """Return for each class the images where it is predicted correctly, where it is true, where it is predicted."""
-    counts = np.zeros((classes, 3), dtype=np.int64)
-    for true, predicted in answers:
-        counts[sorted({*true} & {*predicted}), 0] += 1
-        counts[true, 1] += 1
-        counts[predicted, 2] += 1
-    return counts
-
-
-def _epoch(row: dict[str, str], multilabel: bool) -> dict[str, float]:
-    names = [name.replace("acc1", "map") if multilabel else name for name in NUMBERS]
-    return {name: float(row[name] or "nan") for name in names}
 
 
 def _starts(text: str) -> list[dict[str, Any]]:
@@ -121,21 +96,21 @@ def _starts(text: str) -> list[dict[str, Any]]:
     return starts
 
 
-def _image_root(recipe: Any) -> Path | None:
-    """Return the folder of the images, as far as the recipe tells."""
-    root = OmegaConf.select(recipe, "data.root")
-    if root is None:
-        return None
-    if OmegaConf.select(recipe, "data.source") == "manifest":
-        return image_folder(Path(str(root)).expanduser(), OmegaConf.select(recipe, "data.images"))
-    return Path(str(root)).expanduser()
-
-
 def _recipe(text: str) -> Any:
     recipe = OmegaConf.load(io.StringIO(text))
     if faults := resolver_calls(OmegaConf.to_container(recipe)):
         raise ValueError(faults[0])
     return recipe
+
+
+def _image_root(recipe: Any) -> Path | None:
+    """Return the folder of the images, as far as the recipe tells."""
+    root = OmegaConf.select(recipe, "data.root")
+    if root is None:
+        return None
+    folder = Path(str(root)).expanduser()
+    manifest = OmegaConf.select(recipe, "data.source") == "manifest"
+    return image_folder(folder, OmegaConf.select(recipe, "data.images")) if manifest else folder
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:

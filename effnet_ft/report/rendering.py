@@ -1,8 +1,9 @@
-"""Pages written by Jinja2: one environment, and one layout for every page."""
+"""Writes pages from Jinja2 templates: one environment, and one layout for every page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,12 @@ class Section:
     Attributes:
         title: shown as the heading and in the navigation.
         macro: the macro of the page's template that writes it.
-        content: the macro's argument; None leaves the section out.
+        arguments: of the macro; None leaves the section out.
     """
 
     title: str
     macro: str
-    content: Any
+    arguments: Mapping[str, Any] | None
 
     @property
     def anchor(self) -> str:
@@ -44,25 +45,19 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "number": formats.number,
-        "percent": formats.percent,
-        "duration": formats.duration,
-        "counted": formats.counted,
-        "dash": formats.or_dash,
-    }
+    for name in ("number", "percent", "duration", "counted"):
+        found.filters[name] = getattr(formats, name)
+    found.tests["known"] = math.isfinite
+    found.globals["DASH"] = formats.DASH
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return found
 
 
 def render_page(template: str, title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """Return a page whose sections the macros of ``template`` write; nothing in it is loaded from elsewhere."""
-    shown = [section for section in sections if section.content is not None]
-    return (
-        environment()
-        .get_template("base.html")
-        .render(template=template, title=title, subtitle=subtitle, sections=shown)
-    )
+    shown = [section for section in sections if section.arguments is not None]
+    page = environment().get_template("base.html")
+    return page.render(template=template, title=title, subtitle=subtitle, sections=shown)
 
 
 def write_page(page: str, target: Path) -> Path:

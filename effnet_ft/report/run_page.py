@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omegaconf import OmegaConf
 
 from effnet_ft.report.confidence import confidence
@@ -11,20 +9,11 @@ from effnet_ft.report.confusion import confused_pairs, confusion_matrix
 from effnet_ft.report.contents import RunContents
 from effnet_ft.report.formats import counted
 from effnet_ft.report.gallery import mistakes, uncertain
-from effnet_ft.report.headline import headline
 from effnet_ft.report.learning_curves import learning_curves, times
 from effnet_ft.report.model_card import model_card
 from effnet_ft.report.per_class import class_balance, per_class
 from effnet_ft.report.rendering import Section, render_page
 from effnet_ft.report.training_views import training_views
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Seed, versions and machine: whether the starts were recorded, and what is known."""
-
-    recorded: bool
-    facts: list[tuple[str, str]]
 
 
 def render_run(run: RunContents) -> str:
@@ -36,9 +25,9 @@ def render_run(run: RunContents) -> str:
 
 
 def sections_of(run: RunContents) -> list[Section]:
-    """Return the sections; those without content are left out of the page."""
+    """Return the sections; those without arguments are left out of the page."""
     return [
-        Section("Results", "headline", (headline(run), run.multilabel)),
+        Section("Results", "headline", {"run": run}),
         Section("Model card", "model_card", model_card(run)),
         Section("Learning curves", "learning_curves", learning_curves(run)),
         Section("Confusion", "confusion_matrix", confusion_matrix(run)),
@@ -49,26 +38,7 @@ def sections_of(run: RunContents) -> list[Section]:
         Section("Confidence", "confidence", confidence(run)),
         Section("Class balance", "table", class_balance(run)),
         Section("Training views", "training_views", training_views(run)),
-        Section("Recipe", "recipe", run.recipe_text),
+        Section("Recipe", "recipe", {"run": run}),
         Section("Times", "table", times(run)),
-        Section("Seed, versions and machine", "provenance", provenance(run)),
+        Section("Seed, versions and machine", "provenance", {"run": run}),
     ]
-
-
-def provenance(run: RunContents) -> Provenance:
-    """Return seed, versions and machine of the run's last start."""
-    seed = ("Seed", str(OmegaConf.select(run.recipe, "seed")))
-    if not run.starts:
-        return Provenance(False, [seed])
-    last = run.starts[-1]
-    machine = last["machine"]
-    facts = [
-        seed,
-        ("Started", ", resumed ".join(start["time"] for start in run.starts)),
-        ("Accelerator", ", ".join(machine["accelerators"]) or "none"),
-        ("Processor", f"{machine['processor']}, {machine['cores']} cores"),
-        ("Memory", f"{machine['memory'] / 2**30:.0f} GiB" if machine["memory"] else ""),
-        ("System", machine["system"]),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in last["versions"].items())),
-    ]
-    return Provenance(True, [(name, text) for name, text in facts if text])

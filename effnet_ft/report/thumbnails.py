@@ -1,4 +1,4 @@
-"""Images as a page carries them: small, and inside it."""
+"""Small pictures of images, inside the page as data URIs."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ class Thumbnails:
     """The images of a run as data URIs.
 
     Args:
-        root: the folder that their paths are relative to; None shows none of them.
-        predictor: the run's model; None where it cannot be had.
+        root: the folder that their paths are relative to; None where it is not known.
+        predictor: the run's model; None where it cannot be loaded.
     """
 
     def __init__(self, root: Path | None = None, predictor: Predictor | None = None) -> None:
         self.root = root
         self.predictor = predictor
-        self._kept: dict[str, str] = {}
+        self._cache: dict[str, str] = {}
 
     def thumbnail(self, path: str) -> str:
-        """Return an image's data URI, an empty text where there is none to show."""
-        if path not in self._kept:
-            self._kept[path] = self._read(path)
-        return self._kept[path]
+        """Return an image's data URI; empty where it cannot be read."""
+        if path not in self._cache:
+            file = self.file(path)
+            try:
+                self._cache[path] = "" if file is None else as_uri(read_downscaled(file, THUMBNAIL_SIDE))
+            except DataError:
+                self._cache[path] = ""
+        return self._cache[path]
 
-    def explained(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Return what the network sees of images and where it looks for the likeliest class, as data URIs by path.
-
-        Images that cannot be read are left out.
-        """
+    def gradcam(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return by path what the network sees of each readable image, and its Grad-CAM, as data URIs."""
         files = {path: file for path in paths if self.thumbnail(path) and (file := self.file(path))}
         if not files or self.predictor is None:
             return {}
@@ -52,7 +53,7 @@ class Thumbnails:
         return {path: (as_uri(each.view), as_uri(each.overlay())) for path, each in zip(files, shown, strict=True)}
 
     def file(self, path: str) -> Path | None:
-        """Return where an image of the run lies; None where that is not known, or it is gone."""
+        """Return the file of an image; None where it is missing or lies outside ``root``."""
         # A page that is passed on must hold no image from outside the data set.
         if self.root is None or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             return None
@@ -61,13 +62,6 @@ class Thumbnails:
             return file if file.is_file() else None
         except ValueError:  # a null character
             return None
-
-    def _read(self, path: str) -> str:
-        file = self.file(path)
-        try:
-            return "" if file is None else as_uri(read_downscaled(file, THUMBNAIL_SIDE))
-        except DataError:
-            return ""
 
 
 def as_uri(pixels: np.ndarray) -> str:

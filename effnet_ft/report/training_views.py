@@ -52,15 +52,11 @@ class PhaseViews:
         return bool(self.stored), self.image_size, self.augment, self.strengths, self.mixing
 
 
-@dataclass(frozen=True)
-class TrainingViews:
-    """For each kind of phase its settings, its phases' names, and a row of data URIs for each image."""
+def training_views(run: RunContents) -> dict[str, Any] | None:
+    """Return each kind of phase: its settings, its phases and, for some training images, their views as data URIs.
 
-    kinds: list[tuple[PhaseViews, list[str], list[list[str]]]]
-
-
-def training_views(run: RunContents) -> TrainingViews | None:
-    """Return views of some training images; none where they cannot be drawn, nothing where no epoch was trained."""
+    There are no kinds where images or model cannot be read; None where no epoch was trained.
+    """
     if not run.phases:
         return None
     step = max(1, len(run.training_paths) // IMAGES_SHOWN)
@@ -68,12 +64,12 @@ def training_views(run: RunContents) -> TrainingViews | None:
     readable = {index: path for index, path in paths.items() if run.thumbnails.thumbnail(path)}
     files = {index: file for index, path in readable.items() if (file := run.thumbnails.file(path))}
     if run.thumbnails.predictor is None or not files:
-        return TrainingViews([])
+        return {"kinds": []}
     kinds = []
     for views in showings(run.recipe):
         names = [f"{index + 1} {run.recipe.phases[index].train}" for index in views.phases]
         kinds.append((views, names, [[as_uri(view) for view in drawn] for drawn in draw_views(run, views, files)]))
-    return TrainingViews(kinds)
+    return {"kinds": kinds}
 
 
 def showings(recipe: Any) -> list[PhaseViews]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from effnet_ft.report.charts import Chart, Series, Spot, percent_ticks, round_ticks
-from effnet_ft.report.formats import counted, duration, percent
+from effnet_ft.report.formats import TableCell, counted, duration_cell, percent_cell
 from effnet_ft.report.rendering import Section, render_page, write_page
-from effnet_ft.report.sortable_table import SortableTable, TableCell
 from effnet_ft.sweep.definition import Sweep
 from effnet_ft.sweep.results import DIVERGED, Result
 
@@ -47,22 +47,22 @@ def sweep_sections(results: Sequence[Result], metric: str, linear: Collection[st
     finished = [result for result in results if math.isfinite(result.value)]
     keys = list(results[0].setting) if finished else []
     charts = [key_chart(key, metric, finished, key in linear) for key in keys]
-    return [Section("Keys", "keys", charts), Section("Settings", "table", _settings(results, metric))]
+    return [Section("Keys", "keys", {"charts": charts}), Section("Settings", "table", _settings(results, metric))]
 
 
-def _settings(results: Sequence[Result], metric: str) -> SortableTable:
+def _settings(results: Sequence[Result], metric: str) -> dict[str, Any]:
     keys = list(results[0].setting)
     places = {key: positions([result.setting[key] for result in results])[0] for key in keys}
     rows = []
     for result in results:
         row = [TableCell(places[key][text], text) for key, text in result.setting.items()]
-        row += [TableCell(result.value, percent(result.value, 2)), TableCell(result.seconds, duration(result.seconds))]
+        row += [percent_cell(result.value, 2), duration_cell(result.seconds)]
         rows.append((result.name, [*row, TableCell(float(result.state == DIVERGED), result.state)]))
-    return SortableTable(["setting", *keys, metric, "trained in", "state"], rows)
+    return {"head": ["setting", *keys, metric, "trained in", "state"], "rows": rows}
 
 
 def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = False) -> Chart:
-    """Return a chart of the metric against a key: a spot a finished setting, the best, ``results[0]``, filled."""
+    """Return a chart of the metric against a key: a spot a finished setting; the best, ``results[0]``, is filled."""
     best = results[0]
     places, ticks = positions([result.setting[key] for result in results], linear)
     values = [result.value for result in results]
@@ -70,10 +70,10 @@ def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = F
     y_range = min(values) - margin, max(values) + margin
     longest = max(3, _MOST_LETTERS // len(ticks))
     spots = []
-    for result in reversed(results):  # the best lies on top
+    for result in results:
         chosen = ", ".join(f"{name}={text}" for name, text in result.setting.items())
         tip = f"{result.name}: {chosen}: {result.value:.2%}"
-        spots.append(Spot(places[result.setting[key]], result.value, tip, radius=4, filled=result is best))
+        spots.append(Spot(places[result.setting[key]], result.value, tip, radius=4))
     return Chart(
         f"{metric} against {key}",
         key,
@@ -81,7 +81,7 @@ def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = F
         y_range,
         [(place, text if len(text) <= longest else f"{text[: longest - 1]}…") for text, place in ticks],
         percent_ticks(*y_range),
-        [Series("val", spots=spots)],
+        [Series("val", spots=spots[:0:-1]), Series("val best", spots=spots[:1])],
         note=f"best {best.setting[key]}: {best.value:.2%}",
     )
 

@@ -30,7 +30,7 @@ def test_bins_are_those_of_the_calibration_error() -> None:
     random = np.random.default_rng(0)
     probability, correct = random.uniform(size=500), random.uniform(size=500) < 0.7
     found = reliability_bins(probability, correct)
-    error = sum(each.count * abs(each.accuracy - each.probability) for each in found) / 500
+    error = sum(each.images * abs(each.accuracy - each.probability) for each in found) / 500
     expected = binary_calibration_error(torch.from_numpy(probability), torch.from_numpy(correct).long(), n_bins=15)
     assert error == pytest.approx(float(expected), abs=1e-6)
     assert reliability_bins(np.array([1.0]), np.array([True]))[0].high == 1.0
@@ -42,8 +42,8 @@ def test_thresholds_of_the_validation_images_are_kept_on_the_others(run: Path) -
     model = SimpleNamespace(model=SimpleNamespace(record=record))
     contents = replace(read_run(run), thumbnails=Thumbnails(None, model))  # type: ignore[arg-type]
     shown = confidence(contents)
-    assert shown is not None and shown.targets is not None
-    texts = [[name, *(cell.text for cell in cells)] for name, cells in shown.targets.rows]
+    assert shown is not None and not shown["unreached"]
+    texts = [[name, *(cell.text for cell in cells)] for name, cells in shown["targets"]]
     # Of the seven answers three have so much, and two of them are right.
     assert texts[2] == ["98.0%", "75.0%", "42.9%", "66.7%"]
     assert texts[3] == ["99.0%", DASH, DASH, DASH]

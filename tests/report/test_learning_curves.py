@@ -31,7 +31,7 @@ def test_few_epochs(run: Path, epochs: list[tuple[object, ...]]) -> None:
 
 
 def test_times_of_phases_and_run(run: Path) -> None:
-    assert [[cell.text for cell in cells] for _, cells in times(read_run(run)).rows] == [
+    assert [[cell.text for cell in cells] for _, cells in times(read_run(run))["rows"]] == [
         ["1", "10.0 s", "50", "10.0%"],
         ["2", "40.0 s", "100", "20.0%"],
         [DASH, "2 min 22 s", DASH, DASH],  # what the phases' steps leave of the whole

@@ -25,5 +25,5 @@ def test_scores_of_classes(run: Path) -> None:
 
 def test_class_balance(run: Path) -> None:
     table = class_balance(read_run(run))
-    values = [[cell.value for cell in cells] for _, cells in table.rows]
+    values = [[cell.value for cell in cells] for _, cells in table["rows"]]
     assert values == [[5, 0, 3], [0, 0, 2], [0, 1, 2], [0, 0, 0]]
