@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.report.charts import Chart, Series, Spot, percent_ticks, round_ticks
+from effnet_ft.report.charts import Chart, Series, Spot, Ticks, percent_ticks, round_ticks
 from effnet_ft.report.formats import TableCell, counted, duration_cell, percent_cell
 from effnet_ft.report.rendering import Section, render_page, write_page
 from effnet_ft.sweep.definition import Sweep
@@ -79,62 +79,57 @@ def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = F
         key,
         X_RANGE,
         y_range,
-        [(place, text if len(text) <= longest else f"{text[: longest - 1]}…") for text, place in ticks],
+        [(place, text if len(text) <= longest else f"{text[: longest - 1]}…") for place, text in ticks],
         percent_ticks(*y_range),
         [Series("val", spots=spots[:0:-1]), Series("val best", spots=spots[:1])],
         note=f"best {best.setting[key]}: {best.value:.2%}",
     )
 
 
-def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, float], list[tuple[str, float]]]:
-    """Return the positions of a key's values on its axis, 0 to 1, and the axis's labels with their positions.
+def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, float], Ticks]:
+    """Return the positions of a key's values on its axis, 0 to 1, and the axis's ticks.
 
     Numbers stand by their value; by its logarithm where they span a factor of eight or more, unless ``linear``. Words,
     and numbers that span so much and include a zero, are evenly spaced.
     """
     known = list(dict.fromkeys(texts))
     numbers = {text: _number(text) for text in known}
+    scale = None
     if all(math.isfinite(value) for value in numbers.values()):
         known.sort(key=lambda text: numbers[text])
         scale = float if linear else _scale([numbers[text] for text in known])
-    else:
-        scale = None
     if scale is None or len(known) == 1:
         places = {text: (index + 0.5) / len(known) for index, text in enumerate(known)}
-        every = math.ceil(len(known) / _MOST_TICKS)
-        return places, [(text, places[text]) for text in known[::every]]
-    first, last = scale(numbers[known[0]]), scale(numbers[known[-1]])
-    places = {text: (scale(numbers[text]) - first) / (last - first) for text in known}
-    if len(known) <= _MOST_TICKS:
-        return places, [(text, places[text]) for text in _apart(known, places)]
-    ends = numbers[known[0]], numbers[known[-1]]
-    return places, [(f"{value:g}", (scale(value) - first) / (last - first)) for value in _round_values(*ends, scale)]
+        return places, [(places[text], text) for text in known[:: math.ceil(len(known) / _MOST_TICKS)]]
+    low, high = numbers[known[0]], numbers[known[-1]]
+
+    def place(value: float) -> float:
+        return (scale(value) - scale(low)) / (scale(high) - scale(low))
+
+    places = {text: place(number) for text, number in numbers.items()}
+    if len(known) > _MOST_TICKS:
+        return places, [(place(value), f"{value:g}") for value in _round_values(low, high, scale)]
+    shown = known[:1]
+    for text in known[1:]:  # labels that would run into the one before are left out
+        if places[text] - places[shown[-1]] > 0.02 * (len(text) + len(shown[-1])) / 2:
+            shown.append(text)
+    return places, [(places[text], text) for text in shown]
 
 
 def _scale(ordered: Sequence[float]) -> Callable[[float], float] | None:
-    """Return what makes places of numbers: their logarithm, themselves, or None where neither shows them apart."""
+    """Return what makes positions of numbers: their logarithm, themselves, or None where neither sets them apart."""
     magnitudes = [abs(value) for value in ordered if value != 0]
-    wide = bool(magnitudes) and max(magnitudes) / min(magnitudes) >= _LOG_FROM
-    if not wide:
+    if not magnitudes or max(magnitudes) / min(magnitudes) < _LOG_FROM:
         return float
     return math.log10 if ordered[0] > 0 else None
 
 
-def _apart(known: Sequence[str], places: dict[str, float]) -> list[str]:
-    """Return the values whose labels do not run into the one before."""
-    shown: list[str] = []
-    for text in known:
-        if not shown or places[text] - places[shown[-1]] > 0.02 * (len(text) + len(shown[-1])) / 2:
-            shown.append(text)
-    return shown
-
-
 def _round_values(low: float, high: float, scale: Callable[[float], float]) -> list[float]:
     """Return round numbers from ``low`` to ``high`` for an axis: powers of ten, or equal steps."""
-    if scale is math.log10:
-        powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-        return [10.0**power for power in powers] if len(powers) > 1 else [low, high]
-    return [value for value, _ in round_ticks(low, high, str)]
+    if scale is not math.log10:
+        return [value for value, _ in round_ticks(low, high, str)]
+    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
+    return [10.0**power for power in powers] if len(powers) > 1 else [low, high]
 
 
 def _number(text: str) -> float:

@@ -339,7 +339,7 @@ def test_a_sweep_takes_one_device_of_many() -> None:
 def test_values_stand_where_they_belong(texts: list[str], places: list[float]) -> None:
     found, ticks = positions(texts)
     assert [found[text] for text in texts] == pytest.approx(places)
-    assert {label for label, _ in ticks} <= set(texts)
+    assert {label for _, label in ticks} <= set(texts)
 
 
 def test_what_was_drawn_by_equal_differences_stands_so() -> None:
@@ -349,5 +349,5 @@ def test_what_was_drawn_by_equal_differences_stands_so() -> None:
 
 def test_an_axis_of_many_drawn_numbers_has_round_labels() -> None:
     _, ticks = positions([f"{10 ** (-4 + 3 * number / 19):.4g}" for number in range(20)])
-    assert [label for label, _ in ticks] == ["0.0001", "0.001", "0.01", "0.1"]
-    assert [place for _, place in ticks] == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-6)
+    assert [label for _, label in ticks] == ["0.0001", "0.001", "0.01", "0.1"]
+    assert [place for place, _ in ticks] == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-6)
