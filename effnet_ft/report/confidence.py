@@ -11,7 +11,8 @@ from effnet_ft.errors import DataError
 from effnet_ft.inference.selective_prediction import ConfidenceRecord, confidence_threshold, precision_coverage
 from effnet_ft.report.charts import FRACTIONS, Chart, Series, Spot, axis_start, percent_ticks
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.formats import TableCell, counted, percent, percent_cell
+from effnet_ft.report.formats import TableCell, percent, percent_cell
+from effnet_ft.utils.text import counted
 
 BINS = 15  # as of the calibration error
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)

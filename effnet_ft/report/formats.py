@@ -1,4 +1,4 @@
-"""Numbers, percentages, durations and counts as a page or a terminal shows them, and cells of sortable tables."""
+"""Numbers, percentages and durations as a page or a terminal shows them, and cells of sortable tables."""
 
 from __future__ import annotations
 
@@ -32,11 +32,6 @@ def duration(seconds: float) -> str:
         return number(seconds, ".1f") + (" s" if math.isfinite(seconds) else "")
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return "1 image" or "2 images"."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def number_cell(value: float) -> TableCell:

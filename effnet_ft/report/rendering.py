@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from effnet_ft.report import formats
 from effnet_ft.utils.atomic_files import atomic_write_text
+from effnet_ft.utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("number", "percent", "duration", "counted"):
-        found.filters[name] = getattr(formats, name)
+    for function in (formats.number, formats.percent, formats.duration, counted):
+        found.filters[function.__name__] = function
     found.tests["known"] = math.isfinite
     found.globals["DASH"] = formats.DASH
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":")}

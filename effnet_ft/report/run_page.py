@@ -7,13 +7,13 @@ from omegaconf import OmegaConf
 from effnet_ft.report.confidence import confidence
 from effnet_ft.report.confusion import confused_pairs, confusion_matrix
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.formats import counted
 from effnet_ft.report.gallery import mistakes, uncertain
 from effnet_ft.report.learning_curves import learning_curves, times
 from effnet_ft.report.model_card import model_card
 from effnet_ft.report.per_class import class_balance, per_class
 from effnet_ft.report.rendering import Section, render_page
 from effnet_ft.report.training_views import training_views
+from effnet_ft.utils.text import counted
 
 
 def render_run(run: RunContents) -> str:

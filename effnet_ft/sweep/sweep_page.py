@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft.report.charts import Chart, Series, Spot, Ticks, percent_ticks, round_ticks
-from effnet_ft.report.formats import TableCell, counted, duration_cell, percent_cell
+from effnet_ft.report.formats import TableCell, duration_cell, percent_cell
 from effnet_ft.report.rendering import Section, render_page, write_page
 from effnet_ft.sweep.definition import Sweep
 from effnet_ft.sweep.results import DIVERGED, Result
+from effnet_ft.utils.text import counted
 
 X_RANGE = (-0.075, 1.075)
 """Of a chart: the values of a key stand from 0 to 1."""

@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Sequence
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 image" or "2 images"."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
 def quoted(value: object) -> str:
     """Return ``repr(value)``; of a long one, its beginning and its end."""
     try:
