@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, fields
-from typing import Any, get_type_hints
+import re
+from typing import Any
 
 import yaml
 from hypothesis import strategies as st
 
 from effnet_ft.recipe import SECTIONS, Phase, Recipe, per_phase_keys
-from effnet_ft.recipe.checking import path_fault
+from effnet_ft.recipe.faults import words
+from effnet_ft.recipe.settings import Settings, alternatives, path_fault, properties
 
 Draw = Any
 
@@ -37,36 +38,38 @@ ANYTHING = st.recursive(
 )
 
 
-def values_of(item: Field[Any], hint: Any) -> st.SearchStrategy[Any]:
-    """Values that a key takes."""
-    limits = item.metadata
-    words = st.sampled_from(limits["words"]) if limits["words"] else st.nothing()
-    if limits["choices"]:
-        one = st.sampled_from(limits["choices"])
-        return st.lists(one, max_size=3) if hint == list[str] else one
-    low, high = limits["minimum"], limits["maximum"]
-    if hint is float:
-        open_low, open_high = limits["above"], limits["below"]
-        return words | st.floats(
-            min_value=low if open_low is None else open_low,
-            max_value=high if open_high is None else open_high,
-            exclude_min=open_low is not None,
-            exclude_max=open_high is not None,
+def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a key of this JSON schema takes."""
+    if "items" in schema:
+        return st.lists(st.sampled_from(words(schema["items"])), max_size=3)
+    return st.one_of(*(st.sampled_from(words(one)) if words(one) else _free(one) for one in alternatives(schema)))
+
+
+def _free(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if schema["type"] == "integer":
+        return st.integers(low, high)
+    if schema["type"] == "number":
+        above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        return st.floats(
+            min_value=low if above is None else above,
+            max_value=high if below is None else below,
+            exclude_min=above is not None,
+            exclude_max=below is not None,
             allow_nan=False,
             allow_infinity=False,
         )
-    if hint is int:
-        return words | st.integers(low, high)
+    if "pattern" in schema:
+        return st.from_regex(re.compile(schema["pattern"], re.ASCII), fullmatch=True)
     return st.text(min_size=1).filter(lambda text: text != "???" and not path_fault(text))
 
 
-def _keys(kind: type) -> dict[str, st.SearchStrategy[Any]]:
-    hints = get_type_hints(kind)
-    return {item.name: values_of(item, hints[item.name]) for item in fields(kind) if "help" in item.metadata}
+def _keys(kind: type[Settings]) -> dict[str, st.SearchStrategy[Any]]:
+    return {name: values_of(schema) for name, schema in properties(kind).items() if "description" in schema}
 
 
 _VALUES = {name: _keys(kind) for name, kind in SECTIONS.items()}
-_PHASE = _keys(Phase)
+_PHASE = {name: values for name, values in _keys(Phase).items() if name not in per_phase_keys()}
 _PER_PHASE = {key: _VALUES[section][key] for key, section in per_phase_keys().items()}
 
 # What only some files and combinations allow stays at its default: these recipes are meant to be right.

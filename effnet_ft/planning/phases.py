@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from effnet_ft.models.variants import STAGES
 from effnet_ft.recipe import (
@@ -14,6 +14,7 @@ from effnet_ft.recipe import (
     Recipe,
     StoreSettings,
     TrainerSettings,
+    per_phase_keys,
 )
 
 
@@ -55,6 +56,6 @@ def plan_phases(recipe: Recipe) -> list[PhasePlan]:
 def _plan(recipe: Recipe, index: int, phase: Phase) -> PhasePlan:
     sections = {name: getattr(recipe, name) for name in SECTIONS}
     for name, section in sections.items():
-        own = {item.name for item in fields(section)}
-        sections[name] = replace(section, **{key: value for key, value in phase.overrides.items() if key in own})
+        own = {key: value for key, value in phase.overrides.items() if per_phase_keys()[key] == name}
+        sections[name] = section.with_values(**own)
     return PhasePlan(index, phase.train, cut_of(phase.train), phase.epochs, phase.lr, **sections)

@@ -1,7 +1,7 @@
-"""The recipe: what a run is asked for.
+"""The recipe: what is wanted of a run.
 
-``schema`` holds every key, ``loading`` reads a file and tells all its faults, ``resolving`` says what ``auto`` stands
-for, ``page`` documents them all. Free of torch, so that a wrong recipe is told in a moment.
+``schema`` holds every key, ``loading`` reads a file, ``faults`` checks it, ``resolving`` says what ``auto`` stands
+for, ``documentation`` describes every key. Free of torch, so that a wrong recipe is refused at once.
 """
 
 from effnet_ft.recipe.loading import find_recipe, load_recipe, recipe_folder

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+import json
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from effnet_ft.recipe.checking import expected
+from effnet_ft.recipe.faults import expected
 from effnet_ft.recipe.loading import recipe_folder
 from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
+from effnet_ft.recipe.settings import Settings, json_schema, properties
 from effnet_ft.utils.tables import columns, markdown
+
+SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"
+"""The first line of a recipe: editors with YAML's language server complete and check its keys."""
 
 _PAGE = """# Recipes
 
@@ -68,11 +72,10 @@ def recipes_text() -> str:
 def recipes_page() -> str:
     """Return ``docs/recipes.md``."""
     per_phase = {section: [key for key, of in per_phase_keys().items() if of == section] for section in SECTIONS}
-    parts = [("At the top", "", Recipe), *((f"`{name}`", f"{name}.", kind) for name, kind in SECTIONS.items())]
-    sections = []
-    for title, prefix, kind in parts:
-        meaning = "" if kind is Recipe else f"{_first_line(kind)}\n\n"
-        sections.append(f"### {title}\n\n{meaning}{_keys_table(kind, prefix)}")
+    sections = [f"### At the top\n\n{_keys_table(Recipe, '')}"]
+    sections += [
+        f"### `{name}`\n\n{kind.__doc__}\n\n{_keys_table(kind, f'{name}.')}" for name, kind in SECTIONS.items()
+    ]
     return _PAGE.format(
         recipes="\n".join(f"- `{path.stem}`: {_header_text(path)}" for path in recipe_files()),
         phases=_phase_table(),
@@ -83,19 +86,22 @@ def recipes_page() -> str:
     )
 
 
+def recipes_schema() -> str:
+    """Return ``recipes/schema.json``: the JSON schema of a recipe, for editors."""
+    schema = json_schema(Recipe)
+    schema["properties"]["store"] = {"anyOf": [schema["properties"]["store"], {"enum": ["keep", "off"]}]}
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def recipe_files() -> list[Path]:
     """Return the files of the recipes that come with the project: those for one's own images first, then by name."""
     return sorted(recipe_folder().glob("*.yaml"), key=lambda path: (not path.stem.startswith("folder"), path.stem))
 
 
 def header(path: Path) -> list[str]:
-    """Return the comment lines that a recipe begins with, without their marks."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# "))
-    return lines
+    """Return the comment lines that a recipe begins with, without their marks and the editor's line."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return [line.lstrip("# ") for line in lines if not line.startswith(SCHEMA_LINE.partition("=")[0])]
 
 
 def _header_text(path: Path) -> str:
@@ -106,41 +112,34 @@ def _header_text(path: Path) -> str:
     return "\n".join(f"  {line}" if line else "" for line in lines).lstrip()
 
 
-def _options(kind: type) -> Iterable[tuple[Field[Any], Any]]:
-    """Yield the keys that ``kind`` declares, with their types; sections and the list of phases are no keys."""
-    hints = get_type_hints(kind)
-    return [(item, hints[item.name]) for item in fields(kind) if "help" in item.metadata]
+def _keys(kind: type[Settings]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schemas of the keys of ``kind``: no sections, and of a phase what it must have."""
+    skipped = per_phase_keys() if kind is Phase else ()
+    return {name: one for name, one in properties(kind).items() if "description" in one and name not in skipped}
 
 
-def _keys_table(kind: type, prefix: str) -> str:
+def _keys_table(kind: type[Settings], prefix: str) -> str:
     rows = [
         [
-            f"`{prefix}{item.name}`",
-            _cell(expected(item, hint)),
-            _default(item),
-            _cell(item.metadata["help"]),
-            "✓" if item.metadata["per_phase"] else "",
+            f"`{prefix}{name}`",
+            _cell(expected(schema)),
+            _default(kind.model_fields[name].default),
+            _cell(schema["description"]),
+            "✓" if kind is not Recipe and name in per_phase_keys() else "",
         ]
-        for item, hint in _options(kind)
+        for name, schema in _keys(kind).items()
     ]
     return markdown(["key", "value", "default", "meaning", "phase"], rows)
 
 
 def _phase_table() -> str:
-    rows = [
-        [f"`{item.name}`", _cell(expected(item, hint)), _cell(item.metadata["help"])] for item, hint in _options(Phase)
-    ]
+    rows = [[f"`{name}`", _cell(expected(one)), _cell(one["description"])] for name, one in _keys(Phase).items()]
     return markdown(["key", "value", "meaning"], rows)
 
 
-def _default(item: Field[Any]) -> str:
-    default = item.default_factory() if item.default_factory is not MISSING else item.default
-    return "not set" if default is None else f"`{default}`"
+def _default(value: Any) -> str:
+    return "not set" if value is None else f"`{value}`"
 
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|")
-
-
-def _first_line(kind: type) -> str:
-    return (kind.__doc__ or "").partition("\n")[0]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.weights.resolving import weights_fault
-from effnet_ft.recipe import checking
+from effnet_ft.recipe.faults import check, meaning
+from effnet_ft.recipe.overrides import apply_override, spell_out_store
 from effnet_ft.recipe.plain_yaml import read_yaml
 from effnet_ft.recipe.resolving import resolve
-from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
-from effnet_ft.utils.text import did_you_mean, quoted, shorten
+from effnet_ft.recipe.schema import Recipe, text_keys
+from effnet_ft.utils.text import did_you_mean, shorten
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), require: Sequence[str] = ()
+) -> Recipe:
     """Read, override, check and resolve a recipe.
 
     Args:
-        name: a path, or the name of a file in ``recipes/`` without its ending.
+        recipe: a path, the name of a file in ``recipes/`` without its ending, or what such a file holds.
         overrides: ``key=value`` texts, applied in order; keys are dotted, ``phases.0.lr`` reaches into a list.
         require: dotted keys that the purpose needs, e.g. ``data.root`` and ``phases``; with ``model.weights``, weights
             that can be had are meant.
@@ -34,27 +39,25 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), require: Sequen
         RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
         WeightsError: where the weights decide a value and cannot be had.
     """
-    path = find_recipe(name)
     faults: list[str] = []
-    raw = read_yaml(path)
-    _spell_out_store(raw)
+    if isinstance(recipe, Mapping):
+        name, raw = "", copy.deepcopy({**recipe})
+    else:
+        name, raw = str(recipe), read_yaml(find_recipe(recipe), text_keys())
+    spell_out_store(raw)
     for text in overrides:
-        checking.apply_override(raw, text, Recipe, faults)
-        _spell_out_store(raw)
-    recipe = _build(raw, faults)
-    for key in require:
-        if not checking.lookup(recipe, key):
-            meaning = checking.describe(Recipe, key) or "a list of {train, epochs, lr}"
-            faults.append(f"{key} is not set: {meaning}")
+        apply_override(raw, text, faults)
+        spell_out_store(raw)
+    checked = check(raw, faults)
+    faults += [f"{key} is not set: {meaning(key)}" for key in require if not attrgetter(key)(checked)]
     if "model.weights" in require:
-        model = recipe.model
-        model.weights = os.path.expanduser(model.weights)
-        faults += filter(None, [weights_fault(model.variant, model.weights, model.family)])
-    faults += _contradictions(recipe)
+        model = checked.model
+        fault = weights_fault(model.variant, os.path.expanduser(model.weights), model.family)
+        faults += [fault] if fault else []
+    faults += _contradictions(checked)
     if faults:
-        raise RecipeError(faults, str(name))
-    resolve(recipe)
-    return recipe
+        raise RecipeError(faults, name)
+    return resolve(checked)
 
 
 def _contradictions(recipe: Recipe) -> list[str]:
@@ -107,39 +110,3 @@ def find_recipe(name: str | Path) -> Path:
     raise RecipeError(
         f"no recipe '{told}': neither a file nor one of {', '.join(known)}{did_you_mean(stem, list(known))}"
     )
-
-
-def _spell_out_store(raw: dict[str, Any]) -> None:
-    """Let ``store: off`` stand for ``store: {mode: off}``."""
-    if raw.get("store") in (False, "off", "keep"):
-        raw["store"] = {"mode": raw["store"] or "off"}
-
-
-def _build(raw: dict[str, Any], faults: list[str]) -> Recipe:
-    """Return a recipe from plain dicts; what does not fit is added to ``faults`` and left at its default."""
-    listed = raw.pop("phases", None)
-    recipe = checking.build(Recipe, raw, "", faults, skip=("phases",))
-    if listed is None:
-        return recipe
-    if not isinstance(listed, list):
-        faults.append(f"phases is {quoted(listed)}, expected a list of {{train, epochs, lr}}")
-        return recipe
-    recipe.phases = [_build_phase(entry, f"phases[{number}]", faults) for number, entry in enumerate(listed)]
-    return recipe
-
-
-def _build_phase(entry: Any, where: str, faults: list[str]) -> Phase:
-    if not isinstance(entry, dict):
-        faults.append(f"{where} is {quoted(entry)}, expected a mapping such as {{train: head, epochs: 5, lr: 2e-3}}")
-        return Phase()
-    sections = per_phase_keys()
-    own = {key: value for key, value in entry.items() if key not in sections}
-    phase = checking.build(Phase, own, where, faults, skip=("overrides",), also=tuple(sections))
-    for name in ("train", "epochs", "lr"):
-        if entry.get(name) in (None, "???"):
-            faults.append(f"{where}.{name} is not set: {checking.describe(Phase, name)}")
-    for key, value in entry.items():
-        if key in sections:
-            checked: Any = checking.build(SECTIONS[sections[key]], {key: value}, where, faults)
-            phase.overrides[key] = getattr(checked, key)
-    return phase

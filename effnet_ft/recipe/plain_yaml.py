@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ _MOST_LEVELS = 20
 """Of mappings and lists inside each other: a recipe has four."""
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+)(\.[0-9_]*)?")
+
+
+def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
     """Return the mapping in the YAML file ``path``: references resolved, numbers such as ``2e-3`` as floats.
 
     A reference names another key of the recipe, as in ``${data.root}``. OmegaConf's functions, such as
     ``${oc.env:HOME}``, are refused: a recipe is data, and a secret of the environment would be written into the run.
+
+    Args:
+        path: of the file.
+        text_keys: dotted keys whose values stay as they are written, such as ``007`` and ``on``.
 
     Raises:
         RecipeError: where it cannot be read, is no YAML or is no mapping.
@@ -44,7 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read it: {error}", str(path)) from error
     try:
         _check_size(text)
-        recipe = OmegaConf.load(io.StringIO(text))
+        recipe = OmegaConf.load(io.StringIO(_quote(text, text_keys)))
         if faults := resolver_calls(OmegaConf.to_container(recipe)):
             raise RecipeError(faults, str(path))
         loaded = OmegaConf.to_container(recipe, resolve=True)
@@ -65,7 +73,7 @@ def parse_value(text: str) -> Any:
 
     try:
         _check_size(text)
-        parsed = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
+        parsed = OmegaConf.to_container(OmegaConf.create(_quote(f"value: {text}")))
     except (YAMLError, OmegaConfBaseException, ValueError):
         return text
     return parsed["value"] if isinstance(parsed, dict) and [*parsed] == ["value"] else text
@@ -89,6 +97,34 @@ def resolver_calls(value: Any, where: str = "") -> list[str]:
             "evaluated; write the value itself, or set the key on the command line, where the shell fills in variables"
         ]
     return []
+
+
+def _quote(text: str, text_keys: Container[str] = ()) -> str:
+    """Return YAML with quotes around what is to stay as it is written.
+
+    These are the values of ``text_keys``, and 010 and 1:30, which YAML 1.1 takes for octal and sexagesimal numbers.
+    """
+    import yaml
+
+    places: dict[int, str] = {}  # where a plain scalar ends, and what it is
+    seen: set[int] = set()  # anchors' nodes, which aliases lead to again
+    root = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    waiting = [] if isinstance(root, yaml.ScalarNode) else [("", root)]
+    while waiting:
+        key, node = waiting.pop()
+        if isinstance(node, yaml.ScalarNode):
+            stays = key in text_keys and not node.tag.endswith(":null")
+            if not node.style and (stays or _OTHER_BASE.fullmatch(node.value)):
+                places[node.end_mark.index] = node.value
+        elif isinstance(node, yaml.MappingNode) and id(node) not in seen:
+            waiting += [(f"{key}.{name.value}".lstrip("."), entry) for name, entry in node.value if name.id == "scalar"]
+        elif isinstance(node, yaml.SequenceNode) and id(node) not in seen:
+            waiting += [("", entry) for entry in node.value]
+        seen.add(id(node))
+    for end, value in sorted(places.items(), reverse=True):
+        if text.endswith(value, 0, end):  # what goes over several lines is text already
+            text = text[: end - len(value)] + "'" + value.replace("'", "''") + "'" + text[end:]
+    return text
 
 
 def _check_size(text: str) -> None:

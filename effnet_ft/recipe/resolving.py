@@ -15,24 +15,26 @@ RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 """Set by the process that starts a run, so that the processes it launches write to the same folder."""
 
 
-def resolve(recipe: Recipe) -> None:
-    """Replace in place every ``auto`` that the recipe and the number of cores decide."""
-    model, data = recipe.model, recipe.data
-    variant = VARIANTS[model.variant]
-    model.weights = os.path.expanduser(model.weights)
+def resolve(recipe: Recipe) -> Recipe:
+    """Return the recipe with every ``auto`` replaced that the recipe and the number of cores decide."""
+    model = recipe.model.with_values(weights=os.path.expanduser(recipe.model.weights))
+    data = recipe.data
     # A run that is resolved already is loaded again without its weights' file, which may be gone.
     if "auto" in (model.weights, data.image_size, data.crop) or model.weights in FAMILIES:
-        _resolve_weights(model, data)
+        model, data = _resolve_weights(model, data)
     if model.dropout == "auto":
-        model.dropout = variant.dropout
-    for phase in recipe.phases:  # a phase's own auto is the recipe's
-        own = {"image_size": data.image_size, "dropout": model.dropout}
-        phase.overrides.update({key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
+        model = model.with_values(dropout=VARIANTS[model.variant].dropout)
     if data.workers == "auto":
-        data.workers = default_workers()
-    recipe.run_dir = os.path.expanduser(recipe.run_dir)
-    if recipe.run_dir == "auto":
-        recipe.run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
+        data = data.with_values(workers=default_workers())
+    own = {"image_size": data.image_size, "dropout": model.dropout}  # a phase's own auto is the recipe's
+    phases = [
+        phase.with_values(**{key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
+        for phase in recipe.phases
+    ]
+    run_dir = os.path.expanduser(recipe.run_dir)
+    if run_dir == "auto":
+        run_dir = os.environ.get(RUN_DIR_VARIABLE) or _free_run_dir(data.root, model.variant)
+    return recipe.with_values(model=model, data=data, phases=phases, run_dir=run_dir)
 
 
 def default_workers() -> int:
@@ -41,16 +43,15 @@ def default_workers() -> int:
     return max(1, min(8, usable_cores() - 1))
 
 
-def _resolve_weights(model: ModelSettings, data: DataSettings) -> None:
+def _resolve_weights(model: ModelSettings, data: DataSettings) -> tuple[ModelSettings, DataSettings]:
     """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
-    if model.weights == "auto":
-        model.weights = default_family(model.variant)
-    record = resolve_weights(model.variant, model.weights, model.family)
+    weights = default_family(model.variant) if model.weights == "auto" else model.weights
+    record = resolve_weights(model.variant, weights, model.family)
     view = record.preprocessing if record else scratch_preprocessing(model.variant)
-    if record and record.family in FAMILIES:
-        model.family = record.family
-    data.image_size = view.size if data.image_size == "auto" else data.image_size
-    data.crop = view.crop if data.crop == "auto" else data.crop
+    family = record.family if record and record.family in FAMILIES else model.family
+    size = view.size if data.image_size == "auto" else data.image_size
+    crop = view.crop if data.crop == "auto" else data.crop
+    return model.with_values(weights=weights, family=family), data.with_values(image_size=size, crop=crop)
 
 
 def _free_run_dir(root: str | None, variant: str) -> str:

@@ -6,14 +6,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, get_type_hints
 
 import numpy as np
 
-from effnet_ft.recipe import SECTIONS, Phase, Recipe, per_phase_keys
-from effnet_ft.recipe.checking import check
+from effnet_ft.recipe.faults import number_type, value_fault
 
 Setting = dict[str, str]
 """The swept keys of one run, with their values as they would be typed."""
@@ -92,7 +90,7 @@ def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Lis
             faults.append(f"--grid '{text}' names no values: write key=value,value, e.g. phases.0.lr=1e-3,1e-2")
         elif key == "run_dir":
             faults.append("--grid run_dir: each setting has its own folder in --out; leave it out")
-        elif ":" in values and _declared(key)[1] in (int, float):
+        elif ":" in values and number_type(key):
             axes += _read_range(key, values, random, faults)
         else:
             axes += _read_list(key, values, faults)
@@ -149,8 +147,7 @@ def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[Ra
         faults.append(f"--grid {key}={text}: a range is written {key}=low:high, or {key}=low:high:log")
         return []
     low, high, log = float(matched[1]), float(matched[2]), bool(matched[3])
-    item, hint = _declared(key)
-    outside = [fault for end in (low, high) if (fault := check(item, hint, end)[1])]
+    outside = [fault for end in (low, high) if (fault := value_fault(key, end))]
     if not random:
         faults.append(f"--grid {key}={text} is a range: say by --random N how many settings to draw from it")
     elif not low < high:
@@ -160,7 +157,7 @@ def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[Ra
     elif outside:
         faults.append(f"--grid {key}={text}: {outside[0]}")
     else:
-        return [RangeAxis(key, low, high, log, whole=hint is int)]
+        return [RangeAxis(key, low, high, log, whole=number_type(key) == "integer")]
     return []
 
 
@@ -185,16 +182,3 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
-
-
-def _declared(key: str) -> tuple[Any, Any]:
-    """Return the field and the type of a recipe key; None for both where there is no such key."""
-    section, _, name = key.partition(".")
-    kind: type[Any] | None = SECTIONS.get(section)
-    if section == "phases" and name:
-        name = name.rpartition(".")[2]
-        kind = SECTIONS.get(per_phase_keys().get(name, ""), Phase)
-    elif not name:
-        kind, name = Recipe, section
-    declared = {item.name: item for item in fields(kind)} if kind is not None else {}
-    return (declared[name], get_type_hints(kind)[name]) if name in declared else (None, None)

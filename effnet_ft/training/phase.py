@@ -164,7 +164,7 @@ def _with_rate(
     number = str(plan.index + 1)
     if resume and number in known:
         decay = known[number]["weight_decay"]
-        return replace(plan, lr=known[number]["lr"], optim=replace(plan.optim, weight_decay=decay))
+        return replace(plan, lr=known[number]["lr"], optim=plan.optim.with_values(weight_decay=decay))
     chosen = find_lr(plan, model, data, device, run.folder)
     if is_main_process():
         write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)

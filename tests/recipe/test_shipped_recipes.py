@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -73,8 +72,8 @@ def test_the_page_has_a_row_for_every_key_and_tells_those_of_phases(capsys: pyte
     assert main(["recipes", "--markdown"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
     marked = {row[0].strip("| `"): "✓" in row[-1] for row in rows if len(row) == 5}
-    keys = {f"{name}.{item.name}": name for name, kind in SECTIONS.items() for item in fields(kind)}
-    single = {item.name for item in fields(Recipe)} - {*SECTIONS, "phases"}
+    keys = {f"{name}.{key}" for name, kind in SECTIONS.items() for key in kind.model_fields}
+    single = set(Recipe.model_fields) - {*SECTIONS, "phases"}
     assert set(marked) == {*keys, *single}
     phased = {f"{section}.{key}" for key, section in per_phase_keys().items()}
     assert {key for key, mark in marked.items() if mark} == phased

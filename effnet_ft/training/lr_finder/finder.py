@@ -45,7 +45,7 @@ def find_lr(
             *(best.lr, best.weight_decay, len(trials), 100 * best.accuracy),
         )
         decay = best.weight_decay * (best.lr if plan.optim.decay_unit == "step" else 1)
-        return replace(plan, lr=best.lr, optim=replace(plan.optim, weight_decay=decay))
+        return replace(plan, lr=best.lr, optim=plan.optim.with_values(weight_decay=decay))
     lr, curve = collectives.broadcast(range_test(model, data.train_dataloader(), stored, plan, device))
     rank_zero_only(_write_curve)(curve, path)
     log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))

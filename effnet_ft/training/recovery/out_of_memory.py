@@ -93,6 +93,6 @@ def halve_batch(plan: PhasePlan) -> PhasePlan:
     batch = next(number for number in range(plan.data.batch_size // 2, 0, -1) if wanted % number == 0)
     return replace(
         plan,
-        data=replace(plan.data, batch_size=batch),
-        optim=replace(plan.optim, accumulate=wanted // batch),
+        data=plan.data.with_values(batch_size=batch),
+        optim=plan.optim.with_values(accumulate=wanted // batch),
     )

@@ -1,0 +1,158 @@
+"""Checks a recipe and says what is wrong with it: a sentence a fault, with the key, the value and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from pydantic import ValidationError
+
+from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe
+from effnet_ft.recipe.settings import Settings, alternatives, properties
+from effnet_ft.utils.text import did_you_mean, quoted, shorten
+
+Place = tuple[str | int, ...]
+"""Where a value is: ``("data", "root")``, ``("phases", 0, "lr")``."""
+
+_PHASES = "a list of {train, epochs, lr}"
+_PHASE = {"train": "all", "epochs": 1, "lr": 1.0}
+_SIGNS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_TYPES = {"integer": "a whole number", "number": "a number", "string": "a text"}
+
+
+def check(raw: dict[str, Any], faults: list[str]) -> Recipe:
+    """Return the recipe of plain values.
+
+    Args:
+        raw: sections, phases and keys, as YAML holds them.
+        faults: receives a sentence a fault; what is at fault is left at its default.
+    """
+    sound = _copy(raw)
+    try:
+        return Recipe.model_validate(sound)
+    except ValidationError as error:
+        found = _by_place(error)
+    faults += [_sentence(place, sound, wrong) for place, wrong in found.items()]
+    for place in found:
+        _reset(sound, place)
+    return Recipe.model_validate(sound)
+
+
+def value_fault(dotted: str, value: Any) -> str:
+    """Return what a recipe's key expects where ``value`` does not fit it, an empty text where it does."""
+    kind, name = _declared(dotted)
+    try:
+        kind.model_validate({name: value})
+    except ValidationError as error:
+        wrong = next((wrong for wrong in error.errors(include_url=False) if wrong["loc"][0] == name), None)
+        return _wanted(properties(kind)[name], value, wrong) if wrong else ""
+    return ""
+
+
+def number_type(dotted: str) -> str:
+    """Return ``integer`` or ``number`` where a recipe's key may be one, an empty text for others."""
+    kind, name = _declared(dotted)
+    types = [one.get("type") for one in alternatives(properties(kind).get(name, {}))]
+    return next((str(of) for of in types if of in ("integer", "number")), "")
+
+
+def meaning(dotted: str) -> str:
+    """Return what a recipe's key means."""
+    kind, name = _declared(dotted)
+    return properties(kind)[name].get("description", _PHASES)
+
+
+def _declared(dotted: str) -> tuple[type[Settings], str]:
+    """Return the section of a key such as ``data.root`` or ``phases.0.lr``, and its name there."""
+    section, _, name = dotted.partition(".")
+    if section == "phases" and name:
+        return Phase, name.rpartition(".")[2]
+    return (SECTIONS.get(section, Settings), name) if name else (Recipe, section)
+
+
+def expected(schema: dict[str, Any]) -> str:
+    """Return in words what a key of this JSON schema takes."""
+    if "items" in schema:
+        return f"a list of {', '.join(words(schema['items']))}"
+    ways = [_way(one) for one in alternatives(schema) if not words(one)]
+    return ", or ".join([*ways, *words(schema)]) if ways else f"one of {', '.join(words(schema))}"
+
+
+def words(schema: dict[str, Any]) -> list[str]:
+    """Return the words that a key of this JSON schema takes."""
+    listed = (one.get("enum", [one["const"]] if "const" in one else []) for one in alternatives(schema))
+    return [word for some in listed for word in some]
+
+
+def _way(schema: dict[str, Any]) -> str:
+    bounds = " and ".join(f"{sign} {schema[limit]}" for limit, sign in _SIGNS.items() if limit in schema)
+    such = " or ".join(schema.get("examples", ()))
+    return f"{_TYPES[schema['type']]}{bounds and f' {bounds}'}{such and f' such as {such}'}"
+
+
+def _by_place(error: ValidationError) -> dict[Place, Any]:
+    """Return the first of pydantic's errors at each key; it has one for each type that a key may have."""
+    found: dict[Place, Any] = {}
+    for wrong in error.errors(include_url=False):
+        place = wrong["loc"]
+        found.setdefault(place[: 3 if place[0] == "phases" else 2 if place[0] in SECTIONS else 1], wrong)
+    return found
+
+
+def _sentence(place: Place, raw: dict[str, Any], wrong: Any) -> str:
+    kind = Recipe if len(place) == 1 else Phase if place[0] == "phases" else SECTIONS[str(place[0])]
+    name, shown = str(place[-1]), shorten(str(place[-1]))
+    where = f"{place[0]}[{place[1]}]" if place[0] == "phases" and len(place) > 1 else str(place[0])
+    dotted = shown if len(place) == 1 else where if isinstance(place[-1], int) else f"{where}.{shown}"
+    if wrong["type"] == "extra_forbidden":
+        return f"unknown key '{dotted}'{_nearest_key(name, kind)}"
+    if wrong["type"] == "missing":
+        return f"{dotted} is not set: {properties(kind)[name]['description']}"
+    value = reduce(getitem, place, raw)  # type: ignore[arg-type]
+    if place == ("phases",):
+        wanted = f"expected {_PHASES}"
+    elif isinstance(place[-1], int):
+        wanted = "expected a mapping such as {train: head, epochs: 5, lr: 2e-3}"
+    else:
+        wanted = "expected a mapping of keys" if name in SECTIONS else _wanted(properties(kind)[name], value, wrong)
+    return f"{dotted} is {quoted(value)}, {wanted}"
+
+
+def _wanted(schema: dict[str, Any], value: Any, wrong: Any) -> str:
+    if wrong["type"] == "text":
+        return wrong["msg"]
+    only_words = all(words(one) for one in alternatives(schema))
+    return f"expected {expected(schema)}{did_you_mean(str(value), words(schema)) if only_words else ''}"
+
+
+def _nearest_key(word: str, kind: type[Settings]) -> str:
+    """Return ``"; did you mean 'x'?"`` for a key of ``kind`` or, in the recipe itself, of a section; else all keys."""
+    known = [*kind.model_fields]
+    inner = _dotted_keys() if kind is Recipe else []
+    if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root stands for data.root
+        return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
+    return did_you_mean(word, [*known, *inner]) or f"; known: {', '.join(known)}"
+
+
+def _dotted_keys() -> list[str]:
+    kinds: dict[str, Iterable[str]] = {name: kind.model_fields for name, kind in SECTIONS.items()}
+    return [f"{name}.{key}" for name, keys in (*kinds.items(), ("phases.0", _PHASE)) for key in keys]
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of mappings and lists, with keys that are valid texts."""
+    if isinstance(value, dict):
+        return {str(key).encode(errors="backslashreplace").decode(): _copy(entry) for key, entry in value.items()}
+    return [_copy(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _reset(raw: Any, place: Place) -> None:
+    """Give what is at ``place`` its default in place; in a phase, which has none, a value."""
+    *above, last = place
+    holder = reduce(getitem, above, raw)
+    if place[0] == "phases" and (isinstance(last, int) or last in _PHASE):
+        holder[last] = dict(_PHASE) if isinstance(last, int) else _PHASE[last]
+    else:
+        del holder[last]
