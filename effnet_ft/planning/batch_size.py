@@ -37,14 +37,15 @@ def resolve_batches(recipe: Recipe, model: Classifier, device: torch.device) -> 
     Raises:
         RecipeError: where not even one image fits.
     """
-    for plan, phase in zip(plan_phases(recipe), recipe.phases, strict=True):
+    for plan in plan_phases(recipe):
         if plan.data.batch_size == "auto":
             wanted = DEFAULT_BATCH * plan.optim.accumulate
             batch = DEFAULT_BATCH
             if device.type == "cuda":
                 batch = largest_batch(lambda images, plan=plan: _step(plan, model, device, images), wanted)  # type: ignore[misc]
                 log.info("phase %d: %d images at once, %d a step", plan.index + 1, batch, wanted)
-            phase.overrides.update(batch_size=batch, accumulate=wanted // batch)
+            phase = recipe.phases[plan.index]
+            recipe.phases[plan.index] = phase.with_values(batch_size=batch, accumulate=wanted // batch)
     if recipe.data.batch_size == "auto":
         recipe.data.batch_size = min((plan.data.batch_size for plan in plan_phases(recipe)), default=DEFAULT_BATCH)
 

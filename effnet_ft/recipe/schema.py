@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
-Devices = Annotated[str, Field(pattern=r"^(auto|\[?\d+(, ?\d+)*,?\]?)$", examples=["auto", "0,2"])]
+Devices = Annotated[str, Field(pattern=r"^(auto|\[\d[\d, ]*\]|\d+,[\d, ]*)$", examples=["auto", "0,2"])]
 
 
 class ModelSettings(Settings):

@@ -150,7 +150,7 @@ class PhaseTrainer:
     def _settle(self, plan: PhasePlan) -> None:
         """Enter the batches of ``plan`` in the recipe, and in that of the run, which is resumed with them."""
         batches = {"batch_size": plan.data.batch_size, "accumulate": plan.optim.accumulate}
-        self.recipe.phases[plan.index].overrides.update(batches)
+        self.recipe.phases[plan.index] = self.recipe.phases[plan.index].with_values(**batches)
         self.feeder.plans = plan_phases(self.recipe)
         if is_main_process():
             self.recipe.save(self.run.recipe)

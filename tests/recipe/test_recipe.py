@@ -67,6 +67,33 @@ def test_numbers_as_people_write_them(write: Any) -> None:
     assert load_recipe(write(""), ["data.root=2024"]).data.root == "2024"
 
 
+@pytest.mark.parametrize("text", ["2024_11_30", "007", "1e3", "12:30", "0x1F", "off", "2024-11-30", "it's"])
+def test_names_stay_as_they_were_typed(write: Any, text: str, tmp_path: Path) -> None:
+    file = write(f"run_dir: {text}\ndata:\n  root: &name {text}  # a folder\n  images: *name")
+    for recipe in (load_recipe(file), load_recipe("folder", [f"run_dir={text}", f"data.root={text}"])):
+        assert recipe.run_dir == recipe.data.root == text
+        recipe.save(tmp_path / "again.yaml")
+        assert load_recipe(tmp_path / "again.yaml").run_dir == text
+
+
+@pytest.mark.parametrize("number", ["010", "1:30", "0_1", "+08"])
+def test_numbers_of_other_bases_are_refused(write: Any, number: str) -> None:
+    for key in ("data.batch_size", "trainer.devices"):
+        section, name = key.split(".")
+        assert f"{key} is '{number}', expected a whole number" in fault_of(write(f"{section}: {{{name}: {number}}}"))
+        assert f"{key} is '{number}', expected a whole number" in fault_of("folder", [f"{key}={number}"])
+
+
+def test_plain_values_are_a_recipe_too() -> None:
+    phases = [{"train": "head", "epochs": 1.0, "lr": "1e-3", "augment": "strong"}]
+    given = {"data": {"root": 7}, "store": "off", "trainer": {"compile": False}, "phases": phases}
+    recipe = load_recipe(given, ["phases.0.epochs=2"])
+    assert (recipe.data.root, recipe.store.mode, recipe.trainer.compile) == ("7", "off", "off")
+    assert recipe.to_dict()["phases"][0] == {"train": "head", "epochs": 2, "lr": 1e-3, "augment": "strong"}
+    assert given["phases"][0]["epochs"] == 1.0
+    assert "data.root is True, expected a text" in fault_of({"data": {"root": True}})
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "mode", "views"),
     [

@@ -11,7 +11,7 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.recipe import SECTIONS, Recipe, load_recipe, per_phase_keys, recipe_folder
-from effnet_ft.recipe.documentation import header, recipe_files, recipes_page
+from effnet_ft.recipe.documentation import SCHEMA_LINE, header, recipe_files, recipes_page, recipes_schema
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {path.stem: load_recipe(path, ["data.root=x"]) for path in recipe_files()}
@@ -66,6 +66,18 @@ def test_the_page_of_recipes() -> None:
     assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == recipes_page(), (
         "write it anew: effnet-ft recipes --markdown > docs/recipes.md"
     )
+
+
+def test_the_schema_of_recipes() -> None:
+    assert (ROOT / "recipes" / "schema.json").read_text(encoding="utf-8") == recipes_schema(), (
+        "write it anew: effnet-ft recipes --schema > recipes/schema.json"
+    )
+
+
+@pytest.mark.parametrize("path", recipe_files(), ids=lambda path: path.stem)
+def test_editors_find_the_schema_of_a_recipe(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").splitlines()[0] == SCHEMA_LINE
+    assert (path.parent / SCHEMA_LINE.partition("=")[2]).is_file()
 
 
 def test_the_page_has_a_row_for_every_key_and_tells_those_of_phases(capsys: pytest.CaptureFixture[str]) -> None:

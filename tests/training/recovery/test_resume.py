@@ -337,7 +337,7 @@ def test_keys_that_change_no_number_may_change(half: Path, settings: list[str]) 
 
 def test_a_batch_that_was_made_to_fit_is_no_change(half: Path, settings: list[str]) -> None:
     there = load_recipe(half / "recipe.yaml")
-    there.phases[0].overrides.update(batch_size=2, accumulate=4)  # as after running out of memory
+    there.phases[0] = there.phases[0].with_values(batch_size=2, accumulate=4)  # as after running out of memory
     assert differences(there, load_recipe("folder", settings)) == []
     assert differences(there, load_recipe("folder", [*settings, "data.batch_size=auto"])) == []
     larger = differences(there, load_recipe("folder", [*settings, "data.batch_size=16"]))
