@@ -6,6 +6,7 @@ import argparse
 import json
 
 from effnet_ft.commands.arguments import add_overrides
+from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import EXIT_USER_FAULT
 
 
@@ -29,13 +30,14 @@ def run(options: argparse.Namespace) -> int:
     needed = ["data.root"] if options.quick else ["data.root", "model.weights"]
     recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
 
-    from effnet_ft.inspection.check_page import make_folder, write_check
+    from effnet_ft.inspection.check_page import PAGE, make_folder, write_check
     from effnet_ft.inspection.check_table import table
     from effnet_ft.inspection.inspect import inspect
 
     name = Path(options.root).resolve().name.removesuffix(".csv")
     folder = Path(options.out or Path("checks") / name)
     make_folder(folder)
+    check_outputs(str(folder / PAGE))
     inspection = inspect(recipe, options.quick)
     page = write_check(inspection, folder)
     print(json.dumps(inspection.to_dict(), indent=1) if options.json else table(inspection, page))

@@ -19,7 +19,7 @@ PAGE = "check.html"
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a page, before the work that would be lost.
+    """Make the folder of a page before the work that would be lost.
 
     Raises:
         MachineError: where it cannot be made.
@@ -31,19 +31,11 @@ def make_folder(folder: Path) -> None:
 
 
 def write_check(inspection: Inspection, folder: Path) -> Path:
-    """Write the page into ``folder`` and return its path.
-
-    Raises:
-        MachineError: where it cannot be written.
-    """
+    """Write the page into ``folder`` and return its path."""
     subtitle = heading(inspection).removeprefix(f"{inspection.root}: ").replace("\n", " · ")
     title = f"Check of {inspection.root.resolve().name}"
-    try:
-        with silence_pillow():
-            sections = check_sections(inspection)
-        return write_page(render_page("check.html", title, subtitle, sections), folder / PAGE)
-    except OSError as error:
-        raise MachineError(f"cannot write the page to {folder} ({error}): name another folder with --out") from error
+    with silence_pillow():  # the template reads the thumbnails
+        return write_page(render_page("check.html", title, subtitle, check_sections(inspection)), folder / PAGE)
 
 
 def check_sections(inspection: Inspection) -> list[Section]:

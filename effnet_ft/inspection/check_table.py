@@ -18,19 +18,12 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class FindingKind:
-    """A kind of finding.
+    """A kind of finding."""
 
-    Attributes:
-        name: what is found.
-        cases: one text each.
-        advice: what it means, or what to do.
-        serious: it invalidates the measured accuracy or stops a training.
-    """
-
-    name: str
-    cases: Sequence[str]
-    advice: str
-    serious: bool = False
+    name: str  # what is found
+    cases: Sequence[str]  # one text each
+    advice: str  # what it means, or what to do
+    serious: bool = False  # it invalidates the measured accuracy or stops a training
 
 
 def table(inspection: Inspection, page: Path) -> str:

@@ -25,48 +25,28 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn in one style.
+    """What is drawn in one style."""
 
-    Attributes:
-        style: its class in page.css.
-        label: in the legend; empty for none.
-        points: joined by a line, in the axes' units.
-        spots: marked points.
-    """
-
-    style: str
-    label: str = ""
-    points: Sequence[tuple[float, float]] = ()
-    spots: Sequence[Spot] = ()
+    style: str  # its class in page.css
+    label: str = ""  # in the legend; empty for none
+    points: Sequence[tuple[float, float]] = ()  # joined by a line, in the axes' units
+    spots: Sequence[Spot] = ()  # marked points
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart; its geometry is in the drawing's units.
+    """A chart; its geometry is in the drawing's units."""
 
-    Attributes:
-        title: above it.
-        x_title: below it.
-        x_range: the lowest and the highest value across.
-        y_range: likewise upwards.
-        x_ticks: of the horizontal axis.
-        y_ticks: of the vertical axis.
-        series: what is drawn, the last on top.
-        marks: vertical lines behind it, from left to right, with their labels.
-        note: beside the legend.
-        about: what it shows, for screen readers.
-    """
-
-    title: str
-    x_title: str
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    x_ticks: Ticks
-    y_ticks: Ticks
-    series: Sequence[Series]
-    marks: Ticks = ()
-    note: str = ""
-    about: str = ""
+    title: str  # above it
+    x_title: str  # below it
+    x_range: tuple[float, float]  # the lowest and the highest value across
+    y_range: tuple[float, float]  # likewise upwards
+    x_ticks: Ticks  # of the horizontal axis
+    y_ticks: Ticks  # of the vertical axis
+    series: Sequence[Series]  # what is drawn, the last on top
+    marks: Ticks = ()  # vertical lines behind it, from left to right, with their labels
+    note: str = ""  # beside the legend
+    about: str = ""  # what it shows, for screen readers
 
     width: ClassVar = 420
     height: ClassVar = 266

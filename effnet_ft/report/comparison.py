@@ -34,17 +34,11 @@ class RunPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that are compared.
+    """Runs that are compared."""
 
-    Attributes:
-        names: of the runs, each different.
-        runs: their contents.
-        mismatch: why their predictions cannot be compared image by image; empty where they can.
-    """
-
-    names: Sequence[str]
-    runs: Sequence[RunContents]
-    mismatch: str = ""
+    names: Sequence[str]  # of the runs, each different
+    runs: Sequence[RunContents]  # their contents
+    mismatch: str = ""  # why their predictions cannot be compared image by image; empty where they can
 
     @property
     def metrics(self) -> list[dict[str, TableCell]]:

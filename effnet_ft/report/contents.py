@@ -19,25 +19,15 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """A predicted image; its labels are several, or none, where images have any number of them.
+    """A predicted image; its labels are several, or none, where images have any number of them."""
 
-    Attributes:
-        path: relative to the folder of the images.
-        true: indices of the true classes.
-        predicted: indices of the predicted classes.
-        label: the true classes, joined by commas.
-        prediction: the predicted classes, likewise.
-        probability: the highest of the predicted classes; NaN where there is none.
-        uncalibrated: the probability before calibration; NaN where it is not known.
-    """
-
-    path: str
-    true: Sequence[int]
-    predicted: Sequence[int]
-    label: str
-    prediction: str
-    probability: float
-    uncalibrated: float = math.nan
+    path: str  # relative to the folder of the images
+    true: Sequence[int]  # indices of the true classes
+    predicted: Sequence[int]  # indices of the predicted classes
+    label: str  # the true classes, joined by commas
+    prediction: str  # the predicted classes, likewise
+    probability: float  # the highest of the predicted classes; NaN where there is none
+    uncalibrated: float = math.nan  # the probability before calibration; NaN where it is not known
 
     @property
     def errors(self) -> int:
@@ -47,35 +37,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RunContents:
-    """The files of a run.
+    """The files of a run."""
 
-    Attributes:
-        name: of the run folder.
-        recipe_text: ``recipe.yaml`` as it is written.
-        recipe: the same, parsed.
-        metrics: of ``metrics.json``.
-        classes: names in the model's order.
-        phases: the rows of ``metrics.csv`` under each phase's label, as "2 stage4".
-        predictions: the rows of ``predictions.csv``.
-        split_counts: images by class and split.
-        image_count: images of all splits.
-        training_paths: paths of the training images, in their order.
-        starts: what ``environment.json`` says of each start of the training, the first one first.
-        thumbnails: reads the images.
-    """
-
-    name: str
-    recipe_text: str
-    recipe: Any
-    metrics: Mapping[str, Any]
-    classes: Sequence[str]
-    phases: Sequence[tuple[str, list[dict[str, float]]]]
-    predictions: Sequence[Prediction]
-    split_counts: Counter[tuple[str, str]]
-    image_count: int
-    training_paths: Sequence[str] = ()
-    starts: Sequence[Mapping[str, Any]] = ()
-    thumbnails: Thumbnails = field(default_factory=Thumbnails)
+    name: str  # of the run folder
+    recipe_text: str  # `recipe.yaml` as it is written
+    recipe: Any  # the same, parsed
+    metrics: Mapping[str, Any]  # of `metrics.json`
+    classes: Sequence[str]  # names in the model's order
+    phases: Sequence[tuple[str, list[dict[str, float]]]]  # rows of `metrics.csv` by label, as "2 stage4"
+    predictions: Sequence[Prediction]  # rows of `predictions.csv`
+    split_counts: Counter[tuple[str, str]]  # images by class and split
+    image_count: int  # images of all splits
+    training_paths: Sequence[str] = ()  # paths of the training images, in their order
+    starts: Sequence[Mapping[str, Any]] = ()  # from `environment.json`, the first one first
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)  # reads the images
 
     @property
     def multilabel(self) -> bool:

@@ -18,17 +18,11 @@ from effnet_ft.utils.text import counted
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page.
+    """A titled part of a page."""
 
-    Attributes:
-        title: shown as the heading and in the navigation.
-        macro: the macro of the page's template that writes it.
-        arguments: of the macro; None leaves the section out.
-    """
-
-    title: str
-    macro: str
-    arguments: Mapping[str, Any] | None
+    title: str  # shown as the heading and in the navigation
+    macro: str  # the macro of the page's template that writes it
+    arguments: Mapping[str, Any] | None  # of the macro; None leaves the section out
 
     @property
     def anchor(self) -> str:

@@ -22,23 +22,14 @@ _DEFAULTS = {"erasing": 0.0, "cutout": 0.0, "smallest_crop": SMALLEST_CROP}
 
 @dataclass
 class PhaseViews:
-    """Phases whose views of an image are drawn alike.
+    """Phases whose views of an image are drawn alike."""
 
-    Attributes:
-        phases: their indices.
-        stored: views of each image that are computed once and take turns; 0 where every epoch draws its own.
-        image_size: side of the network's input, pixels.
-        augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`.
-        strengths: the augmentation's further settings.
-        mixing: ``MixUp`` and ``CutMix``, as far as they are used.
-    """
-
-    phases: list[int]
-    stored: int
-    image_size: int
-    augment: str
-    strengths: dict[str, float]
-    mixing: list[str]
+    phases: list[int]  # their indices
+    stored: int  # views of each image that are computed once and used in turn; 0 where every epoch draws its own
+    image_size: int  # side of the network's input, pixels
+    augment: str  # a name in `effnet_ft.data.images.transforms.AUGMENTATIONS`
+    strengths: dict[str, float]  # the augmentation's further settings
+    mixing: list[str]  # `MixUp` and `CutMix`, as far as they are used
 
     @property
     def settings(self) -> str:
