@@ -17,10 +17,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import silence_pillow
 from effnet_ft.distributed.collectives import rank
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.shared_context import SharedContext
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,7 @@ def forward_images(
     def answered(batch: list[np.ndarray]) -> Answer:
         return compute(torch.from_numpy(np.stack(batch)))
 
-    quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
-    bar = tqdm(total=len(items), desc=title, unit="", leave=False, disable=quiet, delay=2)
+    bar = progress_bar(title, total=len(items), shown=rank() == 0)
     with bar, silence_pillow():
         batches = _on_each_core if device.type == "cpu" else _on_a_device
         done = 0

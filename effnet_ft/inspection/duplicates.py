@@ -13,9 +13,9 @@ import numpy as np
 from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from effnet_ft.inspection.file_scan import SIDE
+from effnet_ft.utils.progress import progress_bar
 
 FREQUENCIES = 16
 """Of a signature, in each direction."""
@@ -82,7 +82,7 @@ def _alike(pictures: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6)
     found = [np.zeros((0, 2), np.int64)]
     starts = range(0, len(upright), _BLOCK)
-    for start in tqdm(starts, desc="comparing", unit="", leave=False, disable=None, delay=2):
+    for start in progress_bar("comparing", starts, total=len(starts)):
         block, before = slice(start, start + _BLOCK), slice(0, start + _BLOCK)
         likeness = upright[block] @ upright[before].T
         np.maximum(likeness, upright[block] @ mirrored[before].T, out=likeness)

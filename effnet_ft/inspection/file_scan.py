@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import ORIENTATION, decode_error, silence_pillow, to_rgb
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
+from effnet_ft.utils.progress import progress_bar
 
 VERSION = 1
 """Of what a look holds: another number makes every key new."""
@@ -55,10 +55,7 @@ def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
         return found
     looks = np.zeros(len(paths), FILE_RECORD)
     with silence_pillow(), ThreadPoolExecutor(usable_cores()) as pool:
-        shown = tqdm(
-            pool.map(_look, paths), total=len(paths), desc="looking", unit="", leave=False, disable=None, delay=2
-        )
-        for number, look in enumerate(shown):
+        for number, look in enumerate(progress_bar("looking", pool.map(_look, paths), total=len(paths))):
             looks[number] = look
     with suppress(OSError), cache.create(key, looks.shape, FILE_RECORD, f"what {len(paths)} files are like") as array:
         array[:] = looks

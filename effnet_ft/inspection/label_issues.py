@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from effnet_ft.utils.progress import progress_bar
+
 FOLDS = 5
 FEWEST = 5
 """Images of a class below which its labels are not judged."""
@@ -69,9 +71,7 @@ def out_of_fold_probabilities(
     folds = torch.from_numpy(assign_folds(targets, groups, seed)).to(device)
     some = torch.from_numpy(np.random.default_rng(seed).permutation(len(targets))[:_TRIED]).to(device)
     whole = len(some) == len(targets)
-    with tqdm(
-        total=FOLDS * (len(DECAYS) + (not whole)), desc="judging labels", unit="", leave=False, disable=None, delay=2
-    ) as bar:
+    with progress_bar("judging labels", total=FOLDS * (len(DECAYS) + (not whole))) as bar:
         tried = [_crossed(x[some], y[some], folds[some], decay, bar) for decay in DECAYS]
         losses = [float(F.binary_cross_entropy(found, y[some])) for found in tried]
         best = int(np.argmin(losses))

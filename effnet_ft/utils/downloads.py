@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
+from effnet_ft.utils.progress import progress_bar
 
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 30
@@ -54,7 +54,7 @@ def _append(address: str, part: Path, title: str) -> None:
             here = 0  # the server sends it from the beginning
         left = answer.headers.get("Content-Length")
         total = here + int(left) if left else None
-        bar = tqdm(total=total, initial=here, desc=title, unit="B", unit_scale=True, leave=False, disable=None)
+        bar = progress_bar(title, total=total, initial=here, unit="B")
         with part.open("ab" if here else "wb") as file, bar:
             while chunk := answer.read(_CHUNK_BYTES):
                 file.write(chunk)

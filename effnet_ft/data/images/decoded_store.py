@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import content_digest, downscaled_shape, read_downscaled, read_image, silence_pillow
 from effnet_ft.data.images.transforms import SHORT_SIDE
@@ -23,6 +22,7 @@ from effnet_ft.distributed.collectives import rank, run_on_all_ranks
 from effnet_ft.distributed.shared_arrays import ArraySpec, open_or_fill
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.utils.array_cache import ArrayCache, array_key
+from effnet_ft.utils.progress import progress_bar
 
 VERSION = 3
 """Of the arrays' meaning: another number makes every key new."""
@@ -134,10 +134,9 @@ def _kept(
     """Return the array of all images; where it is not kept yet, ``place`` puts each image into it."""
 
     def fill(array: np.ndarray, share: range) -> None:
-        quiet = None if rank() == 0 else True  # one bar for all processes; None asks for a terminal
         with silence_pillow(), ThreadPoolExecutor() as pool:
             placed = pool.map(lambda index: place(array, index), share)
-            list(tqdm(placed, total=len(share), desc="decoding", unit="", leave=False, disable=quiet, delay=2))
+            list(progress_bar("decoding", placed, total=len(share), shown=rank() == 0))
 
     if cache is None:
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.shared_context import SharedContext
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -164,12 +165,9 @@ def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None
     Returns:
         Reason by path, in the order of ``paths``.
     """
-    from tqdm import tqdm
-
     with silence_pillow(), ThreadPoolExecutor(threads or usable_cores()) as pool:
         reasons = pool.map(lambda path: _fault(root / path), paths)
-        # Shown only where the wait would otherwise be felt.
-        shown = tqdm(reasons, total=len(paths), desc="checking images", unit="", leave=False, disable=None, delay=2)
+        shown = progress_bar("checking images", reasons, total=len(paths))
         return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
 
 

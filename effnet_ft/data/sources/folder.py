@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import SUFFIXES
-from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source, listing_progress
+from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source
 from effnet_ft.errors import DataError
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.text import listing
 
 
@@ -35,7 +36,7 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
     if for_training and folders and "train" not in folders:
         present = ", ".join(folder.name + "/" for folder in folders.values())
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
-    with listing_progress("listing images") as bar:
+    with progress_bar("listing images") as bar:
         listed = (folders or {"all": root}).items()
         splits = {split: _scan_classes(root, folder, ignored, bar, empty_classes) for split, folder in listed}
     if folders:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of, listing_progress
+from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of
 from effnet_ft.errors import DataError
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unguarded
 from effnet_ft.utils.text import listing
 
@@ -131,7 +132,7 @@ def _read_rows(
     seen: dict[str, tuple[int, str, Sample]] = {}
     used: set[str] = set()
     names: dict[str, str] = {}  # interned: rows share one string for each label and group
-    with listing_progress("reading the manifest") as bar:
+    with progress_bar("reading the manifest") as bar:
         for number, row in rows:
             bar.update()
             if not row:

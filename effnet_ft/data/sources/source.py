@@ -6,8 +6,6 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from effnet_ft.data.images.decoding import ArchiveMember
 from effnet_ft.errors import DataError
 from effnet_ft.utils.text import listing
@@ -102,8 +100,3 @@ def require_printable_names(source: Source) -> None:
             f"{len(broken)} classes of {source.root} have line breaks or other control characters in their names: "
             f"rename them\n{listing(broken)}"
         )
-
-
-def listing_progress(title: str) -> tqdm:
-    """Return a progress bar for listing files, shown in a terminal after two seconds."""
-    return tqdm(desc=title, unit="", unit_scale=True, leave=False, disable=None, delay=2)

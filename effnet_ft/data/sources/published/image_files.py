@@ -12,6 +12,7 @@ from typing import Any
 from effnet_ft.data.sources.published.table import PublishedSet
 from effnet_ft.data.sources.source import Sample, Source
 from effnet_ft.errors import DataError
+from effnet_ft.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ def write_image_files(published: PublishedSet, datasets: Mapping[str, Any], fold
         DataError: if it cannot be written.
     """
     from PIL import Image
-    from tqdm import tqdm
 
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -38,8 +38,7 @@ def write_image_files(published: PublishedSet, datasets: Mapping[str, Any], fold
             for name in dataset.classes:
                 (temporary / split / name).mkdir(parents=True)
             pairs = enumerate(zip(*published.images_and_labels(dataset), strict=True), 1)
-            bar = {"desc": f"unpacking {split}", "total": len(dataset), "unit": "", "leave": False, "disable": None}
-            for number, (pixels, label) in tqdm(pairs, delay=2, **bar):
+            for number, (pixels, label) in progress_bar(f"unpacking {split}", pairs, total=len(dataset)):
                 Image.fromarray(pixels).save(temporary / split / dataset.classes[label] / f"{number:05}.png")
         lines = "".join(f"{name}\n" for name in datasets["train"].classes)
         (temporary / "classes.txt").write_text(lines, encoding="utf-8")
