@@ -47,7 +47,7 @@ def daisy(rng: np.random.Generator) -> list[Shape]:
 
 def lavender(rng: np.random.Generator) -> list[Shape]:
     """A spike of many small florets."""
-    whorls, lean, girth = int(rng.integers(9, 13)), rng.normal(0, 0.15), rng.uniform(0.14, 0.2)
+    whorls, lean, girth = int(rng.integers(8, 12)), rng.normal(0, 0.15), rng.uniform(0.17, 0.24)
     shapes: list[Shape] = [(petal(2.4, 0.07, lean), "leaf", 0.8)]
     for t in np.linspace(0, 1, whorls):
         for x in (-1.0, 1.0, -0.5, 0.5, 0.0):  # the outer florets first, the nearest one last
@@ -147,7 +147,7 @@ def draw_flower(species: str, rng: np.random.Generator, size: int = 256) -> np.n
         squash, angle = (1.0, rng.normal(0, 0.15)) if species in UPRIGHT else (rng.uniform(0.6, 1), rng.uniform(0, 6.3))
         outlines = [turned(points, angle) * (1, squash) for points, _, _ in shapes]
         low, high = np.concatenate(outlines).min(0), np.concatenate(outlines).max(0)
-        scale = side * rng.uniform(0.6, 0.85) / count**0.45 / (high - low).max()
+        scale = side * rng.uniform(0.7, 0.9) / count**0.4 / (high - low).max()
         middle = side * np.array([0.5 + 0.8 * (slot - 0.5) + rng.normal(0, 0.04), rng.uniform(0.4, 0.52)])
         origin = middle - scale * (low + high) / 2  # where the stem ends
         fill(canvas, petal(1.2 * side, 0.04 * side, np.pi + rng.normal(0, 0.1), 0.1, origin), rims["leaf"])
