@@ -202,8 +202,8 @@ def test_evaluate_on_another_folder_matches_classes_by_name(
     out = tmp_path / "answers.csv"
     assert main(["evaluate", str(trained_run), f"data.root={other}", "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert "10 images, all part" in printed.out
-    assert re.search(r"\d of 10 images are called as images that the run was trained or chosen on", printed.err)
+    assert "10 images, all" in printed.out
+    assert re.search(r"\d of 10 images have the names of images that the run was trained or selected on", printed.err)
     everything = tmp_path / "everything.csv"
     assert main(["evaluate", str(trained_run), "--split", "all", "--out", str(everything)]) == 0
     with everything.open() as file:
@@ -338,7 +338,7 @@ def test_resume_and_evaluate_where_the_images_were_moved(
     assert "data.root=..." in capsys.readouterr().err
     assert main(["train", "folder", f"resume={run}", f"data.root={images}"]) == 0
     assert main(["evaluate", str(run), "--split", "test", f"data.root={images}"]) == 0
-    assert "6 images, test part" in capsys.readouterr().out
+    assert "6 images, test split" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["evaluate", "--json"], ["evaluate", "--out"], ["predict", "x.jpg", "--out"]])

@@ -15,7 +15,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 import effnet_ft
 from effnet_ft.cli import main
-from effnet_ft.evaluation.evaluate import evaluate_recipe
+from effnet_ft.evaluation.targets import evaluate_recipe
 from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.creation import create_model

@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         find_recipe(options.target)  # a misspelt name is told before torch is imported
     check_outputs(options.json, options.out)
 
-    from effnet_ft.evaluation.evaluate import evaluate_file, evaluate_recipe, evaluate_run, write_json
+    from effnet_ft.evaluation.targets import evaluate_file, evaluate_recipe, evaluate_run
+    from effnet_ft.utils.atomic_files import write_json
 
     if of_run:
         evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)
@@ -62,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
     metrics = evaluation.metrics
-    print(f"{len(evaluation.samples)} images, {evaluation.name} part")
+    split = "all" if evaluation.name == "all" else f"{evaluation.name} split"
+    print(f"{len(evaluation.samples)} images, {split}")
     width = max(14, *map(len, metrics))
     for name, value in metrics.items():
         if name.removesuffix("_low").removesuffix("_high") in metrics.keys() - {name}:

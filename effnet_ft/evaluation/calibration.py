@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
+"""Temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ import torch
 import torch.nn.functional as F
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Between these the temperature is sought."""
+"""Bounds of the temperature."""
 
-_SPREAD = 1.0
-"""Standard deviation, in the temperature's logarithm, of what is taken to be likely before the images are seen.
+_PRIOR_STD = 1.0
+"""Standard deviation of the prior of the temperature's logarithm.
 
-A few hundred images outweigh it; without a single wrong answer among them it alone keeps the temperature from 0.
+A few hundred images outweigh it; without any wrong prediction it keeps the temperature from going to 0.
 """
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature that makes the labels likeliest, with a log-normal prior around 1.
+    """Return the most probable temperature given the labels, with a log-normal prior around 1.
 
     Args:
-        logits: ``[N, K]``, of images that were not trained on.
-        labels: class indices, ``[N]``; or labels of 0 and 1, ``[N, K]``, whose logits are those of a sigmoid each.
+        logits: ``[N, K]``, of images not trained on.
+        labels: class indices, ``[N]``; or labels of 0 and 1, ``[N, K]``.
 
     Returns:
-        A number to divide logits by, between :data:`LOWEST` and :data:`HIGHEST`; 1 where there are no images.
+        A number to divide logits by, between :data:`LOWEST` and :data:`HIGHEST`; 1 without images.
     """
     from scipy.optimize import minimize_scalar
 
-    # In float32 the cost is flat around its lowest place: the last bits of a logit would move it by a ten-thousandth.
+    # In float32 the loss is flat near its minimum: the last bits of a logit would move the result by 1e-4.
     z, y = torch.from_numpy(np.asarray(logits, np.float64)), torch.from_numpy(np.asarray(labels))
 
-    def cost(log_temperature: float) -> float:
+    def negative_log_posterior(log_temperature: float) -> float:
         scaled = z / math.exp(log_temperature)
         if y.ndim == 2:
             losses = F.binary_cross_entropy_with_logits(scaled, y.double(), reduction="none")
         else:
             losses = F.cross_entropy(scaled, y.long(), reduction="none")
-        return float(losses.sum()) + (log_temperature / _SPREAD) ** 2 / 2
+        return float(losses.sum()) + (log_temperature / _PRIOR_STD) ** 2 / 2
 
-    found = minimize_scalar(cost, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
-    return math.exp(float(found.x)) if len(z) else 1.0
+    bounds = (math.log(LOWEST), math.log(HIGHEST))
+    result = minimize_scalar(negative_log_posterior, bounds=bounds, method="bounded")
+    return math.exp(float(result.x)) if len(z) else 1.0

@@ -1,4 +1,4 @@
-"""Measures a training that has ended: its probabilities calibrated first, on validation images that it has not seen."""
+"""Calibrates a trained model on its validation images and computes the run's final metrics."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from effnet_ft.inference.selective_prediction import confidence_record
 def measure(
     split: Split, predictor: Predictor, batch_size: int, logits: Mapping[str, np.ndarray], *, calibrate: bool
 ) -> tuple[dict[str, float], Evaluation]:
-    """Return a finished training's metrics on validation and, where there is one, test; and the evaluation to keep.
+    """Return the final metrics on validation and test, and the evaluation on the held-out split.
 
-    The model is given what the validation images tell: its temperature, the record that it abstains by, and the
-    thresholds of labels, those of the best F1.
+    This sets the model's temperature, confidence record and multi-label thresholds (those of the best F1) from the
+    validation images.
 
     Args:
         split: the images.
         predictor: the model.
         batch_size: images at once.
-        logits: of the images of each part, ``[N, K]``.
-        calibrate: fit a temperature; not where the validation images were trained on.
+        logits: by split, ``[N, K]``.
+        calibrate: fit a temperature; only if the validation images were not trained on.
     """
     model = predictor.model
     if calibrate:
         labels = encode_labels(split.val, model.classes, split.multilabel, as_matrix=model.multilabel)
         model.temperature = fit_temperature(logits["val"], labels)
-    parts = {name: evaluate(predictor, split, name, batch_size, known=logits[name]) for name in logits}
+    parts = {name: evaluate(predictor, split, name, batch_size, logits=logits[name]) for name in logits}
     val = parts["val"]
     if model.multilabel:
         model.thresholds = best_thresholds(val.probabilities, val.labels)

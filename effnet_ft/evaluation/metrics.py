@@ -1,4 +1,4 @@
-"""The numbers that a classifier is judged by, from torchmetrics."""
+"""Classification metrics, mostly torchmetrics'."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import (
 )
 
 ECE_BINS = 15
-"""Bins of equal width that the expected calibration error is computed in."""
+"""Equal-width bins of the expected calibration error."""
 
 
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix: str) -> dict[str, float]:
@@ -26,12 +26,11 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix
     Args:
         probabilities: float ``[N, K]``, rows sum to 1.
         labels: class indices, ``[N]``.
-        prefix: put before each name, e.g. ``test`` for ``test/acc1``.
+        prefix: of each name, e.g. ``test`` for ``test/acc1``.
 
     Returns:
-        ``acc1``; ``acc5`` where there are more than five classes; ``macro_f1``, over the classes that occur among
-        labels or predictions; ``ece``, the expected calibration error in fifteen bins (Guo et al. 2017,
-        arXiv:1706.04599).
+        ``acc1``; ``acc5`` with more than five classes; ``macro_f1``, over the classes among labels or predictions;
+        ``ece``, see :func:`calibration_error`.
     """
     p, y = torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(np.asarray(labels))
     classes = p.shape[1]
@@ -53,18 +52,18 @@ def multilabel_metrics(
     Args:
         probabilities: float ``[N, K]``, of each label by itself.
         labels: 0 or 1, ``[N, K]``.
-        thresholds: the probability from which each label is taken to hold, ``[K]``.
+        thresholds: the probability from which each label is predicted, ``[K]``.
         classes: names of the labels.
-        prefix: put before each name, e.g. ``test`` for ``test/map``.
+        prefix: of each name, e.g. ``test`` for ``test/map``.
 
     Returns:
         ``map``, the mean over the labels that occur; ``macro_f1`` and each ``f1/LABEL``, over the labels that occur or
-        are predicted: the F1 of others is not defined; ``ece``, see :func:`calibration_error`.
+        are predicted, as others have no F1; ``ece``, see :func:`calibration_error`.
     """
-    held, guessed = np.asarray(labels) > 0.5, np.asarray(probabilities) >= np.asarray(thresholds, np.float64)
-    right, amount = (held & guessed).sum(0), held.sum(0) + guessed.sum(0)
-    scores = {name: 2 * r / a for name, r, a in zip(classes, right.tolist(), amount.tolist(), strict=True) if a}
-    precision = mean_average_precision(torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(held))
+    true, predicted = np.asarray(labels) > 0.5, np.asarray(probabilities) >= np.asarray(thresholds, np.float64)
+    right, total = (true & predicted).sum(0), true.sum(0) + predicted.sum(0)
+    scores = {name: 2 * r / n for name, r, n in zip(classes, right.tolist(), total.tolist(), strict=True) if n}
+    precision = mean_average_precision(torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(true))
     return {
         f"{prefix}/map": float(precision),
         f"{prefix}/macro_f1": sum(scores.values()) / max(1, len(scores)),
@@ -74,7 +73,9 @@ def multilabel_metrics(
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the expected calibration error in fifteen bins: of the likeliest classes, or of all labels of all images.
+    """Return the expected calibration error in fifteen bins (Guo et al. 2017, arXiv:1706.04599).
+
+    It is that of the most likely classes, or of all labels of all images.
 
     Args:
         probabilities: float ``[N, K]``.
@@ -87,23 +88,22 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def mean_average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over the labels that occur of their average precision; 0 where none does.
+    """Return the mean of the average precision over the labels that occur; 0 if none does.
 
     Args:
         probabilities: ``[N, K]``, 0 to 1.
         labels: 0 or 1, ``[N, K]``.
     """
-    held = labels > 0.5
-    occurring = held.any(0).nonzero().flatten().tolist()
+    true = labels > 0.5
     scores = [
-        binary_average_precision(probabilities[:, label], held[:, label].long(), validate_args=False)
-        for label in occurring
+        binary_average_precision(probabilities[:, label], true[:, label].long(), validate_args=False)
+        for label in true.any(0).nonzero().flatten().tolist()
     ]
     return torch.stack(scores).mean() if scores else probabilities.new_zeros(())
 
 
 class MeanAveragePrecision(Metric):
-    """:func:`mean_average_precision` over the batches of an epoch, those of all processes together."""
+    """:func:`mean_average_precision` over the batches of an epoch, of all processes."""
 
     full_state_update = False
     probabilities: list[Tensor]
@@ -128,17 +128,16 @@ class MeanAveragePrecision(Metric):
 
 
 def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    """Return for each label the threshold of its best F1, tried at every probability that occurs.
+    """Return the threshold of the best F1 of each label.
 
-    A threshold lies midway between the lowest probability that is taken and the highest that is not; of thresholds
-    with the same F1 the highest is chosen.
+    It lies midway between the lowest probability above and the highest below; the highest of equally good ones.
 
     Args:
         probabilities: float ``[N, K]``.
         labels: 0 or 1, ``[N, K]``.
 
     Returns:
-        K thresholds; 0.5 for a label that no image has.
+        K thresholds; 0.5 for a label without images.
     """
     return tuple(
         _best_threshold(p.astype(np.float64), y > 0.5) if (y > 0.5).any() else 0.5
@@ -146,11 +145,11 @@ def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[floa
     )
 
 
-def _best_threshold(probabilities: np.ndarray, held: np.ndarray) -> float:
+def _best_threshold(probabilities: np.ndarray, true: np.ndarray) -> float:
     order = np.argsort(-probabilities, kind="stable")
-    sorted_p, right = probabilities[order], np.cumsum(held[order])
-    scores = 2 * right / (np.arange(1, len(order) + 1) + held.sum())
-    # Images of the same probability are taken together or not at all: only the last of them ends a choice.
+    sorted_p, right = probabilities[order], np.cumsum(true[order])
+    scores = 2 * right / (np.arange(1, len(order) + 1) + true.sum())
+    # No threshold separates images of the same probability: only after the last of them.
     lower = np.append(sorted_p[1:], 0.0)
     scores[np.append(sorted_p[:-1] == sorted_p[1:], False)] = -1
     last = int(scores.argmax())

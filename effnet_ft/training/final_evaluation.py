@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed.collectives import broadcast, is_main_process
-from effnet_ft.evaluation.evaluate import Evaluation, write_json
+from effnet_ft.evaluation.evaluate import Evaluation
 from effnet_ft.evaluation.final_metrics import measure
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.recipe import Recipe
@@ -15,6 +15,7 @@ from effnet_ft.report import write_report
 from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint, update_description
 from effnet_ft.training.callbacks.epochs import Throughput
 from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.utils.atomic_files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.distributed import collectives
 from effnet_ft.distributed.collectives import is_main_process
 from effnet_ft.errors import Interrupted
-from effnet_ft.evaluation.evaluate import write_json
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.recipe import Recipe
@@ -37,6 +36,7 @@ from effnet_ft.training.recovery.resume import ResumeState
 from effnet_ft.training.recovery.signals import StopSignal
 from effnet_ft.training.sync_batchnorm import sync_batchnorm
 from effnet_ft.training.trainer import build_trainer, optional_callbacks, worth_compiling
+from effnet_ft.utils.atomic_files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,11 @@ def atomic_write_text(path: Path, text: str, **how: Any) -> None:
     """Write ``text`` to ``path``, as :func:`atomic_write` does."""
     with atomic_write(path, **how) as file:
         file.write(text)
+
+
+def write_json(values: Mapping[str, object], path: Path) -> None:
+    """Write ``values`` as JSON, atomically."""
+    atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def partial_path(path: Path) -> Path:

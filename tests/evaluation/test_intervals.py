@@ -97,7 +97,7 @@ def test_labels_that_are_all_ranked_rightly_have_no_interval() -> None:
 
 
 def test_resamples_are_a_thousand_of_every_image_count_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "_AT_ONCE", 70 * 300)
+    monkeypatch.setattr(intervals, "_MAX_WEIGHTS", 70 * 300)
     weights = np.concatenate(list(bootstrap_counts(70)))
     assert weights.shape == (1000, 70) and (weights.sum(1) == 70).all()
     assert len(np.unique(weights, axis=0)) == 1000

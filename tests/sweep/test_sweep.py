@@ -14,7 +14,6 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.errors import RecipeError
-from effnet_ft.evaluation.evaluate import write_json
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.sweep import Result, Sweep, plan_sweep, train_final
@@ -22,6 +21,7 @@ from effnet_ft.sweep.grid import draw_settings, read_grid
 from effnet_ft.sweep.sweep_page import positions
 from effnet_ft.training import fit
 from effnet_ft.training.callbacks.epochs import EpochTable
+from effnet_ft.utils.atomic_files import write_json
 
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
 

@@ -120,7 +120,7 @@ def test_it_is_evaluated_on_its_own_images_and_on_others(
     assert main(["evaluate", str(run.folder), *moved, "--out", str(predictions)]) == 0
     assert [row["label"] for row in rows_of(predictions)] == ["green|red", "", "blue"]
     assert re.search(
-        r"\d of 3 images are called as images that the run was trained or chosen on", capsys.readouterr().err
+        r"\d of 3 images have the names of images that the run was trained or selected on", capsys.readouterr().err
     )
 
 

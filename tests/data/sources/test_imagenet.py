@@ -289,7 +289,7 @@ def test_every_form_gives_the_same_numbers(
         settings = [f"data.root={root}", "model.variant=lite0", "data.image_size=64", "data.batch_size=4"]
         assert main(["evaluate", "imagenet_eval", *settings, "--out", str(table)]) == 0
         head, *rows = capsys.readouterr().out.splitlines()
-        assert head == f"6 images, {'all' if form == 'class folders' else 'val'} part"
+        assert head == f"6 images, {'all' if form == 'class folders' else 'val split'}"
         published = [row for row in rows if "published" in row]
         assert len(published) == 1 and "/acc1" in published[0] and f": {record.top1 / 100:.4f}" in published[0]
         printed[form] = [row.split()[1] for row in rows]

@@ -1,0 +1,163 @@
+"""Evaluates what ``effnet-ft evaluate`` takes: a run, a model file, or a recipe's pretrained model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from effnet_ft.data.sources.folder import scan_folder
+from effnet_ft.data.sources.opening import image_root, open_source
+from effnet_ft.data.sources.source import SPLITS, Source
+from effnet_ft.data.splits.split import Split
+from effnet_ft.data.splits.split_file import read_split, require_images
+from effnet_ft.errors import DataError, RecipeError
+from effnet_ft.evaluation.evaluate import Evaluation, evaluate
+from effnet_ft.imagenet_classes import imagenet_classes
+from effnet_ft.inference.load import load
+from effnet_ft.inference.predictor import Predictor
+from effnet_ft.models.creation import create_model
+from effnet_ft.models.weights.resolving import resolve_weights
+from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
+from effnet_ft.runs.run_folder import Run
+
+_RUN_KEYS = ("data.root", "data.images", "data.batch_size", "data.image_size")
+_FILE_KEYS = ("data.root", "data.source", "data.images", "data.ground_truth", "data.download", "data.batch_size")
+
+
+def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
+    """Evaluate a run's best checkpoint on its own images, or on others given by ``data.root=...``.
+
+    Args:
+        run: the run.
+        overrides: of its recipe: ``data.root``, ``data.images``, ``data.batch_size`` and ``data.image_size``, which
+            may differ from the training's (Touvron et al. 2019, arXiv:1906.06423).
+        part: ``train``, ``val``, ``test`` or ``all``; None means the split that the run was measured on.
+        views: a name in :data:`effnet_ft.inference.predictor.VIEWS`, averaged over.
+
+    Raises:
+        DataError: if run or images are at fault.
+        RecipeError: for other overrides.
+    """
+    run.require(run.recipe, run.split, run.best)
+    _require_keys(overrides, _RUN_KEYS, "a finished run is evaluated as it is")
+    recipe = load_recipe(run.recipe, overrides, require=["data.root"])
+    predictor = load(run.best)
+    if any(text.startswith("data.image_size=") for text in overrides):
+        predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
+    folder = image_root(recipe.data.source, recipe.data.root, recipe.data.images)
+    split = read_split(run.split, folder, predictor.classes)
+    moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
+    images: Source | Split = split
+    if moved and recipe.data.source == "manifest":
+        source = _open(recipe)
+        # The manifest may list the run's own images in another place, or other images.
+        listed, own = ({(sample.path, sample.label) for sample in each.part("all")} for each in (source, split))
+        if listed != own:
+            images = source
+    if images is split:
+        try:
+            require_images(split)
+        except DataError:
+            if not moved:
+                raise
+            images = scan_folder(recipe.data.root, for_training=False)
+    evaluation = evaluate(predictor, images, _choose_part(images, part), _batch_size(recipe), views)
+    if images is not split:
+        _warn_of_training_images(evaluation, split)
+    return evaluation
+
+
+def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
+    """Evaluate an exported model or a checkpoint on labelled images.
+
+    Args:
+        path: the file.
+        overrides: ``data.root``, which is required; ``data.source`` with its keys for other images than class folders;
+            ``data.batch_size``.
+        part: ``train``, ``val``, ``test`` or ``all``; None means the test images, else validation, else all.
+        views: a name in :data:`effnet_ft.inference.predictor.VIEWS`, averaged over.
+
+    Raises:
+        DataError: if the images are at fault.
+        RecipeError: for other overrides, or none that gives images.
+        WeightsError: if the file cannot be read.
+    """
+    _require_keys(overrides, _FILE_KEYS, "a model is evaluated as it was shipped")
+    if not any(text.startswith("data.root=") for text in overrides):
+        raise RecipeError(f"'{path}' comes without images to measure it on: give labelled ones, data.root=...")
+    recipe = load_recipe("folder", overrides)
+    predictor = load(path)
+    source = _open(recipe)
+    return evaluate(predictor, source, _choose_part(source, part), _batch_size(recipe), views)
+
+
+def evaluate_recipe(
+    name: str, overrides: Sequence[str] = (), part: str | None = None, views: str = "one"
+) -> Evaluation:
+    """Evaluate a recipe's pretrained model, without training, on all or some of ImageNet's classes.
+
+    Raises:
+        DataError: if the images are at fault.
+        RecipeError: if the recipe is.
+        WeightsError: if the weights are.
+    """
+    recipe = load_recipe(name, overrides, require=["data.root", "model.weights"])
+    if recipe.model.weights == "none":
+        raise DataError("model.weights is 'none': random weights have nothing to evaluate; name weights or a run")
+    settings = recipe.model
+    model = create_model(settings.variant, settings.weights, family=settings.family, classes=imagenet_classes())
+    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
+    source = _open(recipe)
+    evaluation = evaluate(Predictor(model), source, _choose_part(source, part), _batch_size(recipe), views)
+    return replace(evaluation, published=_published_accuracies(recipe, evaluation.prefix))
+
+
+def _require_keys(overrides: Sequence[str], keys: Sequence[str], why: str) -> None:
+    if forbidden := [text for text in overrides if text.partition("=")[0] not in keys]:
+        raise RecipeError(f"{why}; only {', '.join(keys[:-1])} and {keys[-1]} can be set: {' '.join(forbidden)}")
+
+
+def _warn_of_training_images(evaluation: Evaluation, split: Split) -> None:
+    """Warn if images have the names of images that the run was trained on: its own folder may have lost some."""
+    trained = {(sample.path, sample.label) for sample in (*split.train, *split.val)}
+    if count := sum((sample.path, sample.label) in trained for sample in evaluation.samples):
+        print(
+            f"effnet-ft: {count} of {len(evaluation.samples)} images have the names of images that the run was trained "
+            "or selected on: if they are the same, the metrics are too good",
+            file=sys.stderr,
+        )
+
+
+def _published_accuracies(recipe: Recipe, prefix: str) -> dict[str, float]:
+    """Return the published accuracies, on all of ImageNet's validation images."""
+    record = resolve_weights(recipe.model.variant, recipe.model.weights, recipe.model.family)
+    values = {"acc1": record.top1, "acc5": record.top5} if record else {}
+    return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
+
+
+def _open(recipe: Recipe) -> Source:
+    data = recipe.data
+    return open_source(
+        data.source,
+        data.root,
+        images=data.images,
+        ground_truth=data.ground_truth,
+        download=data.download == "on",
+        for_training=False,
+    )
+
+
+def _batch_size(recipe: Recipe) -> int:
+    return DEFAULT_BATCH if recipe.data.batch_size == "auto" else recipe.data.batch_size
+
+
+def _choose_part(source: Source | Split, part: str | None) -> str:
+    """Return ``part``, or by default the test split, else validation, else all."""
+    present = [name for name in (*SPLITS, "all") if source.part(name)]
+    if part is None:
+        part = next(name for name in ("test", "val", "all", "train") if name in present)
+    if part not in present:
+        raise DataError(f"{source.root} has no {part} split; it has: {', '.join(present)}")
+    return part
