@@ -1,4 +1,4 @@
-"""The recipes and all their keys as text: for the terminal, and for ``docs/recipes.md``. Free of torch."""
+"""Recipes and their keys for the terminal, for ``docs/recipes.md`` and for editors. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from typing import Any
 from effnet_ft.recipe.faults import expected
 from effnet_ft.recipe.loading import recipe_folder
 from effnet_ft.recipe.schema import SECTIONS, Phase, Recipe, per_phase_keys
-from effnet_ft.recipe.settings import Settings, json_schema, properties
+from effnet_ft.recipe.settings import Settings, properties
 from effnet_ft.utils.tables import columns, markdown
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"
-"""The first line of a recipe: editors with YAML's language server complete and check its keys."""
+"""First line of a recipe, from which editors complete and check its keys."""
 
 _PAGE = """# Recipes
 
 Written by `effnet-ft recipes --markdown`; a test keeps it so.
 
-A recipe is a YAML file that says what differs from the defaults below. `python train.py NAME` takes the file of that
-name in `recipes/`, `python train.py path/to/mine.yaml` any other; the commands of `effnet-ft` do the same. A run writes
-the recipe that it was trained by, defaults filled in, to `recipe.yaml` in its folder.
+A recipe is a YAML file with the keys that differ from the defaults below. `python train.py NAME` takes the file of that
+name in `recipes/`, `python train.py path/to/mine.yaml` any other; the commands of `effnet-ft` do the same. A run saves
+its recipe, with defaults filled in, as `recipe.yaml` in its folder.
 
-## The recipes that come with the project
+## Shipped recipes
 
 {recipes}
 
 ## On the command line
 
-`key=value` after the recipe's name sets a key; where one is set twice, the later value counts. Keys are dotted, and a
-number counts the phases from 0. What stands right of the `=` is read as YAML, so lists and mappings can be given, in
-quotes:
+`key=value` after the recipe's name sets a key; the last value of a key counts. Keys are dotted; phases are numbered from
+0. Values are read as YAML, so lists and mappings can be given, in quotes:
 
 ```console
 $ python train.py folder data.root=photos model.variant=b2 phases.1.epochs=10
@@ -40,32 +39,40 @@ $ python train.py folder data.root=photos 'phases=[{{train: head, epochs: 5, lr:
 $ effnet-ft sweep folder data.root=photos --grid phases.1.lr=1e-4,1e-3 --grid optim.weight_decay=0,1e-4
 ```
 
-Every fault of a recipe is told before anything is trained, all of them at once: an unknown key with the nearest one, a
-value with what was expected of it.
+Texts, such as `data.root` and `run_dir`, stay as typed, in a file too: `2024_11_30`, `007` and `off` may be names.
+
+All faults of a recipe are reported at once before training starts: an unknown key with the nearest one, a value with
+what was expected.
+
+## In an editor
+
+`recipes/schema.json` (or `effnet-ft recipes --schema > schema.json`) is the JSON schema of a recipe. Editors with
+yaml-language-server, such as VS Code's YAML extension, complete and check a recipe with a first line like that of the
+shipped ones: `# yaml-language-server: $schema=schema.json`.
 
 ## Phases
 
-`phases` is a list, and a training goes through it in order. A phase trains the end of the network and freezes the rest:
-`head` is the classifier alone, `stage6` the stages 6 to 8 and the head, `all` everything. The weights are handed on to
-the next phase, whose optimiser and schedule begin anew. Of all phases' epochs the best on the validation images is kept.
+A training goes through the list `phases` in order. A phase trains the end of the network and freezes the rest: `head`
+trains the classifier alone, `stage6` stages 6 to 8 and the head, `all` everything. The next phase starts from the weights
+of the last one, with a new optimiser and schedule. The best epoch of all phases on the validation images is kept.
 
 {phases}
 
-A phase may also set the keys below for itself, without their section's name, as in
+A phase may also override the keys below, without their section's name, as in
 `- {{train: all, epochs: 1, lr: 1e-4, augment: strong}}`.
 
 {per_phase}
 
 ## Keys
 
-A check mark says that a phase may set the key for itself.
+A check mark means that a phase may override the key.
 
 {sections}
 """  # noqa: E501 - a command is one line
 
 
 def recipes_text() -> str:
-    """Return one line a recipe, for the terminal: its name and the first line of its header."""
+    """Return a line per recipe, for the terminal: its name and the first line of its header."""
     return columns([[path.stem, *header(path)[:1]] for path in recipe_files()])
 
 
@@ -88,24 +95,32 @@ def recipes_page() -> str:
 
 def recipes_schema() -> str:
     """Return ``recipes/schema.json``: the JSON schema of a recipe, for editors."""
-    schema = json_schema(Recipe)
+    schema = _plain(Recipe.model_json_schema())
     schema["properties"]["store"] = {"anyOf": [schema["properties"]["store"], {"enum": ["keep", "off"]}]}
     return json.dumps(schema, indent=2) + "\n"
 
 
+def _plain(schema: Any) -> Any:
+    """Drop what an editor does not use: titles, our own marks and defaults of None."""
+    if isinstance(schema, dict):
+        kept = {name: entry for name, entry in schema.items() if name not in ("title", "per_phase", "affects_training")}
+        return {name: _plain(entry) for name, entry in kept.items() if (name, entry) != ("default", None)}
+    return [_plain(entry) for entry in schema] if isinstance(schema, list) else schema
+
+
 def recipe_files() -> list[Path]:
-    """Return the files of the recipes that come with the project: those for one's own images first, then by name."""
+    """Return the shipped recipes: those for a user's own images first, then by name."""
     return sorted(recipe_folder().glob("*.yaml"), key=lambda path: (not path.stem.startswith("folder"), path.stem))
 
 
 def header(path: Path) -> list[str]:
-    """Return the comment lines that a recipe begins with, without their marks and the editor's line."""
+    """Return the comment lines at the start of a recipe, without their marks and the line for editors."""
     lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
     return [line.lstrip("# ") for line in lines if not line.startswith(SCHEMA_LINE.partition("=")[0])]
 
 
 def _header_text(path: Path) -> str:
-    """Return a recipe's header as Markdown; its first line ends in a command, the others follow as a paragraph."""
+    """Return a recipe's header as Markdown: a line that ends in a command, then a paragraph."""
     first, *others = header(path)
     meaning, colon, command = first.rpartition(": ")
     lines = [f"{meaning}{colon}`{command}`", *([""] if others else []), *others]
@@ -113,7 +128,7 @@ def _header_text(path: Path) -> str:
 
 
 def _keys(kind: type[Settings]) -> dict[str, dict[str, Any]]:
-    """Return the JSON schemas of the keys of ``kind``: no sections, and of a phase what it must have."""
+    """Return the JSON schemas of the keys of ``kind``, without sections and a phase's overrides."""
     skipped = per_phase_keys() if kind is Phase else ()
     return {name: one for name, one in properties(kind).items() if "description" in one and name not in skipped}
 
@@ -125,7 +140,7 @@ def _keys_table(kind: type[Settings], prefix: str) -> str:
             _cell(expected(schema)),
             _default(kind.model_fields[name].default),
             _cell(schema["description"]),
-            "✓" if kind is not Recipe and name in per_phase_keys() else "",
+            "✓" if schema["per_phase"] else "",
         ]
         for name, schema in _keys(kind).items()
     ]

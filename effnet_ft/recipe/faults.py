@@ -1,4 +1,4 @@
-"""Checks a recipe and says what is wrong with it: a sentence a fault, with the key, the value and what was expected."""
+"""Validates a recipe and reports every fault: its key, its value, what was expected and the nearest choice."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from effnet_ft.recipe.settings import Settings, alternatives, properties
 from effnet_ft.utils.text import did_you_mean, quoted, shorten
 
 Place = tuple[str | int, ...]
-"""Where a value is: ``("data", "root")``, ``("phases", 0, "lr")``."""
+"""Path of a value: ``("data", "root")``, ``("phases", 0, "lr")``."""
 
-_PHASES = "a list of {train, epochs, lr}"
+PHASES = "a list of {train, epochs, lr}"
 _PHASE = {"train": "all", "epochs": 1, "lr": 1.0}
 _SIGNS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 _TYPES = {"integer": "a whole number", "number": "a number", "string": "a text"}
 
 
 def check(raw: dict[str, Any], faults: list[str]) -> Recipe:
-    """Return the recipe of plain values.
+    """Validate plain values.
 
     Args:
-        raw: sections, phases and keys, as YAML holds them.
-        faults: receives a sentence a fault; what is at fault is left at its default.
+        raw: sections, phases and keys as read from YAML.
+        faults: receives a sentence per fault; faulty values are left at their defaults.
     """
     sound = _copy(raw)
     try:
@@ -41,7 +41,7 @@ def check(raw: dict[str, Any], faults: list[str]) -> Recipe:
 
 
 def value_fault(dotted: str, value: Any) -> str:
-    """Return what a recipe's key expects where ``value`` does not fit it, an empty text where it does."""
+    """Return what a dotted key expects if ``value`` does not fit; empty if it does."""
     kind, name = _declared(dotted)
     try:
         kind.model_validate({name: value})
@@ -52,20 +52,14 @@ def value_fault(dotted: str, value: Any) -> str:
 
 
 def number_type(dotted: str) -> str:
-    """Return ``integer`` or ``number`` where a recipe's key may be one, an empty text for others."""
+    """Return ``integer`` or ``number`` for a dotted key that may be one; empty for others."""
     kind, name = _declared(dotted)
     types = [one.get("type") for one in alternatives(properties(kind).get(name, {}))]
     return next((str(of) for of in types if of in ("integer", "number")), "")
 
 
-def meaning(dotted: str) -> str:
-    """Return what a recipe's key means."""
-    kind, name = _declared(dotted)
-    return properties(kind)[name].get("description", _PHASES)
-
-
 def _declared(dotted: str) -> tuple[type[Settings], str]:
-    """Return the section of a key such as ``data.root`` or ``phases.0.lr``, and its name there."""
+    """Return the class and the name of a dotted key such as ``data.root`` or ``phases.0.lr``."""
     section, _, name = dotted.partition(".")
     if section == "phases" and name:
         return Phase, name.rpartition(".")[2]
@@ -73,7 +67,7 @@ def _declared(dotted: str) -> tuple[type[Settings], str]:
 
 
 def expected(schema: dict[str, Any]) -> str:
-    """Return in words what a key of this JSON schema takes."""
+    """Describe the values of a key with this JSON schema."""
     if "items" in schema:
         return f"a list of {', '.join(words(schema['items']))}"
     ways = [_way(one) for one in alternatives(schema) if not words(one)]
@@ -81,7 +75,7 @@ def expected(schema: dict[str, Any]) -> str:
 
 
 def words(schema: dict[str, Any]) -> list[str]:
-    """Return the words that a key of this JSON schema takes."""
+    """Return the words allowed by a key's JSON schema."""
     listed = (one.get("enum", [one["const"]] if "const" in one else []) for one in alternatives(schema))
     return [word for some in listed for word in some]
 
@@ -93,7 +87,7 @@ def _way(schema: dict[str, Any]) -> str:
 
 
 def _by_place(error: ValidationError) -> dict[Place, Any]:
-    """Return the first of pydantic's errors at each key; it has one for each type that a key may have."""
+    """Return pydantic's first error per key; it reports one for each type that a key may have."""
     found: dict[Place, Any] = {}
     for wrong in error.errors(include_url=False):
         place = wrong["loc"]
@@ -112,7 +106,7 @@ def _sentence(place: Place, raw: dict[str, Any], wrong: Any) -> str:
         return f"{dotted} is not set: {properties(kind)[name]['description']}"
     value = reduce(getitem, place, raw)  # type: ignore[arg-type]
     if place == ("phases",):
-        wanted = f"expected {_PHASES}"
+        wanted = f"expected {PHASES}"
     elif isinstance(place[-1], int):
         wanted = "expected a mapping such as {train: head, epochs: 5, lr: 2e-3}"
     else:
@@ -128,10 +122,10 @@ def _wanted(schema: dict[str, Any], value: Any, wrong: Any) -> str:
 
 
 def _nearest_key(word: str, kind: type[Settings]) -> str:
-    """Return ``"; did you mean 'x'?"`` for a key of ``kind`` or, in the recipe itself, of a section; else all keys."""
+    """Suggest a key of ``kind``, at the top also one of a section; without a similar one, list all keys."""
     known = [*kind.model_fields]
     inner = _dotted_keys() if kind is Recipe else []
-    if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root stands for data.root
+    if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root for data.root
         return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
     return did_you_mean(word, [*known, *inner]) or f"; known: {', '.join(known)}"
 
@@ -142,14 +136,14 @@ def _dotted_keys() -> list[str]:
 
 
 def _copy(value: Any) -> Any:
-    """Return a copy of mappings and lists, with keys that are valid texts."""
+    """Copy nested mappings and lists; make keys valid text."""
     if isinstance(value, dict):
         return {str(key).encode(errors="backslashreplace").decode(): _copy(entry) for key, entry in value.items()}
     return [_copy(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _reset(raw: Any, place: Place) -> None:
-    """Give what is at ``place`` its default in place; in a phase, which has none, a value."""
+    """Remove the value at ``place``; replace it where a phase requires one."""
     *above, last = place
     holder = reduce(getitem, above, raw)
     if place[0] == "phases" and (isinstance(last, int) or last in _PHASE):

@@ -1,4 +1,4 @@
-"""Reads a recipe: finds its file, applies ``key=value`` overrides, checks every value and tells all faults at once."""
+"""Loads a recipe: finds its file, applies ``key=value`` overrides, validates it and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.weights.resolving import weights_fault
-from effnet_ft.recipe.faults import check, meaning
-from effnet_ft.recipe.overrides import apply_override, spell_out_store
-from effnet_ft.recipe.plain_yaml import read_yaml
+from effnet_ft.recipe.faults import PHASES, check
+from effnet_ft.recipe.plain_yaml import parse_value, read_yaml
 from effnet_ft.recipe.resolving import resolve
-from effnet_ft.recipe.schema import Recipe, text_keys
+from effnet_ft.recipe.schema import Recipe, key_schemas
+from effnet_ft.recipe.settings import is_text
 from effnet_ft.utils.text import did_you_mean, shorten
 
 
@@ -29,27 +30,32 @@ def load_recipe(
     Args:
         recipe: a path, the name of a file in ``recipes/`` without its ending, or what such a file holds.
         overrides: ``key=value`` texts, applied in order; keys are dotted, ``phases.0.lr`` reaches into a list.
-        require: dotted keys that the purpose needs, e.g. ``data.root`` and ``phases``; with ``model.weights``, weights
-            that can be had are meant.
+        require: dotted keys that must be set, e.g. ``data.root`` and ``phases``; with ``model.weights``, the weights
+            must also be known.
 
     Returns:
         A recipe in which every ``auto`` that does not depend on the machine's devices is resolved.
 
     Raises:
         RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
-        WeightsError: where the weights decide a value and cannot be had.
+        WeightsError: if a value depends on weights that cannot be read.
     """
     faults: list[str] = []
+    names = {key for key, schema in key_schemas().items() if is_text(schema)}  # 2024 and on may be some
     if isinstance(recipe, Mapping):
         name, raw = "", copy.deepcopy({**recipe})
     else:
-        name, raw = str(recipe), read_yaml(find_recipe(recipe), text_keys())
-    spell_out_store(raw)
+        name, raw = str(recipe), read_yaml(find_recipe(recipe), names)
+    _spell_out_store(raw)
     for text in overrides:
-        apply_override(raw, text, faults)
-        spell_out_store(raw)
+        _apply_override(raw, text, names, faults)
+        _spell_out_store(raw)
     checked = check(raw, faults)
-    faults += [f"{key} is not set: {meaning(key)}" for key in require if not attrgetter(key)(checked)]
+    faults += [
+        f"{key} is not set: {key_schemas()[key].get('description', PHASES)}"
+        for key in require
+        if not attrgetter(key)(checked)
+    ]
     if "model.weights" in require:
         model = checked.model
         fault = weights_fault(model.variant, os.path.expanduser(model.weights), model.family)
@@ -60,16 +66,61 @@ def load_recipe(
     return resolve(checked)
 
 
+def _apply_override(raw: dict[str, Any], text: str, names: Container[str], faults: list[str]) -> None:
+    """Apply one ``key=value`` text to ``raw`` in place; ``names`` are the keys of any text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        faults.append(
+            f"'{shorten(text)}' is not an override: write key=value without spaces, or quote it: 'key=a value'"
+        )
+        return
+    parts = key.strip().replace("[", ".").replace("]", "").split(".")
+    target: Any = raw
+    for part, following in pairwise(parts):
+        place = _place(target, part, key, faults)
+        if place is None:
+            return
+        if isinstance(target, dict) and target.get(place) is None:  # absent, or a section left empty
+            target[place] = [] if _is_count(following) else {}
+        target = target[place]
+        if not isinstance(target, dict | list):
+            faults.append(f"unknown key '{shorten(key)}': '{shorten(part)}' is a single value")
+            return
+    place = _place(target, parts[-1], key, faults)
+    if place is not None:
+        target[place] = value if ".".join(parts) in names else parse_value(value)
+
+
+def _spell_out_store(raw: dict[str, Any]) -> None:
+    """Let ``store: off`` stand for ``store: {mode: off}``."""
+    if raw.get("store") in (False, "off", "keep"):
+        raw["store"] = {"mode": raw["store"] or "off"}
+
+
+def _place(target: Any, part: str, key: str, faults: list[str]) -> str | int | None:
+    """Return where ``part`` of an override's key leads in a mapping or a list; None, and a fault, for nowhere."""
+    if not isinstance(target, list):
+        return part
+    if _is_count(part) and int(part) < len(target):
+        return int(part)
+    faults.append(f"{shorten(key)}: there is no entry {shorten(part)}; the recipe has {len(target)}, counted from 0")
+    return None
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def _contradictions(recipe: Recipe) -> list[str]:
-    """Return what values that are right by themselves have wrong together."""
+    """Return the faults of values that are valid one by one."""
     faults: list[str] = []
     if recipe.data.fit == "trainval":
         if any(phase.overrides.get("patience", recipe.trainer.patience) != "off" for phase in recipe.phases):
-            faults.append("data.fit is 'trainval', which leaves no images to tell a better epoch: trainer.patience=off")
+            faults.append("data.fit=trainval leaves no validation images for early stopping: set trainer.patience=off")
         if any(phase.lr == "auto" and phase.train == "head" for phase in recipe.phases):
             faults.append(
-                "data.fit is 'trainval', which leaves no images to search the head's lr on: set the one that an "
-                "earlier run found"
+                "data.fit=trainval leaves no validation images to search the head's lr on: set the lr that an earlier "
+                "run found"
             )
     if recipe.data.val_fraction + recipe.data.test_fraction >= 1:
         faults.append("data.val_fraction and data.test_fraction add up to 1 or more: nothing is left to train on")
@@ -77,7 +128,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
 
 
 def recipe_folder() -> Path:
-    """Return the folder of the recipes that come with the project: in the installed package, or in the checkout."""
+    """Return the folder of the shipped recipes: in the installed package, or in the checkout."""
     package = Path(__file__).parent.parent
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
@@ -87,12 +138,12 @@ def find_recipe(name: str | Path) -> Path:
     """Return the file of recipe ``name``: a path, or a name in the recipe folder.
 
     Raises:
-        RecipeError: where there is none, with the nearest name.
+        RecipeError: if there is none, with the nearest name.
     """
     if os.path.isfile(name):
         if str(name).lower().endswith((".csv", ".tsv")):
             raise RecipeError(
-                f"'{shorten(str(name))}' is a list of images, not a recipe: for its images write folder "
+                f"'{shorten(str(name))}' is a list of images, not a recipe: to train on it, write folder "
                 f"data.source=manifest {shlex.quote(f'data.root={name}')}"
             )
         return Path(name)
@@ -103,10 +154,10 @@ def find_recipe(name: str | Path) -> Path:
     told = shorten(str(name))
     if os.path.isdir(name):
         raise RecipeError(
-            f"'{told}' is a folder, not a recipe: for its images write folder {shlex.quote(f'data.root={told}')}"
+            f"'{told}' is a folder, not a recipe: to train on it, write folder {shlex.quote(f'data.root={told}')}"
         )
     if re.match(r"[\w.]+=", told):
-        raise RecipeError(f"'{told}' stands where a recipe is expected: the recipe first, then its keys: folder {told}")
+        raise RecipeError(f"'{told}' is not a recipe: give the recipe first, then its keys: folder {told}")
     raise RecipeError(
         f"no recipe '{told}': neither a file nor one of {', '.join(known)}{did_you_mean(stem, list(known))}"
     )

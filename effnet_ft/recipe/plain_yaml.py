@@ -1,4 +1,4 @@
-"""YAML to plain values, which are data alone: nothing in a text is evaluated, nor can a short one fill the memory."""
+"""Reads YAML as plain data: nothing is evaluated, and a short text cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.utils.text import shorten
 
 _CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
-"""A reference of OmegaConf with a colon, a function's, or with a reference inside; a backslash makes it plain text."""
-
-_MOST_BYTES = 1_000_000
-"""In a recipe: more is another file, given by mistake."""
-
-_MOST_ALIASES = 32
-"""In a recipe, references counted too: those of others double them again and again, and would fill the memory."""
-
-_MOST_LEVELS = 20
-"""Of mappings and lists inside each other: a recipe has four."""
-
+"""A call of an OmegaConf resolver, or a reference inside another; a backslash makes it plain text."""
 
 _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+)(\.[0-9_]*)?")
+"""Numbers that YAML 1.1 reads as octal or sexagesimal, which no one means."""
+
+_MOST_BYTES = 1_000_000
+"""A larger file is no recipe."""
+
+_MOST_ALIASES = 32
+"""Aliases and references: each may double the ones before it and so fill the memory."""
+
+_MOST_LEVELS = 20
+"""Nested mappings and lists; a recipe has four levels."""
 
 
 def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
-    """Return the mapping in the YAML file ``path``: references resolved, numbers such as ``2e-3`` as floats.
+    """Read the mapping in a YAML file, with references resolved and numbers such as ``2e-3`` as floats.
 
-    A reference names another key of the recipe, as in ``${data.root}``. OmegaConf's functions, such as
-    ``${oc.env:HOME}``, are refused: a recipe is data, and a secret of the environment would be written into the run.
+    A reference names another key, as in ``${data.root}``. OmegaConf's resolvers, such as ``${oc.env:HOME}``, are
+    refused: a recipe is data, and a secret from the environment would be saved with the run.
 
     Args:
         path: of the file.
-        text_keys: dotted keys whose values stay as they are written, such as ``007`` and ``on``.
+        text_keys: dotted keys whose values stay as written, such as ``007`` and ``on``.
 
     Raises:
-        RecipeError: where it cannot be read, is no YAML or is no mapping.
+        RecipeError: if it cannot be read, is not YAML or is not a mapping.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -46,17 +46,17 @@ def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
 
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise RecipeError(f"it is larger than {_MOST_BYTES / 1e6:g} MB, and so no recipe", str(path))
+            raise RecipeError(f"larger than {_MOST_BYTES / 1e6:g} MB: not a recipe", str(path))
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read it: {error}", str(path)) from error
+        raise RecipeError(f"cannot be read: {error}", str(path)) from error
     try:
         _check_size(text)
         recipe = OmegaConf.load(io.StringIO(_quote(text, text_keys)))
         if faults := resolver_calls(OmegaConf.to_container(recipe)):
             raise RecipeError(faults, str(path))
         loaded = OmegaConf.to_container(recipe, resolve=True)
-    except OSError as error:  # so OmegaConf calls what is neither a mapping nor a list
+    except OSError as error:  # raised by OmegaConf for what is neither a mapping nor a list
         raise RecipeError("expected a mapping of keys, got a single value", str(path)) from error
     except (YAMLError, OmegaConfBaseException, ValueError) as error:
         raise RecipeError(f"not valid YAML: {shorten(' '.join(str(error).split()), 500)}", str(path)) from error
@@ -66,7 +66,7 @@ def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that ``text`` stands for in YAML, references left as they are; a text where it is no YAML."""
+    """Parse a YAML value without resolving references; return ``text`` itself if it is not YAML."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -80,11 +80,11 @@ def parse_value(text: str) -> Any:
 
 
 def resolver_calls(value: Any, where: str = "") -> list[str]:
-    """Return one sentence for each text in ``value``, of mappings and lists, that calls one of OmegaConf's functions.
+    """Return a sentence for each text in nested mappings and lists that calls an OmegaConf resolver.
 
     Args:
-        value: plain values, with references unresolved.
-        where: the dotted key of ``value`` itself.
+        value: plain values with unresolved references.
+        where: dotted key of ``value``.
     """
     if isinstance(value, dict | list):
         entries = value.items() if isinstance(value, dict) else enumerate(value)
@@ -93,21 +93,18 @@ def resolver_calls(value: Any, where: str = "") -> list[str]:
         ]
     if isinstance(value, str) and _CALL.search(value):
         return [
-            f"{shorten(where)} is '{shorten(value)}', which asks for more than another key: values are never "
-            "evaluated; write the value itself, or set the key on the command line, where the shell fills in variables"
+            f"{shorten(where)} is '{shorten(value)}', which is more than a reference to a key: values are never "
+            "evaluated; write the value itself, or set the key on the command line, where the shell expands variables"
         ]
     return []
 
 
 def _quote(text: str, text_keys: Container[str] = ()) -> str:
-    """Return YAML with quotes around what is to stay as it is written.
-
-    These are the values of ``text_keys``, and 010 and 1:30, which YAML 1.1 takes for octal and sexagesimal numbers.
-    """
+    """Quote the scalars that are to stay as written: values of ``text_keys``, and numbers such as 010 and 1:30."""
     import yaml
 
-    places: dict[int, str] = {}  # where a plain scalar ends, and what it is
-    seen: set[int] = set()  # anchors' nodes, which aliases lead to again
+    places: dict[int, str] = {}  # end and text of plain scalars
+    seen: set[int] = set()  # aliases lead to the same nodes again
     root = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     waiting = [] if isinstance(root, yaml.ScalarNode) else [("", root)]
     while waiting:
@@ -122,17 +119,17 @@ def _quote(text: str, text_keys: Container[str] = ()) -> str:
             waiting += [("", entry) for entry in node.value]
         seen.add(id(node))
     for end, value in sorted(places.items(), reverse=True):
-        if text.endswith(value, 0, end):  # what goes over several lines is text already
+        if text.endswith(value, 0, end):  # one of several lines is text anyway
             text = text[: end - len(value)] + "'" + value.replace("'", "''") + "'" + text[end:]
     return text
 
 
 def _check_size(text: str) -> None:
-    """Refuse what would take long to load.
+    """Refuse YAML that would take long to load.
 
     Raises:
-        ValueError: saying what there is too much of.
-        YAMLError: where it is no YAML.
+        ValueError: naming what there is too much of.
+        YAMLError: if it is not YAML.
     """
     import yaml
 
@@ -141,8 +138,6 @@ def _check_size(text: str) -> None:
         repeated += isinstance(event, yaml.AliasEvent)
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if repeated > _MOST_ALIASES:
-            raise ValueError(
-                f"it has more than {_MOST_ALIASES} aliases (*name) and references (${{key}}): write values"
-            )
+            raise ValueError(f"more than {_MOST_ALIASES} aliases (*name) and references (${{key}}): write values")
         if level > _MOST_LEVELS:
-            raise ValueError(f"its mappings and lists are more than {_MOST_LEVELS} levels deep")
+            raise ValueError(f"mappings and lists more than {_MOST_LEVELS} levels deep")

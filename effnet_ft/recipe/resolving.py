@@ -1,4 +1,4 @@
-"""What ``auto`` stands for in a recipe, as far as the weights and the number of cores decide it."""
+"""Replaces each ``auto`` in a recipe that the weights and the number of cores decide."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """Return the recipe with every ``auto`` replaced that the recipe and the number of cores decide."""
+    """Return the recipe with every such ``auto`` replaced, and ``~`` expanded."""
     model = recipe.model.with_values(weights=os.path.expanduser(recipe.model.weights))
     data = recipe.data
-    # A run that is resolved already is loaded again without its weights' file, which may be gone.
+    # A resolved recipe loads without its weights file, which may be gone.
     if "auto" in (model.weights, data.image_size, data.crop) or model.weights in FAMILIES:
         model, data = _resolve_weights(model, data)
     if model.dropout == "auto":
         model = model.with_values(dropout=VARIANTS[model.variant].dropout)
     if data.workers == "auto":
         data = data.with_values(workers=default_workers())
-    own = {"image_size": data.image_size, "dropout": model.dropout}  # a phase's own auto is the recipe's
+    own = {"image_size": data.image_size, "dropout": model.dropout}  # auto in a phase means the recipe's
     phases = [
         phase.with_values(**{key: value for key, value in own.items() if phase.overrides.get(key) == "auto"})
         for phase in recipe.phases
@@ -44,7 +44,7 @@ def default_workers() -> int:
 
 
 def _resolve_weights(model: ModelSettings, data: DataSettings) -> tuple[ModelSettings, DataSettings]:
-    """Replace the ``auto`` that the weights decide; without weights, or where a file tells, the family stays so."""
+    """Replace each ``auto`` that the weights decide; the family stays without weights, or if their file names it."""
     weights = default_family(model.variant) if model.weights == "auto" else model.weights
     record = resolve_weights(model.variant, weights, model.family)
     view = record.preprocessing if record else scratch_preprocessing(model.variant)

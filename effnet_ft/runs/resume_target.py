@@ -9,13 +9,13 @@ from typing import Any
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat, load_recipe, per_phase_keys
-from effnet_ft.recipe.schema import keys_not_affecting_training
+from effnet_ft.recipe.schema import key_schemas
 from effnet_ft.runs.run_folder import Run, is_run
 from effnet_ft.runs.run_lock import is_locked
 from effnet_ft.utils.text import listing
 
 AUTO = "auto"
-FREE = tuple(key for key in keys_not_affecting_training() if key != "run_dir")
+FREE = tuple(key for key, one in key_schemas().items() if not one.get("affects_training", True) and key != "run_dir")
 """Keys that a resumed run may have otherwise than before: none of them changes what is trained."""
 
 _BATCH = ("data.batch_size", "optim.accumulate")

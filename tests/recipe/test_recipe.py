@@ -172,9 +172,9 @@ FAULTS = {
     "seed=0x" + "f" * 5000: ["seed is a int too large to print"],
     "data.batch_size=0." + "0" * 300 + "1": ["data.batch_size is 1e-301", "whole number"],
     "data.root=" + "x" * 300: ["data.root", "too long for a path"],
-    "data.root=a\0b": ["data.root", "no NUL"],
-    "data.root=~no-such-user/photos": ["data.root", "a user who is not there"],
-    "data.root=photos\udce9": ["data.root", "no UTF-8"],
+    "data.root=a\0b": ["data.root", "without NUL"],
+    "data.root=~no-such-user/photos": ["data.root", "an unknown user"],
+    "data.root=photos\udce9": ["data.root", "not UTF-8"],
     "model.variant=" + "b" * 10_000: ["model.variant is 'bbb", " ... ", "one of b0"],
     "phases=" + "[" * 500: ["phases is '[[["],
     "phases.7.lr=1": ["phases.7.lr", "no entry 7", "has 2"],
@@ -201,7 +201,7 @@ FAULTS = {
     "phases=head": ["phases is 'head'", "list"],
     "data.root=": ["data.root is not set"],
     "data.root.x=1": ["data.root.x", "single value"],
-    "epochs": ["'epochs' is no override", "key=value"],
+    "epochs": ["'epochs' is not an override", "key=value"],
 }
 
 
@@ -243,8 +243,8 @@ def test_unknown_recipe_suggests_the_nearest() -> None:
 def test_what_stands_in_the_place_of_a_recipe_is_told_its_own(tmp_path: Path) -> None:
     (folder := tmp_path / "my photos").mkdir()
     (file := tmp_path / "photos.csv").write_text("path,label\n1.jpg,daisy\n")
-    assert f"is a folder, not a recipe: for its images write folder 'data.root={folder}'" in fault_of(folder)
-    assert f"a list of images, not a recipe: for its images write folder data.source=manifest data.root={file}" in (
+    assert f"is a folder, not a recipe: to train on it, write folder 'data.root={folder}'" in fault_of(folder)
+    assert f"a list of images, not a recipe: to train on it, write folder data.source=manifest data.root={file}" in (
         fault_of(file)
     )
     assert "the recipe first, then its keys: folder data.root=x" in fault_of("data.root=x")
