@@ -116,10 +116,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
     faults: list[str] = []
     if recipe.data.fit == "trainval":
         if any(phase.overrides.get("patience", recipe.trainer.patience) != "off" for phase in recipe.phases):
-            faults.append("data.fit=trainval leaves no validation images for early stopping: set trainer.patience=off")
+            faults.append("data.fit is 'trainval', which leaves no images for early stopping: set trainer.patience=off")
         if any(phase.lr == "auto" and phase.train == "head" for phase in recipe.phases):
             faults.append(
-                "data.fit=trainval leaves no validation images to search the head's lr on: set the lr that an earlier "
+                "data.fit is 'trainval', which leaves no images to search the head's lr on: set the lr that an earlier "
                 "run found"
             )
     if recipe.data.val_fraction + recipe.data.test_fraction >= 1:

@@ -66,7 +66,7 @@ class DataSettings(Settings):
         None, "source manifest: folder of its paths; not set: its own", affects_training=False
     )
     download: OnOff = key("on", "download missing files of a published set", affects_training=False)
-    fit: Literal["train", "trainval"] = key("train", "trainval: train on the validation images too, at last")
+    fit: Literal["train", "trainval"] = key("train", "trainval: train on the validation images too, for a final model")
     ground_truth: PathText | None = key(None, "source imagenet: class list of flat images; not set: looked for")
     image_size: Annotated[int, Field(ge=32)] | Auto = phase_key("auto", "side of the input, pixels")
     crop: Annotated[str, one_of(["auto", *CROPS])] = key("auto", "central crop in evaluation, as in timm or OpenMMLab")
