@@ -1,6 +1,6 @@
-"""The command line: ``effnet-ft COMMAND``, and ``python train.py`` for its first one.
+"""The command line: ``effnet-ft COMMAND``; ``python train.py`` is ``effnet-ft train``.
 
-Whatever needs torch is imported inside the commands, so that help, tables and recipe errors come at once.
+Modules that need torch are imported inside the commands, so that help, tables and recipe errors appear at once.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
+    """Run one command and return its exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # One command's module alone is loaded: the others' might be slow to come, or broken where doctor is to tell why.
+    # Only the named command's module is imported: others may be slow, or broken in a way that doctor should report.
     parser = build_parser(words[:1] if set(words[:1]) & set(COMMANDS) else COMMANDS)
     options, rest = parser.parse_known_args(words)
-    # argparse takes what may be repeated in one stretch only; people write "predict RUN a.jpg --top-k 3 b.jpg".
+    # argparse accepts repeated arguments in one run only; people also write "predict RUN a.jpg --top-k 3 b.jpg".
     repeated: list[str] | None = getattr(options, "overrides", getattr(options, "paths", None))
     if rest and (repeated is None or any(text.startswith("-") for text in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.act(options) or 0
     except UserError as error:
-        told = "\n".join([str(error), *getattr(error, "__notes__", [])])
-        print(f"effnet-ft: {escape_control_characters(told)}", file=sys.stderr)
+        text = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"effnet-ft: {escape_control_characters(text)}", file=sys.stderr)
         return EXIT_USER_FAULT
     except Interrupted as error:
         print("effnet-ft: interrupted", file=sys.stderr)
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("effnet-ft: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stderr.close()
         return 0
     except OSError as error:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """Return what reads the command line of the commands ``names``."""
+    """Return the argument parser for the commands ``names``."""
     parser = argparse.ArgumentParser(prog="effnet-ft", description="Fine-tune pretrained EfficientNets on your images.")
     parser.add_argument("--version", action="version", version=f"effnet_ft {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

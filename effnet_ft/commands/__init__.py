@@ -1,1 +1,1 @@
-"""The commands: a module each, whose docstring is its help. A new one is a module and a name in ``effnet_ft.cli``."""
+"""The commands, one module each; its docstring is its help. A new one also needs its name in ``effnet_ft.cli``."""

@@ -22,12 +22,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """Return a whole number of at least 1."""
+    """Return an integer of at least 1."""
     return _at_least(1, text)
 
 
 def natural(text: str) -> int:
-    """Return a whole number of at least 0."""
+    """Return an integer of at least 0."""
     return _at_least(0, text)
 
 

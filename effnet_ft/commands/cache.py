@@ -1,4 +1,4 @@
-"""List the computed arrays that are kept between runs, or remove them."""
+"""List or remove the stored activations and decoded images that runs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at the images before training: unreadable files, copies, odd files, labels that look wrong."""
+"""Check the images before training: unreadable files, copies, unusual files, labels that look wrong."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from effnet_ft.errors import EXIT_USER_FAULT
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("root", metavar="ROOT", help="what data.root names: the folder of images, or the manifest")
+    parser.add_argument("root", metavar="ROOT", help="the folder of images, or the manifest")
     add_overrides(parser, ", data.source=manifest or model.variant=b2")
-    parser.add_argument("--out", help="folder of the page check.html (default: checks/NAME)")
+    parser.add_argument("--out", help="folder for the page check.html (default: checks/NAME)")
     parser.add_argument(
-        "--quick", action="store_true", help="without the network: no judgement of labels, no cropped copies"
+        "--quick", action="store_true", help="without the network: labels are not checked, nor cropped copies found"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code: that of a user's fault where unreadable files or leaking copies were found."""
+    """Return the exit code: 2 where unreadable files, or copies across splits, were found."""
     from pathlib import Path
 
     from effnet_ft.recipe import load_recipe

@@ -1,4 +1,4 @@
-"""Draw a set of flowers, no download, and fine-tune on it."""
+"""Draw pictures of flowers and fine-tune on them; needs no download."""
 
 from __future__ import annotations
 

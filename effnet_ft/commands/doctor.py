@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code.
 
     Raises:
-        MachineError: where no training can work here.
+        MachineError: where no training can work on this machine.
     """
     check_outputs(options.json)
 

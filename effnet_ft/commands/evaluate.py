@@ -1,4 +1,4 @@
-"""Measure a run, a model as it is shipped, or a recipe's pretrained model as it is."""
+"""Evaluate a run, an exported model, or a recipe's pretrained model without training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import UsageError
 
 MODEL_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".pt2")
-"""Endings of the files that are taken for models, not for recipes."""
+"""Endings of model files; other files are recipes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,20 +19,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target",
         metavar="RUN|FILE|RECIPE",
-        help="a run folder; an exported model or a checkpoint, to be measured on data.root=...; or a recipe whose "
-        "pretrained model is measured as it is",
+        help="a run folder; an exported model or a checkpoint, to be evaluated on data.root=...; or a recipe, whose "
+        "pretrained model is evaluated without training",
     )
     add_overrides(parser)
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="the part to measure; default: test, else val, else all",
+        help="the split to evaluate (default: test, else val, else all)",
     )
     parser.add_argument(
         "--views",
         choices=("one", "mirror", "five"),
         default="one",
-        help="average over the central crop and its mirror image, or over it and the four corners",
+        help="average over the centre crop and its mirror image, or over it and the four corner crops",
     )
     parser.add_argument("--json", help="write the metrics to this file")
     parser.add_argument("--out", help="write the predictions to this CSV file")
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             f"'{options.target}' is no run folder (it holds no recipe.yaml), no model's file and no recipe file"
         )
     if not (of_run or named_as_model):
-        find_recipe(options.target)  # a misspelt name is told before torch is imported
+        find_recipe(options.target)  # a misspelt name is reported before torch is imported
     check_outputs(options.json, options.out)
 
     from effnet_ft.evaluation.targets import evaluate_file, evaluate_recipe, evaluate_run
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     width = max(14, *map(len, metrics))
     for name, value in metrics.items():
         if name.removesuffix("_low").removesuffix("_high") in metrics.keys() - {name}:
-            continue  # the ends of an interval stand beside their metric
+            continue  # the ends of an interval are printed beside their metric
         low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
         interval = "" if low is None or high is None else f"   95% interval {low:.4f} to {high:.4f}"
         published = evaluation.published.get(name)

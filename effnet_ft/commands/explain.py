@@ -1,4 +1,4 @@
-"""Show where in images the evidence for a class lies, by Grad-CAM."""
+"""Show by Grad-CAM which regions of images support a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, folders, or patterns in quotes")
-    parser.add_argument("--class", dest="name", metavar="NAME", help="the class; default: each image's likeliest")
+    parser.add_argument("--class", dest="name", metavar="NAME", help="the class (default: each image's most likely)")
     parser.add_argument("--out", default="explained", metavar="FOLDER", help="for the overlays (default: explained)")
 
 

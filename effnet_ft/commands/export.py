@@ -1,4 +1,4 @@
-"""Write a run's model as a file to ship: a program, or weights that other libraries load."""
+"""Export a run's model: as ONNX or torch.export, or as weights for this or another library."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         required=True,
-        help="a program (onnx, torch-export), our own weights, or weights under another library's names",
+        help="a program (onnx, torch-export), our own weights (safetensors), or weights for another library",
     )
-    parser.add_argument("--int8", action="store_true", help="ONNX in 8-bit integers, measured; for Lite variants")
+    parser.add_argument(
+        "--int8", action="store_true", help="ONNX in 8-bit integers, its loss measured; for Lite variants"
+    )
     parser.add_argument("--out", required=True, help="the file to write")
-    add_overrides(parser, ": where the run's images lie now, to check the export on")
+    add_overrides(parser, ": where the run's images are now, to check the export on")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
-    """Export the model and return what to tell."""
+    """Export the model and return the lines to print."""
     from effnet_ft.export.exported_network import describe_input
     from effnet_ft.export.exporting import export
     from effnet_ft.export.verification import held_out_images
@@ -75,7 +77,7 @@ def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
 
 
 def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
-    """Export the model in 8-bit integers and return what to tell."""
+    """Export the model in 8-bit integers and return the lines to print."""
     from effnet_ft.export.int8 import export_int8
 
     done = export_int8(model, Path(options.out), _split(model, options))

@@ -1,4 +1,4 @@
-"""List the variants and their weights, or get weights ahead of time."""
+"""List the variants and their weights, or download weights ahead of time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         action="store_true",
-        help="list the weights, one a line, with their preprocessing and accuracy",
+        help="list the weights, one per line, with their preprocessing and accuracy",
     )
     parser.add_argument("--markdown", action="store_true", help="print the page docs/models.md")
     parser.add_argument(
-        "--download", nargs="+", metavar="NAME", help="get these weights, e.g. b0/aa, or b0 for its default"
+        "--download", nargs="+", metavar="NAME", help="download these weights, e.g. b0/aa, or b0 for its default"
     )
 
 

@@ -1,4 +1,4 @@
-"""Name the likeliest classes of images: files, folders, patterns."""
+"""Predict the classes of images: files, folders or patterns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
-    parser.add_argument("--top-k", type=positive, default=5, help="classes to name for each image (default 5)")
+    parser.add_argument("--top-k", type=positive, default=5, help="classes to give for each image (default 5)")
     parser.add_argument(
         "--precision",
         type=float,
-        help="abstain from images that are not sure enough for this share of right answers, e.g. 0.95",
+        help="answer only above the confidence at which at least this share of answers is correct, e.g. 0.95",
     )
-    parser.add_argument("--out", help="write CSV to this file instead of the terminal")
+    parser.add_argument("--out", help="write the CSV to this file instead of the terminal")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Train a recipe at many settings of its keys, on one device, and find the best on the validation images."""
+"""Train a recipe with many values of its keys, and rank them on the validation images."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="values of a recipe key, e.g. phases.0.lr=1e-4,1e-3,1e-2; repeated, every combination is trained; "
         "with --random also ranges: key=0:0.5, or key=1e-4:1e-1:log",
     )
-    parser.add_argument("--random", type=positive, help="train so many settings, drawn at random, instead of all")
+    parser.add_argument("--random", type=positive, help="train this many random settings instead of all")
     parser.add_argument(
-        "--seed", type=natural, default=0, help="of the drawing (default 0); the runs' own is the recipe's"
+        "--seed", type=natural, default=0, help="of the random settings (default 0); each run has the recipe's"
     )
     parser.add_argument(
         "--metric",
         default="val/acc1",
-        help="what the best has most of (default val/acc1); val/ece: least of",
+        help="to rank by, highest first (default val/acc1); lowest first for val/ece",
     )
     parser.add_argument(
-        "--out", help="the sweep's folder (default runs/DATA-VARIANT-sweep); one that was stopped goes on there"
+        "--out", help="the sweep's folder (default runs/DATA-VARIANT-sweep); an interrupted sweep continues there"
     )
     parser.add_argument(
         "--final",
         action="store_true",
-        help="then train the best on the validation images too, and test it",
+        help="then train the best on the validation images too, and evaluate it on the test images",
     )
 
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sweep_command(options: argparse.Namespace) -> str:
-    """Return the command line that goes on with a sweep."""
+    """Return the command line that continues a sweep."""
     words = [own_command(), "sweep", options.recipe, *options.overrides]
     for name in ("grid", "random", "seed", "metric", "out"):
         given = getattr(options, name)

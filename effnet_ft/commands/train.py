@@ -1,4 +1,4 @@
-"""Fine-tune by a recipe and leave a run folder."""
+"""Fine-tune as a recipe says, and write a run folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effnet_ft.errors import EXIT_INTERRUPTED, DataError, Interrupted, MachineEr
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_recipe(parser)
-    add_overrides(parser, "; resume=RUN goes on with a run, resume=auto with the newest unfinished one")
+    add_overrides(parser, "; resume=RUN continues a run, resume=auto the newest unfinished one")
 
 
 def run(options: argparse.Namespace) -> int:
