@@ -233,15 +233,16 @@ def key_schemas() -> dict[str, dict[str, Any]]:
 
 def flat(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe's values by dotted keys."""
+    return dict(flat_items(recipe.to_dict()))
 
-    def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-        if not isinstance(value, dict | list):
-            yield key, value
-            return
-        for name, entry in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from walk(entry, f"{key}.{name}" if key else str(name))
 
-    return dict(walk(recipe.to_dict(), ""))
+def flat_items(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested dictionaries and lists, each with its dotted key."""
+    if not isinstance(value, dict | list):
+        yield key, value
+        return
+    for name, entry in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from flat_items(entry, f"{key}.{name}" if key else str(name))
 
 
 def _escaped(value: Any) -> Any:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
 
 from effnet_ft.errors import DataError
+from effnet_ft.recipe.schema import flat_items
 from effnet_ft.report.contents import Prediction, RunContents
 from effnet_ft.report.formats import TableCell, duration_cell, number_cell, percent_cell
 from effnet_ft.report.reading import read_run
@@ -48,7 +49,7 @@ class Comparison:
     @cached_property
     def differences(self) -> list[tuple[str, list[str]]]:
         """The recipes' keys whose values differ, with the value of each run; empty where a run has no such key."""
-        recipes = [flat(OmegaConf.to_container(run.recipe)) for run in self.runs]
+        recipes = [dict(flat_items(OmegaConf.to_container(run.recipe))) for run in self.runs]
         keys = dict.fromkeys(key for recipe in recipes for key in recipe if key not in OWN_KEYS)
         values = {key: [str(recipe.get(key, "")) for recipe in recipes] for key in keys}
         return [(key, each) for key, each in values.items() if len(set(each)) > 1]
@@ -147,11 +148,3 @@ def short_names(paths: Sequence[str]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Return nested dictionaries and lists as one dictionary by dotted keys."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if entries is None:
-        return {key: value}
-    return {name: part for at, each in entries for name, part in flat(each, f"{key}.{at}" if key else str(at)).items()}

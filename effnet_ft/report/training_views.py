@@ -57,13 +57,13 @@ def training_views(run: RunContents) -> dict[str, Any] | None:
     if run.thumbnails.predictor is None or not files:
         return {"kinds": []}
     kinds = []
-    for views in showings(run.recipe):
+    for views in phase_views(run.recipe):
         names = [f"{index + 1} {run.recipe.phases[index].train}" for index in views.phases]
         kinds.append((views, names, [[as_uri(view) for view in drawn] for drawn in draw_views(run, views, files)]))
     return {"kinds": kinds}
 
 
-def showings(recipe: Any) -> list[PhaseViews]:
+def phase_views(recipe: Any) -> list[PhaseViews]:
     """Return how the phases of a recipe, parsed, show images; those that do it alike, together."""
     found: list[PhaseViews] = []
     for index, phase in enumerate(recipe.phases):

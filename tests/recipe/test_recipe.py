@@ -12,6 +12,7 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.resolving import default_family
 from effnet_ft.recipe import OptimSettings, Recipe, load_recipe, recipe_folder
+from effnet_ft.recipe.schema import flat_items
 
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
 
@@ -316,3 +317,8 @@ def test_what_needs_validation_images_is_refused_without() -> None:
     assert len(error.value.faults) == 3
     assert "data.source is 'cifar', expected one of" in faults and "did you mean 'cifar10" in faults
     assert "trainer.patience=off" in faults and "search the head's lr" in faults
+
+
+def test_nested_values_by_dotted_keys() -> None:
+    nested = {"a": {"b": [1, {"c": None}]}, "d": {}}
+    assert dict(flat_items(nested)) == {"a.b.0": 1, "a.b.1.c": None}

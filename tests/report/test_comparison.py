@@ -6,14 +6,13 @@ import json
 import shutil
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, sections_html, write_csv, write_predictions
 
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.report.comparison import Comparison, compare, flat, mcnemar, short_names
+from effnet_ft.report.comparison import Comparison, compare, mcnemar, short_names
 from effnet_ft.report.comparison_page import comparison_sections
 
 
@@ -106,11 +105,6 @@ def test_labels_and_classes_are_not_compared(run: Path, other: Path) -> None:
 )
 def test_short_names_tell_runs_apart(paths: list[str], names: list[str]) -> None:
     assert short_names(paths) == names
-
-
-def test_nested_values_by_dotted_keys() -> None:
-    nested: dict[str, Any] = {"a": {"b": [1, {"c": None}]}, "d": {}}
-    assert flat(nested) == {"a.b.0": 1, "a.b.1.c": None}
 
 
 def test_command(run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

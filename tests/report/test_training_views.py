@@ -20,7 +20,7 @@ from effnet_ft.report.contents import RunContents
 from effnet_ft.report.reading import read_run
 from effnet_ft.report.rendering import Section
 from effnet_ft.report.thumbnails import Thumbnails
-from effnet_ft.report.training_views import draw_views, showings, training_views
+from effnet_ft.report.training_views import draw_views, phase_views, training_views
 
 HEAD, ALL = {"train": "head", "epochs": 3}, {"train": "all", "epochs": 2}
 
@@ -58,7 +58,7 @@ def views_html(contents: RunContents) -> str:
 def test_phases_that_show_the_same(
     phases: list[dict[str, Any]], data: dict[str, Any], expected: list[tuple[list[int], int]]
 ) -> None:
-    assert [(each.phases, each.stored) for each in showings(recipe(phases, **data))] == expected
+    assert [(each.phases, each.stored) for each in phase_views(recipe(phases, **data))] == expected
 
 
 def test_views_are_those_of_the_training(run: Path) -> None:
@@ -72,7 +72,7 @@ def test_views_are_those_of_the_training(run: Path) -> None:
     )
     split = Split(root, ("cat",), [Sample("one.png", "cat"), Sample("two.png", "cat")], [], [])
     trained = ImageDataModule(split, preprocessing, batch_size=2, seed=(5, 1)).train_dataloader().dataset
-    stored, fresh = showings(contents.recipe)
+    stored, fresh = phase_views(contents.recipe)
     (views,) = draw_views(contents, fresh, {1: root / "two.png"})
     assert len(views) == 2
     assert all(np.array_equal(view, trained[epoch * 2 + 1][0]) for epoch, view in enumerate(views))
