@@ -98,8 +98,11 @@ def test_a_temperature_that_stands_is_fitted_anew(trained_run: Path, flowers: Pa
     (run / "metrics.json").unlink()
     assert main(["train", "folder", f"resume={run}"]) == 0
     after = json.loads((run / "metrics.json").read_text())
-    assert {key: after[key] for key in after if "/" in key} == {key: before[key] for key in before if "/" in key}
-    assert after["temperature"] == before["temperature"]
+    measured = [key for key in before if "/" in key]
+    assert [key for key in after if "/" in key] == measured
+    # The first time some of them come from stored activations, now all from the images.
+    assert [after[key] for key in measured] == pytest.approx([before[key] for key in measured], abs=1e-4)
+    assert after["temperature"] == pytest.approx(before["temperature"], rel=1e-3)
 
 
 def test_images_that_were_trained_on_fit_no_temperature(
