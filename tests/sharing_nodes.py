@@ -24,8 +24,8 @@ def plan() -> dict[str, ArraySpec]:
     return {"numbers": ArraySpec("key", (ITEMS,), "int64", "numbers")}
 
 
-def fill(arrays: Mapping[str, np.ndarray], crew: NodeGroup) -> None:
-    share = crew.share(ITEMS)
+def fill(arrays: Mapping[str, np.ndarray], group: NodeGroup) -> None:
+    share = group.share(ITEMS)
     arrays["numbers"][share.start : share.stop] = share
     print("filled", *share)
 

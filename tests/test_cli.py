@@ -20,7 +20,7 @@ from effnet_ft.cli import main
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.table import WEIGHTS
 from effnet_ft.recipe import recipe_folder
-from effnet_ft.utils.tables import unguarded
+from effnet_ft.utils.tables import unescape_formula
 
 ROOT = Path(__file__).parent.parent
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
@@ -292,7 +292,7 @@ def test_file_names_stay_in_their_cells_whatever_they_hold(
     assert main(["predict", str(trained_run), ".", "--out", "out.csv"]) == 0
     with open("out.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
-    assert {unguarded(row["path"]) for row in rows} == set(names)
+    assert {unescape_formula(row["path"]) for row in rows} == set(names)
     assert not [row["path"] for row in rows if row["path"].startswith(("=", "+", "-", "@"))]
     capfdbinary.readouterr()
     assert main(["predict", str(trained_run), "."]) == 0

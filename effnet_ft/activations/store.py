@@ -125,7 +125,7 @@ class ActivationStore:
         """Return the array of every part, view and cut, and whether one had to be computed."""
         model = model.eval().to(self.settings.device)
 
-        def blanks() -> dict[_Place, ArraySpec]:
+        def specs() -> dict[_Place, ArraySpec]:
             shapes = self._shapes(model, sorted(cuts))
             prefixes = {cut: _prefix_digest(model, cut) for cut in cuts}
             return {
@@ -140,14 +140,14 @@ class ActivationStore:
                 for cut in cuts
             }
 
-        def fill(arrays: Mapping[_Place, np.ndarray], crew: NodeGroup) -> None:
+        def fill(arrays: Mapping[_Place, np.ndarray], group: NodeGroup) -> None:
             network = fold_batchnorm(model)
             for part in parts:
                 wanted = {(view, cut): array for (of, view, cut), array in arrays.items() if of == part}
                 if wanted:
-                    self._compute(network, part, views, wanted, crew)
+                    self._compute(network, part, views, wanted, group)
 
-        return open_or_fill(self.cache, blanks, fill, self.settings.max_bytes)
+        return open_or_fill(self.cache, specs, fill, self.settings.max_bytes)
 
     def _bytes(self, model: Classifier, places: Sequence[tuple[str, int, int]]) -> int:
         shapes = self._shapes(model, sorted({cut for _, _, cut in places}))
@@ -159,7 +159,7 @@ class ActivationStore:
         return np.dtype(self.settings.dtype)
 
     def _compute(
-        self, model: Classifier, part: str, views: Views, arrays: Mapping[tuple[int, int], np.ndarray], crew: NodeGroup
+        self, model: Classifier, part: str, views: Views, arrays: Mapping[tuple[int, int], np.ndarray], group: NodeGroup
     ) -> None:
         """Compute this process's rows of ``arrays`` (view, cut: array) in one pass over its images of ``part``."""
         samples = self.split.part(part)
@@ -167,7 +167,7 @@ class ActivationStore:
         cuts = sorted({cut for _, cut in arrays})
         batch_size = effective_batch_size(self.settings.device, self.settings.batch_size // len(numbers))
         # Whole batches, so that each image is computed beside the same others as by one process: to the same bits.
-        share = crew.share(len(samples), batch_size)
+        share = group.share(len(samples), batch_size)
         for start, answer in forward_images(
             share,
             lambda index: self._views_of(samples[index], views, index, numbers),

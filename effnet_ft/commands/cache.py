@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from effnet_ft.errors import UsageError
 
@@ -17,18 +18,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
-    from effnet_ft.utils.array_cache import ArrayCache, age
+    from effnet_ft.utils.array_cache import ArrayCache
 
-    store = ArrayCache()
-    entries = store.entries()
+    cache = ArrayCache()
+    entries = cache.entries()
     total = sum(entry.size for entry in entries)
     if options.action == "clear" and not options.yes:
-        raise UsageError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {store.folder}: add --yes")
+        raise UsageError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {cache.folder}: add --yes")
     if options.action == "clear":
-        store.clear()
+        cache.clear()
         print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")
         return 0
     for entry in entries:
-        print(f"{entry.size / 1e6:>9.1f} MB  {age(entry.used):<14} {entry.about}")
-    print(f"{total / 1e6:>9.1f} MB  in {store.folder}")
+        hours = (time.time() - entry.used) / 3600
+        age = f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+        print(f"{entry.size / 1e6:>9.1f} MB  {age:<14} {entry.about}")
+    print(f"{total / 1e6:>9.1f} MB  in {cache.folder}")
     return 0

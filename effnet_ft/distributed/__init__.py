@@ -1,1 +1,1 @@
-"""The processes of one run: collectives, how they were launched, and arrays that they fill together."""
+"""Several processes in one run: collectives, and cached arrays that all ranks fill together."""

@@ -1,7 +1,6 @@
-"""The processes of one run: who they are and how they agree. A process alone is the first of one.
+"""Collectives of Python objects and errors among the processes of a run; without DDP, a world of one.
 
-What is agreed on here travels beside the gradients, through a group of its own over the processors' memory: it waits as
-long as one of the processes works, where a graphics card's group would give up.
+They use a gloo group of their own with a long timeout: ranks may wait for another's work for longer than NCCL allows.
 """
 
 from __future__ import annotations
@@ -25,48 +24,48 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_PATIENCE = timedelta(days=1)
+_TIMEOUT = timedelta(days=1)
 _groups: dict[str, Any] = {}
 
 
 def connect(strategy: Strategy, started: Callable[[Strategy], None] = lambda strategy: None) -> None:
-    """Start the run's other processes where nobody has, and meet them; the trainers that follow find them here.
+    """Launch the other ranks, unless torchrun or SLURM has, and join the process group; later trainers reuse it.
 
     Args:
         strategy: of the first trainer.
-        started: called when they are started, before they are waited for.
+        started: called after the launch, before the ranks wait for each other.
     """
     from pytorch_lightning.strategies import ParallelStrategy
 
-    if not isinstance(strategy, ParallelStrategy):  # one device: there are no others
+    if not isinstance(strategy, ParallelStrategy):  # a single device
         return
     if strategy.launcher is not None:
         strategy.launcher.launch(lambda: None)
         started(strategy)
     strategy.setup_environment()
     if "control" not in _groups:
-        _groups["control"] = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _groups["control"] = dist.new_group(backend="gloo", timeout=_TIMEOUT)
 
 
 def rank() -> int:
-    """Return this process's number, from 0."""
-    return dist.get_rank() if _several() else 0
+    """Return the rank of this process."""
+    return dist.get_rank() if _initialised() else 0
 
 
 def world_size() -> int:
-    """Return how many processes there are."""
-    return dist.get_world_size() if _several() else 1
+    """Return the number of processes."""
+    return dist.get_world_size() if _initialised() else 1
 
 
 def is_main_process() -> bool:
-    """Return whether this is the process that writes and speaks; known before the processes have met, too."""
+    """Return whether this is rank 0, which writes and prints; known before the process group exists."""
     from pytorch_lightning.utilities import rank_zero_only
 
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def all_gather(value: Value) -> list[Value]:
-    """Return what every process gives, in the order of their numbers."""
+    """Return every rank's value, by rank."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -75,7 +74,7 @@ def all_gather(value: Value) -> list[Value]:
 
 
 def broadcast(value: Value) -> Value:
-    """Return what the first process gives."""
+    """Return the value of rank 0."""
     if world_size() == 1:
         return value
     values = [value]
@@ -84,23 +83,23 @@ def broadcast(value: Value) -> Value:
 
 
 def raise_on_all_ranks(error: Exception | None) -> None:
-    """Raise in every process what one of them met; each calls this where it could have failed, None if it did not.
+    """Raise on every rank the error of the lowest rank that has one; all ranks call this, with None if all went well.
 
     Raises:
-        Exception: the first process's, or that of the next which failed.
+        Exception: as it was, or a RuntimeError with its text if it cannot be pickled.
     """
-    errors = all_gather(error if error is None else _told(error))
-    first = next((number for number, found in enumerate(errors) if found is not None), None)
-    if first is None:
+    errors = all_gather(error if error is None else _picklable(error))
+    failed = next((number for number, found in enumerate(errors) if found is not None), None)
+    if failed is None:
         return
-    found = error if first == rank() else errors[first]
+    found = error if failed == rank() else errors[failed]
     assert found is not None
     found.shared = world_size() > 1  # type: ignore[attr-defined]
     raise found
 
 
 def run_on_all_ranks(work: Callable[[], Value]) -> Value:
-    """Return what ``work`` gives; it fails in every process where it fails in one."""
+    """Run ``work`` on every rank and return its value; re-raise on all ranks if it fails on any."""
     failure: Exception | None = None
     try:
         value = work()
@@ -112,88 +111,76 @@ def run_on_all_ranks(work: Callable[[], Value]) -> Value:
 
 @contextmanager
 def report_once() -> Iterator[None]:
-    """Let the first process alone tell of an error that all have raised together."""
+    """Let only rank 0 report an interruption, or an error that all ranks have raised."""
     try:
         yield
-    except UserError as error:
-        if error.shared and not is_main_process():
-            # A failure's code here would have this process's launcher kill the first one before it has told.
-            raise SystemExit(0) from None
-        raise
-    except Interrupted:
-        if not is_main_process():  # likewise: the first one tells how to go on
+    except (UserError, Interrupted) as error:
+        if (isinstance(error, Interrupted) or error.shared) and not is_main_process():
+            # At a non-zero exit code the launcher would kill rank 0 before it has printed the message.
             raise SystemExit(0) from None
         raise
 
 
-def _told(error: Exception) -> Exception:
-    """Return ``error`` where it arrives as it is sent, else its words."""
+def _picklable(error: Exception) -> Exception:
+    """Return ``error`` if it survives pickling, else a RuntimeError with its text."""
     try:
-        arrives = type(pickle.loads(pickle.dumps(error))) is type(error)
-    except Exception:  # classes with arguments of their own raise many kinds
-        arrives = False
-    return error if arrives else RuntimeError(f"{type(error).__name__}: {error}")
+        survives = type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # unpickling calls the class, which may raise anything
+        survives = False
+    return error if survives else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
 class NodeGroup:
-    """The processes that see the same folder: those of a node.
+    """The processes of one node that share a folder."""
 
-    Attributes:
-        ranks: their numbers, ascending; the first of them leads.
-        place: of this process among them.
-    """
-
-    ranks: tuple[int, ...] = (0,)
-    place: int = 0
+    ranks: tuple[int, ...] = (0,)  # ascending; the first one leads
+    group_rank: int = 0  # of this process within the group
 
     @classmethod
     def at(cls, folder: Path) -> NodeGroup:
-        """Return the processes of this machine whose ``folder`` is the same; all processes call this together.
+        """Return the ranks on this machine whose ``folder`` is this one, which is made; all ranks call this together.
 
-        Those of another machine are not among them, even where it sees the folder: two machines cannot write into one
-        mapped file.
+        Ranks on another machine are left out even if they see the folder: two machines cannot write to one
+        memory-mapped file.
 
         Raises:
-            OSError: in all processes, where one cannot make the folder.
+            OSError: on all ranks, if one cannot make the folder.
         """
         if world_size() == 1:
             return cls()
-        failure: OSError | None = None
-        identity = (socket.gethostname(), 0, 0)
-        try:
+
+        def identify() -> tuple[str, int, int]:
             folder.mkdir(parents=True, exist_ok=True)
-            identity = (identity[0], folder.stat().st_dev, folder.stat().st_ino)
-        except OSError as error:
-            failure = error
-        raise_on_all_ranks(failure)
-        identities = all_gather(identity)
+            return socket.gethostname(), folder.stat().st_dev, folder.stat().st_ino
+
+        identities = all_gather(run_on_all_ranks(identify))
         ranks = tuple(number for number, identity in enumerate(identities) if identity == identities[rank()])
         return cls(ranks, ranks.index(rank()))
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process is the first of them."""
-        return self.place == 0
+        """Whether this is the group's first process."""
+        return self.group_rank == 0
 
     def broadcast_from_leader(self, value: Value) -> Value:
-        """Return what the first of them gives; all processes call this together."""
+        """Return the leader's value; all ranks of the run call this together."""
         return all_gather(value if self.is_leader else None)[self.ranks[0]]  # type: ignore[return-value]
 
     def share(self, length: int, step: int = 1) -> range:
-        """Return this process's part of ``length`` items, in whole steps of ``step`` but for the last of all."""
+        """Return this process's share of ``length`` items, starting at a multiple of ``step``."""
         steps = -(-length // step)
-        start, end = (steps * place // len(self.ranks) * step for place in (self.place, self.place + 1))
+        start, end = (steps * index // len(self.ranks) * step for index in (self.group_rank, self.group_rank + 1))
         return range(start, min(end, length))
 
 
 def rank_slice(length: int) -> range:
-    """Return this process's part of ``length`` items among all processes."""
+    """Return this rank's share of ``length`` items among all ranks."""
     return NodeGroup(tuple(range(world_size())), rank()).share(length)
 
 
 def external_launch() -> tuple[int, int] | None:
-    """Return processes a node and nodes as torchrun or SLURM started them; None where neither did."""
+    """Return processes per node and nodes as launched by torchrun or SLURM; None for neither."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return local, world // local
@@ -205,5 +192,5 @@ def external_launch() -> tuple[int, int] | None:
     return None
 
 
-def _several() -> bool:
+def _initialised() -> bool:
     return dist.is_available() and dist.is_initialized()

@@ -1,4 +1,4 @@
-"""Arrays of the cache, filled by all processes that share its folder, each its part; published when all are in."""
+"""Cached arrays that all ranks of a node fill together, each its share."""
 
 from __future__ import annotations
 
@@ -13,135 +13,119 @@ from filelock import Timeout
 from effnet_ft.distributed.collectives import NodeGroup, all_gather, run_on_all_ranks, world_size
 from effnet_ft.utils.array_cache import ArrayCache, array_key
 
-Place = TypeVar("Place", bound=Hashable)
+Name = TypeVar("Name", bound=Hashable)
 
 _LOCK_SECONDS = 2.0
-"""For which the first process of a node tries to get the lock, before the nodes go round once more."""
+"""How long a node's leader waits for the lock in each round."""
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array to be filled.
+    """An array to open or fill."""
 
-    Attributes:
-        key: its name in the cache.
-        shape: its shape.
-        dtype: its type.
-        about: what it is, for people.
-    """
-
-    key: str
+    key: str  # in the cache
     shape: tuple[int, ...]
     dtype: str
-    about: str
+    about: str  # a description for people
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
 def open_or_fill(
     cache: ArrayCache,
-    plan: Callable[[], Mapping[Place, ArraySpec]],
-    fill: Callable[[Mapping[Place, np.ndarray], NodeGroup], None],
+    plan: Callable[[], Mapping[Name, ArraySpec]],
+    fill: Callable[[Mapping[Name, np.ndarray], NodeGroup], None],
     limit: int | None,
-) -> tuple[dict[Place, np.ndarray], bool]:
-    """Return the arrays of ``plan``, and whether one had to be filled; all processes of a run call this together.
+) -> tuple[dict[Name, np.ndarray], bool]:
+    """Return the arrays of ``plan``, and whether any had to be filled; all ranks of a run call this together.
 
-    The first process of a node looks for them and makes those that are missing; all of the node fill them; when the
-    last is done, the first publishes them. Another run, or another node with the same folder, waits for it and then
-    finds them.
+    The leader of each node opens the cached arrays and creates the missing ones; all ranks of the node fill them, and
+    the leader publishes them. Another run, or another node that shares the folder, waits and then opens them.
 
     Args:
-        cache: where they are kept.
-        plan: says which; called by the first process of a node alone.
-        fill: fills this process's part of the arrays that are missing.
-        limit: bytes that all kept arrays may take; None sets no limit.
+        cache: holds the arrays.
+        plan: returns which arrays are wanted; called on the node leaders only.
+        fill: fills this rank's share of the missing arrays.
+        limit: bytes that the cache may take in all; None for no limit.
 
     Raises:
-        Exception: in every process what ``plan`` or ``fill`` raise in one; OSError where the disk is full, or another
-            run needed the room.
+        Exception: on all ranks, what ``plan`` or ``fill`` raise on one; OSError if the disk is full, or if another run
+            evicted an array.
     """
-    crew = NodeGroup.at(cache.folder)
-    blanks = crew.broadcast_from_leader(run_on_all_ranks(lambda: dict(plan()) if crew.is_leader else {}))
-    served, computed = False, False
+    group = NodeGroup.at(cache.folder)
+    specs = group.broadcast_from_leader(run_on_all_ranks(lambda: dict(plan()) if group.is_leader else {}))
+    done, computed = False, False
     while True:
-        filled, missed = _fill_missing(cache, crew, {} if served else blanks, fill, limit)
+        filled, locked_out = _fill_missing(cache, group, {} if done else specs, fill, limit)
         computed |= filled
-        if not any(all_gather(missed)):
+        if not any(all_gather(locked_out)):
             break
-        served = not missed  # what another node made meanwhile is found in the next round
-    found: dict[Place, np.ndarray] = {}
+        done = not locked_out  # a node that was locked out finds the other's arrays in the next round
+    arrays: dict[Name, np.ndarray] = {}
 
     def open_all() -> None:
-        for place, blank in blanks.items():
-            array = cache.open(blank.key, checked=False)
+        for name, spec in specs.items():
+            array = cache.open(spec.key, checked=False)
             if array is None:
-                raise OSError(f"{blank.about} was removed by another run")
-            found[place] = array
+                raise OSError(f"{spec.about} was removed by another run")
+            arrays[name] = array
 
     run_on_all_ranks(open_all)
-    return found, computed
-
-
-def _file(array: np.ndarray) -> str:
-    return str(array.filename)  # type: ignore[attr-defined]
+    return arrays, computed
 
 
 def _fill_missing(
     cache: ArrayCache,
-    crew: NodeGroup,
-    blanks: Mapping[Place, ArraySpec],
-    fill: Callable[[Mapping[Place, np.ndarray], NodeGroup], None],
+    group: NodeGroup,
+    specs: Mapping[Name, ArraySpec],
+    fill: Callable[[Mapping[Name, np.ndarray], NodeGroup], None],
     limit: int | None,
 ) -> tuple[bool, bool]:
-    """Make those of ``blanks`` that are missing, unless another holds the lock.
+    """Create and fill the arrays that are missing, unless another process holds their lock.
 
     Returns:
-        Whether one was made; and, of the first process of a node alone, whether another held the lock.
+        Whether any array was filled; and, on a node's leader only, whether another process held the lock.
     """
-    begun: dict[Place, np.ndarray] = {}
-    missed = False
+    created: dict[Name, np.ndarray] = {}
+    locked_out = False
     with ExitStack() as stack:
 
-        def begin() -> None:
-            nonlocal missed
-            keys = [blank.key for blank in blanks.values()]
-            try:
-                # One process may wait. Of several, the other nodes' wait for this one, and one of them may have the
-                # lock: without it this one goes through what all do together, and makes nothing.
-                stack.enter_context(
-                    cache.lock(array_key(keys=keys)).acquire(timeout=-1 if world_size() == 1 else _LOCK_SECONDS)
-                )
-            except Timeout:
-                missed = True
+        def create_missing() -> None:
+            nonlocal locked_out
+            if not group.is_leader or not specs:
                 return
-            missing = {place: blank for place, blank in blanks.items() if cache.open(blank.key) is None}
+            keys = [spec.key for spec in specs.values()]
+            try:
+                # Only a single process may wait for ever: the rank that holds the lock may itself wait for this one
+                # in a collective. So on timeout this leader creates nothing and takes part in the next round.
+                timeout = -1 if world_size() == 1 else _LOCK_SECONDS
+                stack.enter_context(cache.lock(array_key(keys=keys)).acquire(timeout=timeout))
+            except Timeout:
+                locked_out = True
+                return
+            missing = {name: spec for name, spec in specs.items() if cache.open(spec.key) is None}
             if not missing:
-                stack.close()  # the next node finds them as well, at once
+                stack.close()  # so that the next node need not wait
                 return
             if limit is not None:
-                cache.make_room(limit - sum(blank.size for blank in missing.values()), set(keys))
-            for place, blank in missing.items():
-                create = cache.create(blank.key, blank.shape, np.dtype(blank.dtype), blank.about)
-                begun[place] = stack.enter_context(create)
+                cache.evict(limit - sum(spec.size for spec in missing.values()), set(keys))
+            for name, spec in missing.items():
+                array = cache.create(spec.key, spec.shape, np.dtype(spec.dtype), spec.about)
+                created[name] = stack.enter_context(array)
 
-        run_on_all_ranks(begin if crew.is_leader and blanks else _nothing)
-        files = crew.broadcast_from_leader({place: _file(array) for place, array in begun.items()})
+        run_on_all_ranks(create_missing)
+        files = group.broadcast_from_leader({name: str(array.filename) for name, array in created.items()})  # type: ignore[attr-defined]
 
-        def fill_part() -> None:
-            arrays = (
-                begun if crew.is_leader else {place: np.load(file, mmap_mode="r+") for place, file in files.items()}
-            )
-            fill(arrays, crew)
-            for array in arrays.values():
-                array.flush()  # type: ignore[union-attr]
+        def fill_share() -> None:
+            if files:
+                arrays = created or {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
+                fill(arrays, group)
+                for array in arrays.values():
+                    array.flush()  # type: ignore[attr-defined]
 
-        run_on_all_ranks(fill_part if files else _nothing)
+        run_on_all_ranks(fill_share)
         run_on_all_ranks(stack.close)
-    return bool(files), missed
-
-
-def _nothing() -> None:
-    pass
+    return bool(files), locked_out

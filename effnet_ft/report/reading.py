@@ -20,7 +20,7 @@ from effnet_ft.recipe.plain_yaml import resolver_calls
 from effnet_ft.report.contents import Prediction, RunContents
 from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.utils.tables import unguarded
+from effnet_ft.utils.tables import unescape_formula
 
 if TYPE_CHECKING:
     from effnet_ft.inference.predictor import Predictor
@@ -126,7 +126,7 @@ def _rows(path: Path, convert: Callable[[dict[str, str]], RowT]) -> list[RowT]:
     rows = csv.DictReader(io.StringIO(_parsed(path, str), newline=""))
     try:
         return [
-            convert({key: unguarded(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+            convert({key: unescape_formula(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
             for row in rows
         ]
     except (KeyError, TypeError, ValueError, csv.Error) as error:

@@ -1,1 +1,1 @@
-"""Helpers without any knowledge of images or networks."""
+"""Helpers that know nothing of images or networks."""

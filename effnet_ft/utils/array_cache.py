@@ -1,4 +1,4 @@
-"""Computed arrays kept between runs: a folder of ``.npy`` files, each whole or not there. Free of torch."""
+"""A disk cache of computed arrays: ``.npy`` files, written atomically and verified by checksum. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,112 +20,100 @@ from filelock import FileLock
 from effnet_ft.utils.machine_resources import memory_left
 
 FOLDER_VARIABLE = "EFFNET_FT_CACHE"
-"""Environment variable that names another folder than ``effnet_ft`` in the user's cache folder."""
+"""Environment variable that overrides the default folder, ``effnet_ft`` in the user's cache folder."""
 
 _CHUNK_BYTES = 1 << 24
 
 
 def cache_folder() -> Path:
-    """Return the folder of computed arrays; it need not exist yet."""
-    own = os.environ.get(FOLDER_VARIABLE)
-    everyones = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(own or f"{everyones}/effnet_ft").expanduser()
+    """Return the cache folder; it need not exist yet."""
+    default = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/effnet_ft"
+    return Path(os.environ.get(FOLDER_VARIABLE) or default).expanduser()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A kept array.
-
-    Attributes:
-        key: its name.
-        about: what it is, for people.
-        size: of its file, bytes.
-        used: when it was last read or written, seconds since 1970.
-    """
+    """A cached array."""
 
     key: str
-    about: str
-    size: int
-    used: float
+    about: str  # a description for people
+    size: int  # bytes on disk
+    used: float  # last read or written, seconds since 1970
 
 
 class ArrayCache:
-    """Arrays by key, checked by a checksum when they are opened.
-
-    Args:
-        folder: where they are kept; None takes :func:`cache_folder`.
-    """
+    """Arrays by key in ``folder``, by default :func:`cache_folder`."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
     def open(self, key: str, checked: bool = True) -> np.ndarray | None:
-        """Return the array of ``key``, mapped from its file; None where it is missing. A damaged one is removed.
+        """Return the array of ``key``, memory-mapped read-only; None if it is missing or damaged (then it is removed).
 
         Args:
-            key: its name.
-            checked: read the file once and compare its checksum; another process of the run may just have done so.
+            key: of the array.
+            checked: verify the checksum, which reads the whole file; not needed if another rank just did so.
         """
-        array, note = self._files(key)
+        path, metadata = self._files(key)
         try:
-            checksum = json.loads(note.read_text())["crc32"]
-            if checked and checksum != _crc32(array):
-                raise ValueError("its checksum is wrong")
-            opened = np.load(array, mmap_mode="r")
-            with suppress(OSError):  # a folder that others fill may be read only
-                os.utime(array)
+            checksum = json.loads(metadata.read_text())["crc32"]
+            if checked and checksum != _crc32(path):
+                raise ValueError("wrong checksum")
+            array = np.load(path, mmap_mode="r")
+            with suppress(OSError):  # a shared cache may be read-only
+                os.utime(path)
         except (OSError, ValueError, KeyError, TypeError):
-            if array.exists():  # a note alone is another process's, whose array is about to come
+            if path.exists():  # metadata alone: another process is about to rename its array into place
                 self._remove(key)
             return None
-        return opened
+        return array
 
     @contextmanager
     def create(self, key: str, shape: tuple[int, ...], dtype: np.dtype | type, about: str) -> Iterator[np.ndarray]:
-        """Give an array to fill; it is kept under ``key`` when the block ends, and forgotten where it fails.
+        """Yield an array to fill; it is stored under ``key`` on success and discarded if the block raises.
 
         Raises:
-            OSError: where the disk is full or cannot be written.
+            OSError: if the disk is full or cannot be written.
         """
-        array, note = self._files(key)
+        path, metadata = self._files(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_orphans()
-        part = array.with_name(f"{key}.{_process()}.{uuid.uuid4().hex}.npy.part")  # others may fill the same key
+        part = path.with_name(f"{key}.{_process()}.{uuid.uuid4().hex}.npy.part")  # others may fill the same key
         try:
             size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            filling = np.lib.format.open_memmap(part, "w+", dtype, shape)
-            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a signal when a page is written
+            array = np.lib.format.open_memmap(part, "w+", dtype, shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk raises here instead of SIGBUS at a later page write
                 with part.open("r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, size)
-            yield filling
-            filling.flush()
-            note.write_text(json.dumps({"about": about, "crc32": _crc32(part)}))
-            os.replace(part, array)
+            yield array
+            array.flush()
+            metadata.write_text(json.dumps({"about": about, "crc32": _crc32(part)}))
+            os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
-    def note(self, key: str, text: str) -> None:
-        """Remember ``text``, short and not empty; where the folder cannot be written, nothing is remembered."""
+    def store_text(self, key: str, text: str) -> None:
+        """Store a short, non-empty text; does nothing if the folder cannot be written."""
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / f"{key}.{uuid.uuid4().hex}.npy.part"
             part.write_text(text)
             os.replace(part, self.folder / f"{key}.noted")
 
-    def recall(self, key: str) -> str:
-        """Return what :meth:`note` was given for ``key``, an empty text where nothing was."""
+    def stored_text(self, key: str) -> str:
+        """Return the text of ``key``, empty if there is none."""
         try:
             return (self.folder / f"{key}.noted").read_text()
         except OSError:
             return ""
 
     def lock(self, name: str) -> FileLock:
-        """Return a lock that one process at a time can hold."""
+        """Return a lock that excludes other processes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / f".{name}.lock")
 
     def entries(self) -> list[Entry]:
-        """Return what is kept, the least recently used first."""
+        """Return all cached arrays, the least recently used first."""
         found = []
         for path in self.folder.glob("*.npy"):
             try:
@@ -136,35 +123,33 @@ class ArrayCache:
             found.append(Entry(path.stem, about, stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
-    def make_room(self, limit: int, spare: set[str]) -> None:
-        """Remove the least recently used arrays until all take at most ``limit`` bytes; never those in ``spare``."""
+    def evict(self, limit: int, keep: set[str]) -> None:
+        """Remove the least recently used arrays, but none in ``keep``, until the rest takes at most ``limit`` bytes."""
         entries = self.entries()
         total = sum(entry.size for entry in entries)
         for entry in entries:
-            if total > limit and entry.key not in spare:
+            if total > limit and entry.key not in keep:
                 self._remove(entry.key)
                 total -= entry.size
 
     def half_of_free_disk(self) -> int:
-        """Return half of what the disk has free and these arrays take, bytes."""
-        place = self.folder
-        while not place.exists():
-            place = place.parent
-        return (shutil.disk_usage(place).free + sum(entry.size for entry in self.entries())) // 2
+        """Return half of the free disk space and the cache's own size, bytes."""
+        existing = next(folder for folder in (self.folder, *self.folder.parents) if folder.exists())
+        return (shutil.disk_usage(existing).free + sum(entry.size for entry in self.entries())) // 2
 
     def clear(self) -> None:
-        """Remove every array, and what interrupted processes left."""
+        """Remove every array, text and lock, and the partial files of interrupted processes."""
         for pattern in ("*.npy", "*.json", "*.npy.part", "*.noted", ".*.lock"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
     def _remove_orphans(self) -> None:
-        """Remove what killed processes of this machine left half filled."""
-        if os.name != "posix":  # where no process can be asked for without a signal to it
+        """Remove the partial files of killed processes of this machine."""
+        if os.name != "posix":  # elsewhere os.kill(pid, 0) would end the process
             return
         for part in self.folder.glob(f"*.{_machine()}-*.npy.part"):
-            number = part.name.split(".")[1].rpartition("-")[2]
-            if number.isdigit() and not _lives(int(number)):
+            pid = part.name.split(".")[1].rpartition("-")[2]
+            if pid.isdigit() and not _is_running(int(pid)):
                 part.unlink(missing_ok=True)
 
     def _files(self, key: str) -> tuple[Path, Path]:
@@ -176,7 +161,7 @@ class ArrayCache:
 
 
 def half_of_free_memory() -> int:
-    """Return half of the memory that programs could take now, bytes; half of 2 GB where the system does not tell."""
+    """Return half of the available memory, bytes; 1 GB if the system does not say."""
     try:
         return memory_left() // 2
     except OSError:
@@ -184,31 +169,25 @@ def half_of_free_memory() -> int:
 
 
 def file_stats(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return path, size and time of change of files, by which a changed one is known without reading it."""
-    states = []
+    """Return path, size and modification time of files, to notice changes without reading them."""
+    stats = []
     for path in paths:
         try:
             stat = path.stat()
-        except OSError:  # told by whoever reads it
-            states.append((str(path), -1, -1))
+        except OSError:  # whoever reads the file reports it
+            stats.append((str(path), -1, -1))
         else:
-            states.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
-    return states
+            stats.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+    return stats
 
 
 def array_key(**facts: object) -> str:
-    """Return the key of an array that depends on ``facts``, plain values, and on nothing else."""
+    """Return a hash of ``facts``, plain values, as the key of an array that depends on nothing else."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def age(seconds: float) -> str:
-    """Return how long ago a moment was, in words."""
-    hours = (time.time() - seconds) / 3600
-    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
-
-
 def _machine() -> str:
-    """Return a name of this machine for files that other machines may see."""
+    """Return a short name of this machine, for files in a folder that several machines share."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
@@ -216,13 +195,13 @@ def _process() -> str:
     return f"{_machine()}-{os.getpid()}"
 
 
-def _lives(number: int) -> bool:
-    """Return whether a process of this machine has ``number``."""
-    with suppress(PermissionError):  # another user's
-        try:
-            os.kill(number, 0)
-        except ProcessLookupError:
-            return False
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        pass
     return True
 
 

@@ -1,4 +1,4 @@
-"""Files written whole: whatever stops the program or the machine, the old file is there or the new one."""
+"""Atomic file writes: after a crash or a power cut, either the old file is there or the new one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import IO, Any
 
 PARTIAL_SUFFIX = ".part"
-"""Ends the name of a file that is being written. Where a process was killed it stays, and is worth nothing."""
+"""Of a file that is being written; a killed process may leave such a file behind."""
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
-    """Give a file to write; it takes the place of ``path`` when the block ends, and is gone where the block fails.
+    """Open a file that atomically replaces ``path`` on success and is discarded if the block raises.
 
     Args:
         path: of the file.
-        mode: ``w`` or ``wb``.
-        how: as of :func:`open`; text is UTF-8.
+        mode: ``w`` (UTF-8) or ``wb``.
+        how: further arguments of :func:`open`.
     """
     part = partial_path(path)
     encoding = {} if "b" in mode else {"encoding": "utf-8"}
@@ -34,33 +34,33 @@ def atomic_write(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
 
 
 def atomic_write_text(path: Path, text: str, **how: Any) -> None:
-    """Write ``text`` to ``path``, as :func:`atomic_write` does."""
+    """Atomically write ``text`` to ``path``."""
     with atomic_write(path, **how) as file:
         file.write(text)
 
 
 def write_json(values: Mapping[str, object], path: Path) -> None:
-    """Write ``values`` as JSON, atomically."""
+    """Atomically write ``values`` as JSON."""
     atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def partial_path(path: Path) -> Path:
-    """Return where ``path`` is written before it takes its name."""
+    """Return the temporary name under which ``path`` is written."""
     return path.with_name(path.name + PARTIAL_SUFFIX)
 
 
 def atomic_replace(part: Path, path: Path) -> None:
-    """Give the finished file ``part`` its name, once the disk has all of it; what had the name before is gone."""
-    with part.open("r+b") as file:  # Windows forces to the disk only what may be written
+    """Flush the finished file ``part`` to disk and rename it to ``path``, replacing any file there."""
+    with part.open("r+b") as file:  # Windows can only flush files that are open for writing
         os.fsync(file.fileno())
     os.replace(part, path)
     fsync_folder(path.parent)
 
 
 def atomic_link(file: Path, path: Path) -> None:
-    """Give a finished file a second name as well, or that name to a copy of it where the disk knows no hard links.
+    """Atomically make ``path`` a hard link to ``file``, or a copy where the file system has no hard links.
 
-    Only for files that are replaced, never changed in place: what changed the one would change the other.
+    Only for files that are never modified in place: a change would show under both names.
     """
     part = partial_path(path)
     part.unlink(missing_ok=True)
@@ -75,17 +75,17 @@ def atomic_link(file: Path, path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in ``folder``; systems that cannot tell do not wait."""
+    """Flush the names in ``folder`` to disk, where the system can."""
     with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def remove_partial_files(*folders: Path) -> None:
-    """Remove what killed processes left unfinished in ``folders``."""
+    """Remove the partial files that killed processes left in ``folders``."""
     for folder in folders:
         for part in folder.glob(f"*{PARTIAL_SUFFIX}"):
             part.unlink(missing_ok=True)

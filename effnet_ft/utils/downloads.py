@@ -1,4 +1,4 @@
-"""Downloads a file over a connection that may be cut: what has come is kept and taken up again."""
+"""Downloads that resume after a lost connection."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _CHUNK_BYTES = 1 << 20
 
 
 def download(address: str, part: Path, title: str) -> None:
-    """Download ``address`` to ``part``, after what is there already; a cut connection is taken up again.
+    """Download ``address`` to ``part``, continuing a partial file there; a lost connection is retried.
 
-    Whether the whole is right, the caller's hash must tell: what was there may have been another file's.
+    The caller must verify a hash: the partial file may have been another one's. It stays after an error.
 
     Args:
-        address: of the file.
-        part: where it is written; what has come stays there after an error.
-        title: for the progress bar.
+        address: URL.
+        part: the file to write.
+        title: of the progress bar.
 
     Raises:
-        OSError: where the server has no such file or cannot be reached, or the disk is full.
-        HTTPException: where it answers nonsense.
-        ValueError: where the address is malformed.
+        OSError: if the server has no such file or cannot be reached, or the disk is full.
+        HTTPException: if the server breaks the protocol.
+        ValueError: if the address is malformed.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -40,24 +40,24 @@ def download(address: str, part: Path, title: str) -> None:
 
 
 def _append(address: str, part: Path, title: str) -> None:
-    here = part.stat().st_size if part.exists() else 0
-    request = Request(address, headers={"User-Agent": "effnet_ft", **({"Range": f"bytes={here}-"} if here else {})})
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "effnet_ft", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        answer = urlopen(request, timeout=_TIMEOUT_SECONDS)
+        response = urlopen(Request(address, headers=headers), timeout=_TIMEOUT_SECONDS)
     except HTTPError as error:
         error.close()
-        if here and error.code == 416:  # nothing is left to send: it is whole, or another file's; the hash will tell
+        if start and error.code == 416:  # range beyond the end: the file is complete, or another one; the hash decides
             return
         raise
-    with answer:
-        if answer.status != 206:
-            here = 0  # the server sends it from the beginning
-        left = answer.headers.get("Content-Length")
-        total = here + int(left) if left else None
-        bar = progress_bar(title, total=total, initial=here, unit="B")
-        with part.open("ab" if here else "wb") as file, bar:
-            while chunk := answer.read(_CHUNK_BYTES):
+    with response:
+        if response.status != 206:  # the server ignored the range and sends the whole file
+            start = 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        bar = progress_bar(title, total=total, initial=start, unit="B")
+        with part.open("ab" if start else "wb") as file, bar:
+            while chunk := response.read(_CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
         if total is not None and part.stat().st_size < total:
-            raise ConnectionError(f"the connection was cut after {part.stat().st_size:,} of {total:,} bytes")
+            raise ConnectionError(f"the connection was lost after {part.stat().st_size:,} of {total:,} bytes")

@@ -1,4 +1,4 @@
-"""Progress bars for work that may take long; training has Lightning's."""
+"""Progress bars outside of training, which has Lightning's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def progress_bar(
     """Return a bar that a terminal shows after two seconds and removes at the end.
 
     Args:
-        title: what is being done.
-        items: to iterate over; None where the caller updates the bar.
-        total: how many items or bytes there are; None where unknown.
-        initial: how many of them are done already.
+        title: shown before the bar.
+        items: to iterate over; None if the caller updates the bar.
+        total: number of items or bytes, if known.
+        initial: how many of them are already done.
         unit: ``B`` for bytes.
-        shown: False hides it, as in all processes but the first.
+        shown: False hides the bar, e.g. on all ranks but the first.
     """
     return tqdm(
         items,
@@ -35,5 +35,5 @@ def progress_bar(
         unit_scale=unit == "B" or total is None,
         leave=False,
         delay=2,
-        disable=None if shown else True,  # None: without a terminal
+        disable=None if shown else True,  # None: only without a terminal
     )

@@ -1,4 +1,4 @@
-"""Contexts of the whole process, such as its warnings, that several threads may be in at once."""
+"""Process-wide contexts, such as warning filters, that several threads may use at once."""
 
 from __future__ import annotations
 
@@ -11,32 +11,28 @@ Value = TypeVar("Value")
 
 
 class SharedContext(Generic[Value]):
-    """A context that the first thread to come enters and the last one to go leaves.
+    """Enters the context from ``make`` with the first thread and exits it with the last.
 
-    Were each thread to enter it, one that came while another was inside would, when it goes, restore what that other
-    had set.
-
-    Args:
-        make: returns the context to enter.
+    If each thread entered its own, one that overlaps another would restore the other's setting when it exits.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[Value]]) -> None:
         self._make = make
-        self._lock = threading.RLock()  # what is collected while it is held may leave a context of its own
-        self._inside = 0
+        self._lock = threading.RLock()  # reentrant: garbage collected under the lock may exit a context too
+        self._users = 0
 
     @contextmanager
     def __call__(self) -> Iterator[Value]:
-        """Be inside; gives what the context gave to the first."""
+        """Yield the value of the shared context."""
         with self._lock:
-            if self._inside == 0:
+            if self._users == 0:
                 self._context = self._make()
                 self._value = self._context.__enter__()
-            self._inside += 1
+            self._users += 1
         try:
             yield self._value
         finally:
             with self._lock:
-                self._inside -= 1
-                if self._inside == 0:
+                self._users -= 1
+                if self._users == 0:
                     self._context.__exit__(None, None, None)

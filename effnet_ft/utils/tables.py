@@ -1,28 +1,24 @@
 """Tables as text: columns for the terminal, Markdown for the documentation, CSV for files.
 
-A cell of CSV that begins as a formula would be run by a spreadsheet that opens the file. It is written with an
-apostrophe before it, which spreadsheets take for "this is text", and read back without.
+A spreadsheet would run a CSV cell that begins like a formula. Such cells are written with a leading apostrophe, which
+spreadsheets read as "this is text", and read back without it.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a formula begins with; spreadsheets pass over a tab or a carriage return before it."""
-
-
-class Writable(Protocol):
-    """What text can be written to: an open file, or the standard output."""
-
-    def write(self, text: str, /) -> object:
-        """Write ``text``."""
+"""First characters of a formula; spreadsheets skip a tab or a carriage return before it."""
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Return ``rows`` as lines whose cells stand under each other; those of the columns ``right`` end together."""
+    """Return ``rows`` as lines of aligned columns; those in ``right`` are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(
@@ -40,27 +36,27 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_csv(file: Writable, rows: Iterable[Sequence[object]]) -> None:
-    """Write ``rows`` as CSV; texts that begin as a formula are :func:`guarded`, numbers stay as they are."""
+def write_csv(file: SupportsWrite[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write ``rows`` as CSV; texts go through :func:`escape_formula`, numbers stay as they are."""
     plain = csv.writer(file, lineterminator="\n")
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
-        cells = [guarded(cell) if isinstance(cell, str) else cell for cell in row]
-        # The plain writer leaves a carriage return bare, and readers end the line there.
-        broken = any("\r" in cell for cell in cells if isinstance(cell, str))
-        (quoted if broken else plain).writerow(cells)
+        cells = [escape_formula(cell) if isinstance(cell, str) else cell for cell in row]
+        # The plain writer does not quote a carriage return, which readers take for the end of the line.
+        has_return = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (quoted if has_return else plain).writerow(cells)
 
 
-def guarded(text: str) -> str:
-    """Return ``text`` as a cell that no spreadsheet takes for a formula; :func:`unguarded` gives it back."""
-    return f"'{text}" if _formula_within(text) else text
+def escape_formula(text: str) -> str:
+    """Return ``text`` as a CSV cell that no spreadsheet runs as a formula; see :func:`unescape_formula`."""
+    return f"'{text}" if _is_formula(text) else text
 
 
-def unguarded(cell: str) -> str:
-    """Return the text that :func:`guarded` made ``cell`` of; other cells as they are."""
-    return cell[1:] if cell.startswith("'") and _formula_within(cell) else cell
+def unescape_formula(cell: str) -> str:
+    """Return the text of a CSV cell that :func:`escape_formula` made; other cells are unchanged."""
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
 
 
-def _formula_within(text: str) -> bool:
-    """Return whether ``text`` is a formula, behind any number of apostrophes."""
+def _is_formula(text: str) -> bool:
+    """Whether ``text`` is a formula after any number of apostrophes, so that escaping is reversible."""
     return text.lstrip("'").startswith(_FORMULA)

@@ -12,16 +12,16 @@ def counted(count: int, noun: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """Return ``repr(value)``; of a long one, its beginning and its end."""
+    """Return ``repr(value)``, shortened."""
     try:
         return shorten(repr(value))
-    except ValueError:  # Python refuses to print numbers of thousands of digits
+    except ValueError:  # Python does not print integers of thousands of digits
         return f"a {type(value).__name__} too large to print"
 
 
-def shorten(text: str, most: int = 200) -> str:
-    """Return ``text``; of a long one, its beginning and its end."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+def shorten(text: str, limit: int = 200) -> str:
+    """Return ``text``, or the beginning and end of one longer than ``limit``."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
 
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:
@@ -32,16 +32,16 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
 
 
 def escape_control_characters(text: str) -> str:
-    """Return ``text`` with control characters other than line feeds escaped.
+    """Return ``text`` with unprintable characters other than line feeds escaped.
 
     File names may contain any character; printing one must neither control the terminal nor fail to encode.
     """
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
-def listing(items: list[str], most: int = 10) -> str:
-    """Return ``items`` as an indented list of at most ``most`` lines and the number of those left out."""
-    lines = ["  " + escape_control_characters(item).replace("\n", "\\n") for item in items[:most]]
-    if len(items) > most:
-        lines.append(f"  ... and {len(items) - most} more")
+def listing(items: Sequence[str], limit: int = 10) -> str:
+    """Return the first ``limit`` items, each on an indented line, and how many more there are."""
+    lines = ["  " + escape_control_characters(item).replace("\n", "\\n") for item in items[:limit]]
+    if len(items) > limit:
+        lines.append(f"  ... and {len(items) - limit} more")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from effnet_ft.errors import DataError
 @pytest.mark.parametrize("step", [1, 8])
 def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> None:
     for length in range(70):
-        shares = [NodeGroup(tuple(range(count)), place).share(length, step) for place in range(count)]
+        shares = [NodeGroup(tuple(range(count)), index).share(length, step) for index in range(count)]
         assert [item for share in shares for item in share] == list(range(length))
         assert all(share.start % step == 0 for share in shares), "images would be computed beside others"
 
@@ -34,7 +34,7 @@ def of(others: list[object], monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> 
     monkeypatch.setattr(collectives, "rank", lambda: rank)
 
 
-def test_processes_that_see_the_folder_from_another_machine_are_another_crew(
+def test_processes_that_see_the_folder_from_another_machine_are_another_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collectives.socket, "gethostname", lambda: "here")
@@ -95,7 +95,7 @@ def test_no_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     collectives.raise_on_all_ranks(None)
 
 
-def test_an_error_of_all_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_all_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = DataError("of all")
     shared.shared = True
     monkeypatch.setattr(collectives, "is_main_process", lambda: False)

@@ -15,7 +15,7 @@ from effnet_ft.data.sources.manifest import read_manifest
 from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks.epochs import Throughput
-from effnet_ft.utils.tables import unguarded
+from effnet_ft.utils.tables import unescape_formula
 
 PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
 SIDES = {"small": (12, 9), "plain": (70, 80)}
@@ -70,7 +70,7 @@ def test_hostile_names_are_trained_on_and_read_back(tmp_path: Path) -> None:
     assert all(split.image(sample).is_file() for sample in split.part("all"))
     with run.predictions.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {unguarded(row["label"]) for row in rows} == names
+    assert {unescape_formula(row["label"]) for row in rows} == names
     assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
     assert '<b>"c"' not in (page := run.report.read_text()) and "&lt;b&gt;" in page
     assert read_manifest(run.split, str(tmp_path / "images")).classes == tuple(sorted(names))

@@ -168,7 +168,7 @@ SIZE = 128 + 80
 def test_room_is_made_of_what_was_not_used_longest(limit: int, spare: str, left: str, cache: ArrayCache) -> None:
     for used, key in enumerate("abcd"):
         keep(cache, key, np.zeros(10), float(used))
-    cache.make_room(limit, set(spare))
+    cache.evict(limit, set(spare))
     assert names(cache) == {f"{key}.{ending}" for key in left for ending in ("npy", "json")}
 
 

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from effnet_ft.utils.tables import guarded, unguarded, write_csv
+from effnet_ft.utils.tables import escape_formula, unescape_formula, write_csv
 
 NAMES = (
     *("=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "'=1", "''=1", "'", "''", "", "it's", "'tis", "a=b"),
@@ -17,23 +17,23 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_cell_reads_back_and_is_no_formula(name: str) -> None:
-    assert unguarded(guarded(name)) == name
-    assert not guarded(name).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert unescape_formula(escape_formula(name)) == name
+    assert not escape_formula(name).startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
 def test_no_two_names_share_a_cell() -> None:
-    assert len({guarded(name) for name in NAMES}) == len(NAMES)
+    assert len({escape_formula(name) for name in NAMES}) == len(NAMES)
 
 
 def test_names_that_are_no_formula_stay_as_they_are() -> None:
-    assert [guarded(name) for name in ("a=b", "'tis", "a-b", "")] == ["a=b", "'tis", "a-b", ""]
+    assert [escape_formula(name) for name in ("a=b", "'tis", "a-b", "")] == ["a=b", "'tis", "a-b", ""]
 
 
 def test_every_name_stays_in_its_cell() -> None:
     file = io.StringIO(newline="")
     write_csv(file, [(name, "label", 0.5) for name in NAMES])
     rows = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
-    assert [[unguarded(cell) for cell in row] for row in rows] == [[name, "label", "0.5"] for name in NAMES]
+    assert [[unescape_formula(cell) for cell in row] for row in rows] == [[name, "label", "0.5"] for name in NAMES]
 
 
 def test_numbers_are_no_formulas() -> None:

@@ -147,11 +147,11 @@ def _kept(
 
         return run_on_all_ranks(filled)
 
-    def blank() -> dict[str, ArraySpec]:
+    def spec() -> dict[str, ArraySpec]:
         images = content_digest([root / sample.path for sample in samples], cache)
         return {"pixels": ArraySpec(array_key(version=VERSION, images=images, **how), shape, "uint8", about)}
 
-    found, _ = open_or_fill(cache, blank, lambda arrays, crew: fill(arrays["pixels"], crew.share(len(samples))), limit)
+    found, _ = open_or_fill(cache, spec, lambda arrays, group: fill(arrays["pixels"], group.share(len(samples))), limit)
     return found["pixels"]
 
 

@@ -188,11 +188,11 @@ def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
         cache: remembers it: files are not read again until one changes in size or time.
     """
     key = array_key(digest=file_stats(paths))
-    if not (digest := cache.recall(key)):
+    if not (digest := cache.stored_text(key)):
         with ThreadPoolExecutor() as pool:
             contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
             digest = hashlib.sha256(b"".join(contents)).hexdigest()
-        cache.note(key, digest)
+        cache.store_text(key, digest)
     return digest
 
 

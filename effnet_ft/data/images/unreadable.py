@@ -27,12 +27,12 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
     """
     paths = [sample.path for samples in source.splits.values() for sample in samples]
     key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""
-    if cache and cache.recall(key):
+    if cache and cache.stored_text(key):
         return source, {}
     reasons = find_unreadable(source.root, paths)
     if not reasons:
         if cache:
-            cache.note(key, "all")
+            cache.store_text(key, "all")
         return source, reasons
     lines = [f"{path}: {reason}" for path, reason in reasons.items()]
     if on_bad == "error":

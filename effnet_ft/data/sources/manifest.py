@@ -15,7 +15,7 @@ from pathlib import Path
 from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
-from effnet_ft.utils.tables import unguarded
+from effnet_ft.utils.tables import unescape_formula
 from effnet_ft.utils.text import listing
 
 MANIFEST = "manifest.csv"
@@ -140,10 +140,10 @@ def _read_rows(
             if len(row) != columns["all"]:
                 faults.append(f"row {number}: {len(row)} cells, the header has {columns['all']}")
                 continue
-            path, text = unguarded(row[path_column]), unguarded(row[label_column])
+            path, text = unescape_formula(row[path_column]), unescape_formula(row[label_column])
             if text not in names:
                 names[text] = _joined_labels(text) if multilabel else text.strip()
-            group = unguarded(row[group_column]).strip() if group_column is not None else ""
+            group = unescape_formula(row[group_column]).strip() if group_column is not None else ""
             sample = Sample(path, names[text], names.setdefault(group, group))
             word = row[split_column].strip() if split_column is not None else ""
             split = _SPLITS.get(word.lower(), "") if word else "all"

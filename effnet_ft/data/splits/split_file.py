@@ -11,7 +11,7 @@ from effnet_ft.data.sources.source import SPLITS, Sample, labels_of
 from effnet_ft.data.splits.split import Split
 from effnet_ft.errors import DataError
 from effnet_ft.utils.atomic_files import atomic_write
-from effnet_ft.utils.tables import unguarded, write_csv
+from effnet_ft.utils.tables import unescape_formula, write_csv
 from effnet_ft.utils.text import listing
 
 
@@ -50,7 +50,8 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
             for row in rows:
                 if None in row.values() or None in row:
                     raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
-                sample = Sample(unguarded(row["path"]), unguarded(row[column]), unguarded(row.get("group", "")))
+                cells = {name: unescape_formula(cell) for name, cell in row.items()}
+                sample = Sample(cells["path"], cells[column], cells.get("group", ""))
                 if unknown := set(labels_of(sample, multilabel)) - known:
                     raise ValueError(f"{min(unknown)!r} is not a class of the model")
                 parts[row["split"]].append(sample)

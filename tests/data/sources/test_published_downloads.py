@@ -63,7 +63,7 @@ def test_a_cut_download_is_taken_up_by_the_next_run(site: Folder, name: str, mad
     site.cuts = [100, 50, 25]
     text = refused(name, tmp_path / "root", download=True)
     file = pieces(name)[0].name
-    assert f"cannot download {PUBLISHED[name].title}: the connection was cut after 175 of" in text
+    assert f"cannot download {PUBLISHED[name].title}: the connection was lost after 175 of" in text
     assert "Try again, or put into" in text and file in text
     assert site.asked == [file] * 3
     assert [Path(path).name for path in left_in(tmp_path / "root")] == [f"{file}.part"]
