@@ -176,7 +176,7 @@ def test_a_run_folder_that_cannot_be_made(
 
 def test_weights_that_cannot_be_had_name_the_ways_on(fails: Fails, image_folder: Callable[..., Path]) -> None:
     root = image_folder(a=4, b=4)
-    assert "no weights can be had for lite4" in fails("train", "folder", f"data.root={root}", "model.variant=lite4")
+    assert "there are no weights for lite4" in fails("train", "folder", f"data.root={root}", "model.variant=lite4")
 
 
 def test_evaluate_prints_and_writes_the_runs_own_numbers(
@@ -312,7 +312,7 @@ def test_predict_mistakes(fails: Fails, trained_run: Path, tmp_path: Path) -> No
     (tmp_path / "other.ckpt").write_text("text")
     image = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(image)
-    assert "is text, no weights; it begins 'text'" in fails("predict", str(tmp_path / "other.ckpt"), str(image))
+    assert "is text, not weights; it begins 'text'" in fails("predict", str(tmp_path / "other.ckpt"), str(image))
     assert "give a run folder, a checkpoint or an exported model" in fails(
         "predict", str(tmp_path / "nothing"), str(image)
     )

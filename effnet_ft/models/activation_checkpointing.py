@@ -1,4 +1,4 @@
-"""Activations computed again in the backward pass: blocks keep their inputs alone, and need less memory."""
+"""Activation checkpointing: blocks store only their inputs and recompute activations in the backward pass."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torchvision.models.efficientnet import MBConv
 
 
 def blocks_of(stage: nn.Module) -> list[nn.Module]:
-    """Return the inverted residuals of a stage in order; a stage without any counts as one block."""
+    """Return the inverted residuals of a stage; a stage without any is one block."""
     return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
 
 
 def checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
-    """Run the blocks of a stage, keeping only their inputs for the backward pass, which computes the rest again."""
+    """Run the blocks of a stage with activation checkpointing."""
     for block in blocks_of(stage):
-        x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_twice, block))
+        x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
     return x
 
 
-def _twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return the contexts of the first computation and of the second, which must not move the statistics again."""
-    return nullcontext(), _statistics_held(block)
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the forward pass and of the recomputation, which must not update statistics again."""
+    return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
-def _statistics_held(block: nn.Module) -> Iterator[None]:
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, (_, tracked) in zip(norms, before, strict=True):

@@ -1,4 +1,4 @@
-"""A network for inference alone: batch norms folded into the convolutions before them."""
+"""Folds batch norms into the convolutions before them, for inference."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from effnet_ft.models.classifier import Classifier
 
 
 def fold_batchnorm(model: Classifier) -> Classifier:
-    """Return a copy of ``model`` that computes the same in evaluation mode with a layer less for each convolution.
+    """Return a copy of ``model`` with folded batch norms, which can be neither trained nor saved.
 
-    The copy can be neither trained nor saved. Its logits differ by rounding.
+    Its logits differ by rounding.
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(network.stages.modules()):
@@ -25,7 +25,7 @@ def fold_batchnorm(model: Classifier) -> Classifier:
 
 
 def _fold(layers: nn.Sequential) -> None:
-    for (place, conv), (behind, norm) in pairwise(list(layers.named_children())):
+    for (conv_name, conv), (norm_name, norm) in pairwise(list(layers.named_children())):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(layers, place, fuse_conv_bn_eval(conv, norm))
-            setattr(layers, behind, nn.Identity())
+            setattr(layers, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(layers, norm_name, nn.Identity())

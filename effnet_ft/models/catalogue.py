@@ -1,4 +1,4 @@
-"""The variants and the weights as tables: for the terminal, and for ``docs/models.md``. Free of torch."""
+"""Tables of variants and weights, for the terminal and ``docs/models.md``. Free of torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ Written by `effnet-ft models --markdown`; a test keeps it so.
 
 ## Variants
 
-Parameters with a classifier of 1,000 classes, multiply-adds of one image at the native size. `model.weights=auto` takes
-the family of the best published top-1.
+Parameters with a classifier of 1,000 classes, multiply-adds of one image at the native size. `model.weights=auto` means
+the family with the best published top-1.
 
 {variants}
 
 ## Weights
 
 `model.weights=FAMILY` with `model.variant=VARIANT`; top-1 and top-5 are the published ones, on ImageNet's validation
-images. A file's name bears the beginning of its SHA-256. `effnet-ft models --download b0/aa` gets a file ahead of time.
+images. A file's name ends in the first digits of its SHA-256. `effnet-ft models --download b0/aa` gets a file ahead of
+time.
 
 {weights}
 
@@ -34,13 +35,13 @@ Normalisation is (value - mean) / std on 0..255, red, green, blue.
 
 
 def variants_text() -> str:
-    """Return one line a variant, for the terminal."""
+    """Return the variants as a table for the terminal."""
     head = ["variant", "params M", "GMACs", "size", "auto", "weights"]
     return columns([head, *([row[0], *row[2:]] for row in _variants())], right=(1, 2, 3))
 
 
 def weights_text() -> str:
-    """Return one line for each set of weights, for the terminal."""
+    """Return the weights as a table for the terminal."""
     head = ["weights", "size", "resize", "crop", "padding", "top-1", "top-5", "hash", "source"]
     rows = [
         [
@@ -55,7 +56,14 @@ def weights_text() -> str:
 def models_page() -> str:
     """Return ``docs/models.md``."""
     families = [
-        [f"`{name}`", family.meaning, _triple(family.mean), _triple(family.std), family.padding, f"{family.norm_eps:g}"]
+        [
+            f"`{name}`",
+            family.training,
+            _triple(family.mean),
+            _triple(family.std),
+            family.padding,
+            f"{family.norm_eps:g}",
+        ]
         for name, family in FAMILIES.items()
     ]
     return _PAGE.format(
@@ -73,13 +81,9 @@ def _variants() -> list[list[str]]:
     rows = []
     for variant in VARIANTS.values():
         families = [record.family for record in WEIGHTS.values() if record.variant == variant.name]
-        numbers = (
-            f"{variant.parameters:,}",
-            f"{variant.parameters / 1e6:.2f}",
-            f"{variant.gmacs:.2f}",
-            str(variant.size),
-        )
-        rows.append([variant.name, *numbers, default_family(variant.name), ", ".join(families) or "a file"])
+        counts = (f"{variant.parameters:,}", f"{variant.parameters / 1e6:.2f}", f"{variant.gmacs:.2f}")
+        weights = (default_family(variant.name), ", ".join(families) or "a file")
+        rows.append([variant.name, *counts, str(variant.size), *weights])
     return rows
 
 

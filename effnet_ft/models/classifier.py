@@ -1,4 +1,4 @@
-"""The network as everything else sees it: images in, logits out, cut at a stage into a frozen prefix and a suffix."""
+"""The classifier: images in, logits out, cut at a stage into a frozen prefix and a trained suffix."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ from effnet_ft.utils.text import listing
 class Classifier(nn.Module):
     """An EfficientNet with its preprocessing and its head.
 
-    Its forward maps images ``[N, 3, H, W]``, RGB, uint8 or float, 0..255, to logits ``[N, K]``, float32. Normalisation
-    is inside; resizing and cropping are on :attr:`preprocessing`.
+    It maps images ``[N, 3, H, W]``, RGB, uint8 or float, 0..255, to logits ``[N, K]``, float32. It normalises images
+    itself; resizing and cropping are on :attr:`preprocessing`.
 
     Args:
         variant: ``b0``-``b8`` or ``lite0``-``lite4``.
-        classes: names of the classes, in the order of the logits.
+        classes: class names, in the order of the logits.
         head: a name in :data:`effnet_ft.models.heads.HEADS`.
-        dropout: rate before the classifier; None takes the variant's.
+        dropout: rate before the classifier; None means the variant's.
         drop_path: stochastic depth of the last block; earlier blocks have proportionally less.
         padding: ``same`` or ``symmetric``.
         norm_eps: epsilon of the batch norms.
-        preprocessing: what the weights expect; None takes that of training from scratch.
-        task: ``single``, where the logits are those of a softmax over classes, or ``multi``, where each is that of a
-            label which holds or does not.
-        thresholds: with ``multi``, the probability from which each label is taken to hold; None takes 0.5.
-        temperature: what logits are divided by to become probabilities; fitted after training.
-        record: how sure and how right the model was on images that it was not trained on, see
-            :data:`effnet_ft.inference.selective_prediction.ConfidenceRecord`; None where that is not known.
+        preprocessing: that the weights were trained with; None means that of random weights.
+        task: ``single`` for a softmax over classes, ``multi`` for a sigmoid for each label.
+        thresholds: with ``multi``, the probability from which each label is predicted; None means 0.5.
+        temperature: divides the logits before softmax or sigmoid; fitted after training.
+        record: precision and coverage on images not trained on, see
+            :data:`effnet_ft.inference.selective_prediction.ConfidenceRecord`; None if unknown.
     """
 
     mean: Tensor
@@ -76,27 +75,27 @@ class Classifier(nn.Module):
         self.checkpointing = False
         self._spec = {"head": head, "padding": padding, "norm_eps": norm_eps}
         self.stages = build_stages(self.variant, drop_path=drop_path, padding=padding, norm_eps=norm_eps)
-        self._complete(head, dropout)
+        self._init_head(head, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[N, 3, H, W]``, 0..255, to logits ``[N, K]``."""
         return self.suffix(self.prefix(images))
 
     def prefix(self, images: Tensor) -> Tensor:
-        """Return what the frozen stages make of ``images``: the map that enters stage ``cut``, or the pooled features.
+        """Return the activations that enter stage ``cut``, or the pooled features for a cut of 9.
 
-        Whatever mode the layers were put in, the frozen ones run in evaluation mode: their statistics cannot move.
+        Frozen stages always run in evaluation mode, so that their statistics do not change.
         """
-        self._hold_frozen()
+        self._set_frozen_to_eval()
         if self.cut == 0:
             return self._normalised(images)
         with torch.no_grad():
             return next(x for _, x in self.at_cuts(images, [self.cut]))
 
     def at_cuts(self, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Yield each of ``cuts``, ascending, with the map that enters its stage, or the pooled features for 9.
+        """Yield the activations that enter each of ``cuts``, ascending; pooled features for 9.
 
-        Modes and gradients are the caller's.
+        Modes and gradients are left as they are.
 
         Args:
             images: ``[N, 3, H, W]``, 0..255.
@@ -109,7 +108,7 @@ class Classifier(nn.Module):
                 yield number, _pool(x) if number == STAGES else x
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return what stage 8 makes of ``images``, ``[N, F, h, w]``; modes and gradients are the caller's."""
+        """Return the output of stage 8, ``[N, F, h, w]``; modes and gradients are left as they are."""
         return self.stages(self._normalised(images))
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -117,7 +116,7 @@ class Classifier(nn.Module):
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def suffix(self, x: Tensor) -> Tensor:
-        """Map what :meth:`prefix` returned, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
+        """Map the output of :meth:`prefix`, or a 16-bit copy of it, to logits ``[N, K]``, float32."""
         x = x.to(self.mean.dtype)
         for stage in islice(self.stages, self.cut, None):
             x = checkpointed(stage, x) if self.checkpointing and torch.is_grad_enabled() else stage(x)
@@ -125,24 +124,24 @@ class Classifier(nn.Module):
         return self.head(features).float()
 
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
-        """Train stages ``cut`` to 8 and the head; freeze the stages before, parameters and statistics alike.
+        """Train stages ``cut`` to 8 and the head; freeze parameters and statistics of the stages before.
 
         Args:
             cut: first trained stage; 9 trains the head alone.
-            batchnorm: ``train``, or ``frozen`` to hold the batch norms of the trained stages as well.
+            batchnorm: ``train``, or ``frozen`` to freeze the batch norms of the trained stages too.
         """
         self.cut, self.batchnorm = cut, batchnorm
         self.requires_grad_(True)
         self.stages[:cut].requires_grad_(False)
         if batchnorm == "frozen":
-            for norm in self._norms():
+            for norm in self._trained_norms():
                 norm.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set the mode as PyTorch does, then put what is frozen back into evaluation mode."""
+        """Set the mode, but keep frozen stages and batch norms in evaluation mode."""
         super().train(mode)
-        self._hold_frozen()
+        self._set_frozen_to_eval()
         return self
 
     def set_rates(self, dropout: float, drop_path: float) -> None:
@@ -156,11 +155,11 @@ class Classifier(nn.Module):
 
     @property
     def multilabel(self) -> bool:
-        """Whether each logit is that of a label which holds or does not."""
+        """Whether an image has any number of labels, not one class."""
         return self.task == "multi"
 
     def probabilities(self, logits: Tensor, calibrated: bool = True) -> Tensor:
-        """Return class probabilities ``[N, K]``: those of a row sum to 1, or each label has its own.
+        """Return probabilities ``[N, K]``: softmax, or sigmoid if multi-label.
 
         Args:
             logits: ``[N, K]``.
@@ -170,13 +169,13 @@ class Classifier(nn.Module):
         return scaled.sigmoid() if self.multilabel else scaled.softmax(1)
 
     def set_norm_momentum(self, momentum: float) -> None:
-        """Set the weight of a new batch in the running statistics of all batch norms, PyTorch's sense."""
+        """Set the weight of a new batch in the running statistics of all batch norms, in PyTorch's convention."""
         for module in self.stages.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = momentum
 
     def describe(self) -> dict[str, Any]:
-        """Return plain values from which :meth:`rebuild` makes a model of the same shape; the state dict is apart."""
+        """Return plain values from which, with the state dict, :meth:`rebuild` makes the model again."""
         return {
             "variant": self.variant.name,
             "classes": list(self.classes),
@@ -193,41 +192,41 @@ class Classifier(nn.Module):
         """Return the model of a :meth:`describe` and its state dict, in evaluation mode."""
         settings = {**description, "preprocessing": Preprocessing.from_dict(description["preprocessing"])}
         model = cls.empty(settings.pop("variant"), **settings)
-        if apart := sorted(model.state_dict().keys() ^ state.keys()):
-            raise WeightsError(f"it holds not all that it should, or more; {len(apart)} keys:\n{listing(apart, 5)}")
+        if wrong := sorted(model.state_dict().keys() ^ state.keys()):
+            raise WeightsError(f"{len(wrong)} of its keys are missing or unknown:\n{listing(wrong, 5)}")
         load_state(model, state)
         return model.eval()
 
     @classmethod
     def empty(cls, variant: str, **settings: Any) -> Classifier:
-        """Return a model whose stages hold whatever was in memory, for weights to come; its head is drawn.
+        """Return a model with uninitialised stages, for weights to be loaded, and an initialised head.
 
-        Args and errors are those of the class. Drawing the stages of a large variant takes longer than reading them.
+        Arguments are those of the class. Initialising the stages of a large variant takes longer than reading them.
         """
         with skip_init():
             model = cls(variant, **settings)
         model.head = nn.Sequential()
         model.to_empty(device="cpu")
-        model._complete(settings.get("head", "linear"), settings.get("dropout"))
+        model._init_head(settings.get("head", "linear"), settings.get("dropout"))
         return model
 
-    def _complete(self, head: str, dropout: float | None) -> None:
-        """Draw the head and set the normalisation."""
+    def _init_head(self, head: str, dropout: float | None) -> None:
+        """Initialise the head and set the normalisation."""
         rate = self.variant.dropout if dropout is None else dropout
         self.head = HEADS[head](self.variant.features, len(self.classes), rate)
         for name in ("mean", "std"):
             values = torch.tensor(getattr(self.preprocessing, name)).reshape(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
-    def _norms(self) -> Iterator[nn.Module]:
+    def _trained_norms(self) -> Iterator[nn.Module]:
         trained = (stage.modules() for stage in islice(self.stages, self.cut, None))
         return (module for modules in trained for module in modules if isinstance(module, nn.BatchNorm2d))
 
-    def _hold_frozen(self) -> None:
+    def _set_frozen_to_eval(self) -> None:
         for stage in islice(self.stages, self.cut):
             stage.eval()
         if self.batchnorm == "frozen":
-            for norm in self._norms():
+            for norm in self._trained_norms():
                 norm.eval()
 
 

@@ -14,11 +14,7 @@ from effnet_ft.models.variants import Variant
 
 
 def build_stages(
-    variant: Variant,
-    *,
-    drop_path: float = 0.2,
-    padding: str = "same",
-    norm_eps: float = 1e-3,
+    variant: Variant, *, drop_path: float = 0.2, padding: str = "same", norm_eps: float = 1e-3
 ) -> nn.Sequential:
     """Return stages 0 to 8, randomly initialised, in channels-last memory format.
 
@@ -33,22 +29,14 @@ def build_stages(
     """
     block = partial(MBConv, se_layer=_no_squeeze) if variant.lite else MBConv
     plans = [
-        MBConvConfig(
-            plan.expand_ratio,
-            plan.kernel,
-            plan.stride,
-            plan.input_channels,
-            plan.output_channels,
-            plan.blocks,
-            block=block,
-        )
-        for plan in variant.stages()
+        MBConvConfig(p.expand_ratio, p.kernel, p.stride, p.input_channels, p.output_channels, p.blocks, block=block)
+        for p in variant.stages()
     ]
     stages: nn.Sequential = EfficientNet(
         plans,
         dropout=0.0,
         stochastic_depth_prob=drop_path,
-        norm_layer=partial(nn.BatchNorm2d, eps=norm_eps, momentum=0.01),  # the momentum of 0.99 of TensorFlow
+        norm_layer=partial(nn.BatchNorm2d, eps=norm_eps, momentum=0.01),  # 0.99 in TensorFlow's convention
         last_channel=variant.features,
     ).features
     if variant.lite:
@@ -59,7 +47,7 @@ def build_stages(
 
 
 def _no_squeeze(*_: Any, **__: Any) -> nn.Module:
-    """Stand where a block's squeeze-and-excitation would, so that the other layers keep their places and names."""
+    """Take the place of a block's squeeze-and-excitation, so that the other layers keep their names."""
     return nn.Identity()
 
 

@@ -1,6 +1,6 @@
-"""The classifiers on the pooled features. A new one is a function here and a line in ``HEADS``.
+"""Classifier heads on the pooled features. To add one, write a function and a line in ``HEADS``.
 
-Torch is imported inside the functions, so that a recipe is checked against the table without it.
+Torch is imported inside the functions, as recipes are checked against the table without it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 Head = Callable[[int, int, float], "nn.Sequential"]
-"""Builds a head from the number of features, the number of classes and the dropout rate: ``[N, F]`` to ``[N, K]``."""
+"""Builds a head, ``[N, F]`` to ``[N, K]``, from the number of features, the number of classes and the dropout rate."""
 
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """Return dropout and one linear layer: the paper's classifier, and the layout of every published checkpoint."""
+    """Return dropout and a linear layer, as in the paper and every published checkpoint."""
     from torch import nn
 
     layer = nn.Linear(in_features, num_classes)
-    # Small weights begin near the uniform prediction: the first steps then tell classes apart, not undo the draw.
+    # Small weights start near the uniform prediction, so that the first steps need not undo the initialisation.
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Dropout(dropout), layer)
 
 
 def mlp(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """Return a hidden layer of 512 with layer norm and SiLU, then :func:`linear`; it trains on single images too."""
+    """Return a hidden layer of 512 with layer norm (which works on single images) and SiLU, then :func:`linear`."""
     from torch import nn
 
     hidden = nn.Sequential(nn.Linear(in_features, 512), nn.LayerNorm(512), nn.SiLU())
@@ -35,7 +35,7 @@ def mlp(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
 
 
 def cosine(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """Return dropout and a cosine classifier with a learned temperature: lengths of features do not count."""
+    """Return dropout and a cosine classifier with a learned temperature."""
     from torch import nn
 
     from effnet_ft.models.layers import CosineLinear
@@ -43,8 +43,4 @@ def cosine(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), CosineLinear(in_features, num_classes))
 
 
-HEADS: dict[str, Head] = {
-    "linear": linear,
-    "mlp": mlp,
-    "cosine": cosine,
-}
+HEADS: dict[str, Head] = {"linear": linear, "mlp": mlp, "cosine": cosine}

@@ -1,4 +1,4 @@
-"""The layers that torchvision's EfficientNet lacks: TensorFlow's "same" padding and a cosine classifier."""
+"""Layers that torchvision's EfficientNet lacks: TensorFlow's "same" padding and a cosine classifier."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class SameConv2d(nn.Conv2d):
-    """A strided convolution padded as TensorFlow's "same": the odd pixel goes to the bottom and to the right."""
+    """A strided convolution with TensorFlow's "same" padding: the odd pixel goes to the bottom and the right."""
 
     @classmethod
     def like(cls, conv: nn.Conv2d) -> SameConv2d:
-        """Return a convolution with the parameters of ``conv``, shared, and "same" padding."""
+        """Return a convolution with "same" padding that shares the parameters of ``conv``."""
         same = cls(
             conv.in_channels,
             conv.out_channels,
@@ -41,7 +41,7 @@ class CosineLinear(nn.Module):
     Args:
         in_features: length of a feature vector.
         num_classes: number of class vectors.
-        scale: the inverse temperature to begin with; it is learned as its logarithm and so stays positive.
+        scale: the initial inverse temperature; its logarithm is learned, so it stays positive.
     """
 
     def __init__(self, in_features: int, num_classes: int, scale: float = 16.0) -> None:

@@ -1,4 +1,4 @@
-"""Weights put into a model that was made without drawing any, for to draw them takes longer than to read them."""
+"""Builds models without initialising their weights, which takes longer than reading them, and loads a state dict."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from effnet_ft.utils.text import listing
 
 @contextmanager
 def skip_init() -> Iterator[None]:
-    """Make models meanwhile without memory, on the meta device, and without drawing random numbers."""
-    with torch.device("meta"), _Undrawn():
+    """Build models on the meta device, without random numbers."""
+    with torch.device("meta"), _SkipRandom():
         yield
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy ``state`` into ``model``; batch counters that it lacks begin at 0, the rest that it lacks stays.
+    """Copy ``state`` into ``model``; missing ``num_batches_tracked`` become 0, other missing entries stay.
 
     Raises:
-        WeightsError: for shapes that differ and for values that are not finite, with the keys.
+        WeightsError: for other shapes and for values that are not finite, with the keys.
     """
     own = model.state_dict()
     wrong = [
@@ -40,17 +40,17 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             value.copy_(state[key])
         elif key.endswith("num_batches_tracked"):
             value.zero_()
-    if broken := [key for key in state if not _finite(own[key])]:
+    if broken := [key for key in state if not _is_finite(own[key])]:
         raise WeightsError(f"{len(broken)} of its tensors hold NaN or infinity: damaged\n{listing(broken, 5)}")
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of random numbers: on tensors without memory it takes longer than all the rest."""
+class _SkipRandom(TorchFunctionMode):
+    """Skips random initialisation, which on the meta device takes longer than all the rest."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
-def _finite(values: Tensor) -> bool:
-    # A sum is finite where all its terms are, but for a sum of huge ones; it reads every value once.
+def _is_finite(values: Tensor) -> bool:
+    # The sum is fast, and finite if all values are, unless huge ones overflow.
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())

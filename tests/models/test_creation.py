@@ -110,48 +110,48 @@ def test_a_file_of_every_layout(layout: str, drawn: Callable[..., Classifier], f
         assert torch.equal(model(images()), source(images()))
 
 
-NEW = "a new head of {} classes"
+NEW = "new head with {} classes"
 # What the file's classifier is, what is asked for, and what the log says of it; it is kept where that says so.
 FOREIGN: dict[str, tuple[State, dict[str, object], str]] = {
-    "ImageNet": (random_head("linear", 1000), {}, "its classifier kept"),
-    "ImageNet, by names": (random_head("linear", 1000), {"classes": imagenet_classes()}, "its classifier kept"),
+    "ImageNet": (random_head("linear", 1000), {}, "classifier kept"),
+    "ImageNet, by names": (random_head("linear", 1000), {"classes": imagenet_classes()}, "classifier kept"),
     "another thousand": (
         *(random_head("linear", 1000), {"classes": OTHER_THOUSAND}),
-        f"its classifier of ImageNet's classes left: {NEW.format(1000)}",
+        f"ImageNet classifier discarded; {NEW.format(1000)}",
     ),
     "as many": (
         *(random_head("linear", 17), {"num_classes": 17}),
-        "its classifier of 17 classes kept, which it does not name: taken in the order given",
+        "17-class classifier kept; the file has no class names, the given order is assumed",
     ),
     "more": (
         *(random_head("linear", 17), {"num_classes": 18}),
-        f"its classifier of 17 classes left: {NEW.format(18)}",
+        f"17-class classifier discarded; {NEW.format(18)}",
     ),
     "ImageNet's to two": (
         *(random_head("linear", 1000), {"classes": ["a", "b"]}),
-        f"its classifier of 1000 classes left: {NEW.format(2)}",
+        f"1000-class classifier discarded; {NEW.format(2)}",
     ),
-    "two to ImageNet's": (random_head("linear", 2), {}, f"its classifier of 2 classes left: {NEW.format(1000)}"),
+    "two to ImageNet's": (random_head("linear", 2), {}, f"2-class classifier discarded; {NEW.format(1000)}"),
     "another kind": (
         *(random_head("linear", 17), {"num_classes": 17, "head": "mlp"}),
-        f"its classifier of 17 classes left: {NEW.format(17)}",
+        f"17-class classifier discarded; {NEW.format(17)}",
     ),
-    "none": ({}, {"num_classes": 4}, f"it has no classifier: {NEW.format(4)}"),
+    "none": ({}, {"num_classes": 4}, f"no classifier in the file; {NEW.format(4)}"),
     "mlp": (
         *(random_head("mlp", 17), {"num_classes": 17, "head": "mlp"}),
-        "its classifier of 17 classes kept, which it does not name: taken in the order given",
+        "17-class classifier kept; the file has no class names, the given order is assumed",
     ),
     "mlp to linear": (
         *(random_head("mlp", 17), {"num_classes": 17}),
-        f"its classifier of 17 classes left: {NEW.format(17)}",
+        f"17-class classifier discarded; {NEW.format(17)}",
     ),
     "cosine": (
         *(random_head("cosine", 17), {"num_classes": 17, "head": "cosine"}),
-        "its classifier of 17 classes kept, which it does not name: taken in the order given",
+        "17-class classifier kept; the file has no class names, the given order is assumed",
     ),
     "cosine to linear": (
         *(random_head("cosine", 17), {"num_classes": 17}),
-        f"its classifier of 17 classes left: {NEW.format(17)}",
+        f"17-class classifier discarded; {NEW.format(17)}",
     ),
 }
 
@@ -184,17 +184,17 @@ def test_whose_classifier(case: str, stages: State, file: Path, caplog: pytest.L
 
 # Classes and head that a file of ours names, what is asked for, and what the log says.
 OF_OURS: dict[str, tuple[str, str, dict[str, object], str]] = {
-    "the same": ("linear", "abc", {"classes": "abc"}, "its classifier kept"),
-    "other names": ("linear", "abc", {"classes": "abd"}, f"its classifier of 3 classes left: {NEW.format(3)}"),
-    "another order": ("linear", "abc", {"classes": "cba"}, f"its classifier of 3 classes left: {NEW.format(3)}"),
-    "a number": ("linear", "abc", {"num_classes": 3}, f"its classifier of 3 classes left: {NEW.format(3)}"),
-    "fewer": ("linear", "abc", {"classes": "ab"}, f"its classifier of 3 classes left: {NEW.format(2)}"),
-    "the same, mlp": ("mlp", "abc", {"classes": "abc", "head": "mlp"}, "its classifier kept"),
-    "the same, cosine": ("cosine", "abc", {"classes": "abc", "head": "cosine"}, "its classifier kept"),
-    "mlp to linear": ("mlp", "abc", {"classes": "abc"}, f"its classifier of 3 classes left: {NEW.format(3)}"),
+    "the same": ("linear", "abc", {"classes": "abc"}, "classifier kept"),
+    "other names": ("linear", "abc", {"classes": "abd"}, f"3-class classifier discarded; {NEW.format(3)}"),
+    "another order": ("linear", "abc", {"classes": "cba"}, f"3-class classifier discarded; {NEW.format(3)}"),
+    "a number": ("linear", "abc", {"num_classes": 3}, f"3-class classifier discarded; {NEW.format(3)}"),
+    "fewer": ("linear", "abc", {"classes": "ab"}, f"3-class classifier discarded; {NEW.format(2)}"),
+    "the same, mlp": ("mlp", "abc", {"classes": "abc", "head": "mlp"}, "classifier kept"),
+    "the same, cosine": ("cosine", "abc", {"classes": "abc", "head": "cosine"}, "classifier kept"),
+    "mlp to linear": ("mlp", "abc", {"classes": "abc"}, f"3-class classifier discarded; {NEW.format(3)}"),
     "cosine to mlp": (
         *("cosine", "abc", {"classes": "abc", "head": "mlp"}),
-        f"its classifier of 3 classes left: {NEW.format(3)}",
+        f"3-class classifier discarded; {NEW.format(3)}",
     ),
 }
 
@@ -226,7 +226,7 @@ def test_a_file_of_ours_is_believed_before_its_name(name: str, stages: State, tm
 def test_a_file_of_ours_and_a_family(stages: State, file: Path) -> None:
     torch.save({"state_dict": stages, DESCRIPTION: description("ab")}, file)
     with pytest.raises(
-        WeightsError, match=rf"^{file}: it says itself how it was trained, .*: leave model\.family out$"
+        WeightsError, match=rf"^{file}: its own description contradicts the family .*: leave model\.family out$"
     ):
         create_model("lite0", str(file), family="lite")
     view = Preprocessing(96, 100, mean=FAMILIES["lite"].mean, std=FAMILIES["lite"].std)
@@ -273,7 +273,7 @@ def test_weights_of_another_variant(variant: str, stages: State, file: Path) -> 
     torch.save(stages, file)
     with pytest.raises(WeightsError) as error:
         create_model(variant, str(file), family="lite")
-    expected = f"{file}: it holds weights of lite0, the model is {variant}: take model.variant=lite0"
+    expected = f"{file}: it holds weights of lite0, the model is {variant}: use model.variant=lite0"
     assert str(error.value) == expected
 
 

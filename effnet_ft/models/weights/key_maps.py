@@ -1,9 +1,8 @@
-"""How the projects that publish EfficientNets name the same parameters, and the way from their names to ours.
+"""Maps parameter names between libraries that publish EfficientNets.
 
-Ours (``effnet_ft``) is torchvision's with ``stages`` for ``features`` and ``head`` for ``classifier``; a stage's blocks
-keep their layers by position. timm's names serve its ``tf_efficientnet_*`` and its ``efficientnet_*`` models alike;
-lukemelas' are those of ``EfficientNet-PyTorch``, which number all blocks of the network in one row; OpenMMLab's those
-of mmpretrain, whose layers 4 and 5 hold two stages each, blocks counted through.
+Ours (``effnet_ft``) are torchvision's with ``stages`` for ``features`` and ``head`` for ``classifier``. timm's ``tf_``
+models have the names of its others. lukemelas (``EfficientNet-PyTorch``) numbers all blocks of the network; OpenMMLab
+(mmpretrain) has two stages each in layers 4 and 5.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with parameters: where it stands and what it is.
+    """A layer with parameters.
 
     Attributes:
         stage: 0 to 8; 9 is the classifier.
-        block: within the stage, from 0.
-        flat: within the network, all stages counted, from 0.
-        role: ``expand``, ``depthwise``, ``reduce``, ``restore`` (the two of squeeze-and-excitation), ``project``,
-            ``conv`` for stem and head convolution, or ``classifier``.
-        norm: it is the batch norm behind that convolution.
-        position: of its part in torchvision's block.
-        expanded: its block has an expansion; stage 1's have none.
-        paired: number of its block in OpenMMLab's layer, where stages 4 and 5, and 6 and 7, are one.
-        channels: that leave it; 0 for the classifier.
+        block: index within the stage.
+        flat: index of the block within the network.
+        role: ``expand``, ``depthwise``, ``reduce`` and ``restore`` (squeeze-and-excitation), ``project``, ``conv`` for
+            stem and head convolution, or ``classifier``.
+        norm: whether it is the batch norm after that convolution.
+        position: index in torchvision's block.
+        expanded: whether its block has an expansion; stage 1's have none.
+        paired: index of its block in OpenMMLab's layer, which joins stages 4 and 5, and 6 and 7.
+        channels: of its output; 0 for the classifier.
     """
 
     stage: int
@@ -51,15 +50,15 @@ class Layer:
     channels: int
 
     def parameters(self) -> tuple[str, ...]:
-        """Return the names below the layer."""
+        """Return the names of its tensors."""
         if self.norm:
             return _NORM
         return ("weight", "bias") if self.role in ("reduce", "restore", "classifier") else ("weight",)
 
 
 def layers(variant: Variant) -> Iterator[Layer]:
-    """Yield every layer of ``variant`` that has parameters, with a linear classifier."""
-    yield from _ends(0, variant.stem_channels)
+    """Yield every layer of ``variant`` with parameters, a linear classifier included."""
+    yield from _stem_or_head(0, variant.stem_channels)
     flat = before = 0
     for stage, plan in enumerate(variant.stages(), start=1):
         for block in range(plan.blocks):
@@ -81,12 +80,12 @@ def layers(variant: Variant) -> Iterator[Layer]:
                     yield Layer(stage, block, flat, role, norm, position, expanded, paired, widths[role])
             flat += 1
         before = plan.blocks
-    yield from _ends(8, variant.features)
+    yield from _stem_or_head(8, variant.features)
     yield Layer(STAGES, 0, 0, "classifier", False, 1, False, 0, 0)
 
 
-def _ends(stage: int, channels: int) -> Iterator[Layer]:
-    """Yield the stem's or the head convolution's two layers."""
+def _stem_or_head(stage: int, channels: int) -> Iterator[Layer]:
+    """Yield a convolution and its batch norm."""
     for norm in (False, True):
         yield Layer(stage, 0, 0, "conv", norm, 0, False, 0, channels)
 
@@ -172,14 +171,14 @@ def keys(variant: Variant, layout: str) -> dict[str, str]:
 
 
 def detect_layout(state: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Return the layout of a file and the variant it holds, by its keys and the widths of its convolutions.
+    """Return the layout and the variant of a state dict, by its keys and the widths of its convolutions.
 
-    The variant is an empty text where none fits: keys were renamed, or are missing, or widths differ.
+    The variant is empty if none fits: keys were renamed or are missing, or widths differ.
 
     Raises:
-        WeightsError: where the keys are none of an EfficientNet.
+        WeightsError: if the keys are not an EfficientNet's.
     """
-    smallest = {layout: keys(VARIANTS["lite0"], layout).keys() for layout in LAYOUTS}  # the others have these, and more
+    smallest = {layout: keys(VARIANTS["lite0"], layout).keys() for layout in LAYOUTS}  # part of all others' keys
     layout = max(LAYOUTS, key=lambda name: len(smallest[name] & state.keys()))
     if len(smallest[layout] & state.keys()) < len(smallest[layout]) / 2:
         raise WeightsError(
@@ -196,20 +195,20 @@ def _fits(state: Mapping[str, Tensor], variant: Variant, layout: str) -> bool:
         key = f"{name(layer)}.weight"
         if layer.channels and (key not in state or state[key].shape[:1] != (layer.channels,)):
             return False
-    known = keys(variant, layout).keys() | _foreign_heads(state, layout)
-    return required(variant, layout) <= state.keys() <= known
+    known = keys(variant, layout).keys() | _head_keys(state, layout)
+    return required_keys(variant, layout) <= state.keys() <= known
 
 
-def _foreign_heads(state: Mapping[str, Tensor], layout: str) -> set[str]:
-    """Return the keys of a head of ours that need not be the linear one."""
+def _head_keys(state: Mapping[str, Tensor], layout: str) -> set[str]:
+    """Return the keys of our own head, which may not be linear."""
     return {key for key in state if key.startswith("head.")} if layout == "effnet_ft" else set()
 
 
 @lru_cache
-def required(variant: Variant, layout: str) -> set[str]:
-    """Return the keys that a file of ``variant`` must hold: all but the classifier's and the batch counters.
+def required_keys(variant: Variant, layout: str) -> set[str]:
+    """Return the keys that a file of ``variant`` must hold: all but the classifier's and ``num_batches_tracked``.
 
-    Files written before PyTorch 0.4.1, and OpenMMLab's, have no ``num_batches_tracked``.
+    OpenMMLab's files, and those written before PyTorch 0.4.1, lack the latter.
     """
     return {
         theirs
@@ -219,14 +218,14 @@ def required(variant: Variant, layout: str) -> set[str]:
 
 
 def to_our_keys(state: Mapping[str, Tensor], variant: Variant, layout: str) -> dict[str, Tensor]:
-    """Return ``state`` with our keys. Classifier and batch counters may lack; any head of ours is passed on.
+    """Return ``state`` with our keys; classifier and ``num_batches_tracked`` may be missing.
 
     Raises:
-        WeightsError: where a key is missing or left over, with the keys.
+        WeightsError: listing missing and unknown keys.
     """
     known = keys(variant, layout)
-    missing = sorted(required(variant, layout) - state.keys())
-    heads = _foreign_heads(state, layout)
+    missing = sorted(required_keys(variant, layout) - state.keys())
+    heads = _head_keys(state, layout)
     extra = [key for key in state if key not in known and key not in heads]
     if missing or extra:
         text = f"the file does not hold {variant.name} in {layout} layout"

@@ -1,7 +1,7 @@
-"""Which weights a recipe means, and how they were trained: by family, by the file's name, or by what it says itself.
+"""Which weights a recipe names, and how they were trained: by family, file name, or the file's own description.
 
-Normalisation follows from the training, so a file that does not tell is asked about, never guessed. Free of torch, but
-for files of this project's own whose name tells nothing.
+Normalisation follows from the training and is never guessed: without any of these the user is asked. Imports torch only
+for files written by this project.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord, rec
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.utils.text import did_you_mean, shorten
 
-# What published names say of the training. Anything else is asked for: normalisation is never guessed.
-_NAMES = (
+_FAMILY_PATTERNS = (
     (r"efficientnet-b\d_\w*8xb32-(aa-advprop|01norm)_in1k", "advprop"),
     (r"efficientnet-b\d_\w*8xb32-aa_in1k", "aa"),
     (r"efficientnet-b\d_\w*8xb32_in1k", "in1k"),
@@ -37,13 +36,13 @@ def families_of(variant: str) -> list[str]:
 
 
 def default_family(variant: str) -> str:
-    """Return what ``weights: auto`` stands for: the family of the best published top-1, ``none`` without weights."""
+    """Return what ``weights: auto`` means: the family with the best published top-1, or ``none`` without weights."""
     records = [record for record in WEIGHTS.values() if record.variant == variant]
     return max(records, key=lambda record: record.top1 or 0).family if records else "none"
 
 
 def weights_fault(variant: str, weights: str, family: str = "auto") -> str:
-    """Return what is wrong with the recipe's ``model.weights`` and ``model.family``, an empty text where nothing is."""
+    """Return what is wrong with ``model.weights`` and ``model.family``, or an empty string."""
     try:
         resolve_weights(variant, weights, family)
     except WeightsError as error:
@@ -52,20 +51,20 @@ def weights_fault(variant: str, weights: str, family: str = "auto") -> str:
 
 
 def resolve_weights(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
-    """Return the record that ``weights`` names for ``variant``, None for ``none``.
+    """Return the record of the weights, or None for ``none``.
 
     Args:
         variant: the architecture.
         weights: a family, ``auto``, ``none``, a path or a URL.
-        family: of a file whose name and content do not say it; ``auto`` else.
+        family: of a file whose name and content do not give it; else ``auto``.
 
     Raises:
-        WeightsError: where there is none, or the arguments contradict each other, with what to do.
+        WeightsError: if there are none, or the arguments contradict each other.
     """
     if family not in ("auto", *FAMILIES):
         raise WeightsError(f"model.family is '{family}', expected one of auto, {', '.join(FAMILIES)}")
     if weights in FAMILIES or weights in ("auto", "none"):
-        record = _named(variant, weights)
+        record = _record_of_name(variant, weights)
         if family not in ("auto", record.family if record else "auto"):
             raise WeightsError(f"model.family is '{family}', but model.weights is '{weights}': leave model.family out")
         return record
@@ -83,13 +82,13 @@ def weights_named(name: str) -> WeightsRecord:
     """Return the record of ``VARIANT/FAMILY``, or of a variant's default weights.
 
     Raises:
-        WeightsError: where there is none.
+        WeightsError: if there is none.
     """
     variant, _, family = name.partition("/")
     if variant not in VARIANTS:
         close = did_you_mean(name, [*WEIGHTS, *VARIANTS])
         raise WeightsError(f"no weights are called '{name}'{close}; 'effnet-ft models --weights' lists them")
-    record = _named(variant, family or "auto") if family in ("", *families_of(variant)) else None
+    record = _record_of_name(variant, family or "auto") if family in ("", *families_of(variant)) else None
     if record is None:
         raise WeightsError(f"there is no '{name}'; {variant} has: {', '.join(families_of(variant)) or 'no weights'}")
     return record
@@ -101,80 +100,81 @@ def is_url(weights: str) -> bool:
 
 
 def family_of_name(name: str) -> str:
-    """Return the family that the file name ``name`` tells, an empty text where it tells none."""
+    """Return the family according to a file name, or an empty string."""
     published = next((record.family for record in WEIGHTS.values() if record.file == name), "")
-    return published or next((family for pattern, family in _NAMES if re.match(pattern, name)), "")
+    return published or next((family for pattern, family in _FAMILY_PATTERNS if re.match(pattern, name)), "")
 
 
 def scratch_preprocessing(variant: str) -> Preprocessing:
-    """Return the preprocessing of a training from random weights: the paper's, at the variant's size."""
+    """Return the preprocessing for random weights: the paper's, at the variant's size."""
     size = VARIANTS[variant].size
     return Preprocessing(size=size, resize=size + 32)
 
 
-def _named(variant: str, weights: str) -> WeightsRecord | None:
-    offered = families_of(variant)
+def _record_of_name(variant: str, weights: str) -> WeightsRecord | None:
+    available = families_of(variant)
     if weights == "none":
         return None
-    if weights == "auto" and not offered:
+    if weights == "auto" and not available:
         raise WeightsError(
-            f"model.weights: no weights can be had for {variant}; give a file, none, or a variant that has weights"
+            f"model.weights: there are no weights for {variant}; give a file, none, or a variant that has weights"
         )
     family = default_family(variant) if weights == "auto" else weights
-    if family not in offered:
-        offer = ", ".join([*offered, "a file", "none"])
-        raise WeightsError(f"model.weights is '{weights}', which has no {variant}; {variant} has: {offer}")
+    if family not in available:
+        choices = ", ".join([*available, "a file", "none"])
+        raise WeightsError(f"model.weights is '{weights}', which has no {variant}; {variant} has: {choices}")
     return WEIGHTS[f"{variant}/{family}"]
 
 
 def _record_of_file(variant: str, weights: str, family: str) -> WeightsRecord:
-    """Return the record of a file: its published one, its own, or one with the numbers of its family."""
-    folder, name = _divided(weights) if is_url(weights) else os.path.split(weights)
-    told = family_of_name(name)
+    """Return the record of a file: its published one, that of its description, or one of its family."""
+    folder, name = _split_url(weights) if is_url(weights) else os.path.split(weights)
+    named_family = family_of_name(name)
     published = next((record for record in WEIGHTS.values() if record.file == name), None)
-    if told and family not in ("auto", told):
-        raise WeightsError(f"model.family is '{family}', but the file's name says {told}: {name}")
+    if named_family and family not in ("auto", named_family):
+        raise WeightsError(f"model.family is '{family}', but the file's name says {named_family}: {name}")
     if family == "auto" and not published and not is_url(weights) and (own := _own_record(weights)):
         record = own
-    elif family == "auto" and not told:
+    elif family == "auto" and not named_family:
         raise WeightsError(_unknown_family(weights))
     else:
-        family = told or family
-        like = WEIGHTS.get(f"{variant}/{family}") or record_of_family(variant, family, name, folder)
+        family = named_family or family
+        similar = WEIGHTS.get(f"{variant}/{family}") or record_of_family(variant, family, name, folder)
         unknown = {} if published else {"file": name, "layout": "", "top1": None, "top5": None}
-        record = replace(published or like, address=folder, **unknown)  # type: ignore[arg-type]
+        record = replace(published or similar, address=folder, **unknown)  # type: ignore[arg-type]
     if record.variant != variant:
         raise WeightsError(
             f"{weights} holds weights of {record.variant}, the model is {variant}: "
-            f"take model.variant={record.variant} or other weights"
+            f"use model.variant={record.variant} or other weights"
         )
     return record
 
 
-def _divided(url: str) -> tuple[str, str]:
-    """Return what stands before and after the last slash of the address, those of a query left aside."""
+def _split_url(url: str) -> tuple[str, str]:
+    """Split ``url`` at the last slash before its query."""
     slash = url.rfind("/", 0, url.find("?") if "?" in url else None)
     return url[:slash], url[slash + 1 :]
 
 
 def _own_record(weights: str) -> WeightsRecord | None:
-    """Return the record of a file that this project wrote and that says what it is; None for any other."""
+    """Return the record of a file that this project wrote; None for any other."""
     from effnet_ft.models.weights.files import read_description
 
     own = read_description(Path(weights))
     if own is None:
         return None
     view = Preprocessing.from_dict(own["preprocessing"])
-    numbers = {"padding": own["padding"], "norm_eps": own["norm_eps"], "preprocessing": view}
-    return WeightsRecord(own["variant"], "own", os.path.basename(weights), os.path.dirname(weights), **numbers)
+    settings = {"padding": own["padding"], "norm_eps": own["norm_eps"], "preprocessing": view}
+    return WeightsRecord(own["variant"], "own", os.path.basename(weights), os.path.dirname(weights), **settings)
 
 
 def _unknown_family(weights: str) -> str:
-    numbers = "\n".join(
-        f"  - {name}: {family.meaning}; mean {family.mean[0]:g}, std {family.std[0]:g} of red, {family.padding} padding"
+    families = "\n".join(
+        f"  - {name}: {family.training}; mean {family.mean[0]:g}, std {family.std[0]:g} of red, "
+        f"{family.padding} padding"
         for name, family in FAMILIES.items()
     )
     return (
         f"model.weights is '{weights}': neither its name nor its content says how it was trained, and so how images "
-        f"are to be normalised; say it with model.family=...\n{numbers}"
+        f"must be normalised; give it as model.family=...\n{families}"
     )

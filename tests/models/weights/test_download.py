@@ -349,7 +349,7 @@ def test_download_ahead_of_time(
         ("lite", "did you mean 'lite"),
         ("b0/advprob", "there is no 'b0/advprob'; b0 has: in1k, aa, advprop, torchvision"),
         ("b0/none", "there is no 'b0/none'"),
-        ("lite4", "no weights can be had for lite4"),
+        ("lite4", "there are no weights for lite4"),
         ("lite4/lite", "lite4 has: no weights"),
     ],
 )

@@ -157,7 +157,7 @@ def test_the_default_and_a_family_that_is_another() -> None:
         ("b0", "lite", "'lite', which has no b0; b0 has: in1k, aa, advprop, torchvision, a file, none"),
         ("b6", "in1k", "'in1k', which has no b6; b6 has: aa, advprop, torchvision, a file, none"),
         ("lite3", "lite", "'lite', which has no lite3; lite3 has: a file, none"),
-        ("lite4", "auto", "no weights can be had for lite4; give a file, none, or a variant"),
+        ("lite4", "auto", "there are no weights for lite4; give a file, none, or a variant"),
     ],
 )
 def test_faults(variant: str, weights: str, expected: str) -> None:
@@ -331,4 +331,4 @@ def test_a_file_that_says_itself(name: str, home: bool, tmp_path: Path, monkeypa
     assert (record.variant, record.family, record.file) == ("lite0", "own", name)
     assert Path(record.address).expanduser() == tmp_path
     assert (record.padding, record.norm_eps, record.preprocessing) == ("symmetric", 1e-5, VIEW)
-    assert f"{name} holds weights of lite0, the model is b0: take model.variant=lite0" in refused("b0", weights)
+    assert f"{name} holds weights of lite0, the model is b0: use model.variant=lite0" in refused("b0", weights)

@@ -199,7 +199,7 @@ def test_code_in_a_file_does_not_run(
 ) -> None:
     file, mark = tmp_path / "file.pth", tmp_path / "mark"
     container({"state_dict": few(), "args": Trap(mark)} if container is not save_pickle else {"a": Trap(mark)}, file)
-    with pytest.raises(WeightsError, match=r"would run code when it is read.*nothing of it was run"):
+    with pytest.raises(WeightsError, match=r"would run code when it is read.*nothing in it was run"):
         read(file)
     assert not mark.exists()
     torch.load(file, weights_only=False) if container is not save_pickle else pickle.loads(file.read_bytes())
@@ -316,10 +316,10 @@ BROKEN: dict[str, tuple[Callable[[State, Path], None], tuple[str, ...]]] = {
         ("1 of its tensors hold NaN or infinity: damaged", "  stages.8.1.running_var\n"),
     ),
     "another network": (foreign, ("its 122 tensors are not named as an EfficientNet's", "  conv1.weight\n")),
-    "page": (partial(written, b"<!DOCTYPE html>\n<html>"), ("is text, no weights; it begins '<!DOCTYPE html>'",)),
+    "page": (partial(written, b"<!DOCTYPE html>\n<html>"), ("is text, not weights; it begins '<!DOCTYPE html>'",)),
     "pointer": (
         partial(written, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
-        ("is text, no weights; it begins 'version https://git-lfs", "get the file itself"),
+        ("is text, not weights; it begins 'version https://git-lfs", "get the file itself"),
     ),
     "image": (
         partial(written, b"\x89PNG\r\n\x1a\n" + bytes(100)),
@@ -370,7 +370,7 @@ def test_a_file_of_another_variant(
 ) -> None:
     torch.save(lite0, tmp_path / "mine.pth")
     error = refused(tmp_path / "mine.pth", variant, family)
-    assert f"it holds weights of lite0, the model is {variant}: take model.variant=lite0" in error
+    assert f"it holds weights of lite0, the model is {variant}: use model.variant=lite0" in error
 
 
 @pytest.mark.parametrize("name", ["b0/in1k", "b0/torchvision", "lite0/lite"])
@@ -412,7 +412,7 @@ class Maker:
 def test_a_raw_pickle_of_any_protocol_runs_nothing(protocol: int, tmp_path: Path) -> None:
     file, folder = tmp_path / "file.pth", tmp_path / "made"
     file.write_bytes(pickle.dumps({"a": Maker(folder)}, protocol=protocol))
-    with pytest.raises(WeightsError, match=r"would run code when it is read.*nothing of it was run"):
+    with pytest.raises(WeightsError, match=r"would run code when it is read.*nothing in it was run"):
         read_weights(file)
     assert not folder.exists()
     pickle.loads(file.read_bytes())
