@@ -301,7 +301,7 @@ def test_none_stands_for_no_weights() -> None:
     [
         ({"variant": "lite9"}, "variant is 'lite9', expected one of b0, b1.*did you mean 'lite"),
         ({"head": "linaer"}, "head is 'linaer', expected one of linear, mlp, cosine; did you mean 'linear'"),
-        ({"num_classes": 3, "classes": ["a", "b"]}, "num_classes is 3, but 2 classes are named"),
+        ({"num_classes": 3, "classes": ["a", "b"]}, "num_classes is 3, but 2 class names are given"),
         ({"num_classes": 0}, "num_classes is 0, expected at least 1"),
         ({"num_classes": -1}, "num_classes is -1, expected at least 1"),
     ],

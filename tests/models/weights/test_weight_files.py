@@ -323,9 +323,9 @@ BROKEN: dict[str, tuple[Callable[[State, Path], None], tuple[str, ...]]] = {
     ),
     "image": (
         partial(written, b"\x89PNG\r\n\x1a\n" + bytes(100)),
-        ("no file of weights: neither PyTorch's nor safetensors", "begins 89 50 4e 47"),
+        ("not a file of weights, neither PyTorch's nor safetensors", "begins 89 50 4e 47"),
     ),
-    "zeros": (partial(written, bytes(10_000)), ("no file of weights", "begins 00 00")),
+    "zeros": (partial(written, bytes(10_000)), ("not a file of weights", "begins 00 00")),
     "empty": (partial(written, b""), ("is empty: get it again",)),
     "another zip": (
         partial(zipped, ("photos/a.jpg", "photos/b.jpg")),
