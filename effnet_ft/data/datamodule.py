@@ -1,4 +1,4 @@
-"""Images in batches: the data set, its loaders, and Lightning's DataModule over them."""
+"""The image data set, its loaders, and the DataModule over them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
-"""Images uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and what
-:meth:`effnet_ft.data.splits.split.Split.labels` returns of them."""
+"""Images, uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and their labels, see
+:func:`effnet_ft.data.splits.split.encode_labels`."""
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
-    """Images with their class or labels, augmented.
+    """Augmented images with their labels.
 
-    An item is asked for by ``epoch * len(dataset) + index``: the augmentation is drawn from the seed, the epoch and the
-    index alone, whichever process reads it.
+    Items are indexed by ``epoch * len(dataset) + index``, so that the augmentation depends on the seed, the epoch and
+    the index alone, not on the process.
 
     Args:
         root: the folder that the samples' paths are relative to.
         samples: the images.
         labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
         transform: maps image and seed to a view.
-        seed: numbers that the augmentation starts from.
-        short: reads images with their short side reduced to so many pixels; None reads them whole.
-        decoded: the images where they are kept decoded; None reads the files.
+        seed: of the augmentation.
+        short: downscale images to this short side when reading, pixels; None reads them as they are.
+        decoded: the decoded images; None reads the files.
     """
 
     def __init__(
@@ -80,19 +80,16 @@ class ImageDataModule(pl.LightningDataModule):
     Args:
         split: the images.
         preprocessing: of the model, at the size it is to see.
-        batch_size: images a device and step.
+        batch_size: images per device and step.
         augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`.
-        erasing: as of :func:`effnet_ft.data.images.transforms.augmentation`.
-        cutout: likewise.
-        smallest_crop: likewise.
+        erasing: see :func:`effnet_ft.data.images.transforms.augmentation`; likewise ``cutout`` and ``smallest_crop``.
         balanced: show each class equally often.
         workers: processes that read images; 0 reads in the training process.
-        seed: numbers that order and augmentation start from.
-        decoded: the training images (as evaluated, where ``augment`` is ``none``) and the validation images as
-            evaluated, where they are kept decoded.
+        seed: of order and augmentation.
+        decoded: decoded training images (as evaluated if ``augment`` is ``none``) and validation images.
 
     Attributes:
-        begin: the epoch, and the batch in it, that come first; to be set before training.
+        begin: the first epoch, and the first batch in it; set it before training.
     """
 
     def __init__(
@@ -128,7 +125,7 @@ class ImageDataModule(pl.LightningDataModule):
         labels, seed = self.split.labels(samples), (*self.seed, 1)
         plain = self.augment == "none"
         augmented = augmentation(self.augment, self.preprocessing, **self.rates)
-        transform = _as_they_are if plain and self.decoded[0] else augmented
+        transform = _identity if plain and self.decoded[0] else augmented
         short = None if plain else int(SHORT_SIDE * self.preprocessing.size)
         dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
         sampler = EpochSampler(len(dataset), (*self.seed, 2), labels if self.balanced else None)
@@ -137,7 +134,7 @@ class ImageDataModule(pl.LightningDataModule):
         return image_loader(dataset, self.workers, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return this process's validation batches, in order, as the network is evaluated."""
+        """Return this process's validation batches, in order and not augmented."""
         return evaluation_loader(
             self.split, self.split.val, self.preprocessing, self.batch_size, self.workers, self.decoded[1]
         )
@@ -151,17 +148,14 @@ def evaluation_loader(
     workers: int,
     decoded: DecodedImages | None = None,
 ) -> DataLoader[Batch]:
-    """Return this process's part of ``samples`` of ``split``, in order, resized and cropped, not augmented.
-
-    Of several processes each image is in one; ``decoded`` are resized and cropped already.
-    """
-    transform = _as_they_are if decoded else AUGMENTATIONS["none"](preprocessing)
+    """Return this process's share of ``samples``, in order, preprocessed (``decoded`` already are), not augmented."""
+    transform = _identity if decoded else AUGMENTATIONS["none"](preprocessing)
     dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
     return image_loader(dataset, workers, batch_sampler=evaluation_loader_options(len(dataset), batch_size))
 
 
-def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[Batch]:
-    """Return a DataLoader of :data:`Batch` over ``dataset``; ``how`` says its batches or their size."""
+def image_loader(dataset: Dataset[Any], workers: int, **arguments: Any) -> DataLoader[Batch]:
+    """Return a DataLoader of :data:`Batch`; ``arguments`` give its batches or their size."""
     return DataLoader(
         dataset,
         num_workers=workers,
@@ -169,28 +163,28 @@ def image_loader(dataset: Dataset[Any], workers: int, **how: Any) -> DataLoader[
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         worker_init_fn=prepare_worker,
-        **how,
+        **arguments,
     )
 
 
-def _as_they_are(image: np.ndarray, seed: int) -> np.ndarray:
+def _identity(image: np.ndarray, seed: int) -> np.ndarray:
     return image
 
 
 def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Stack ``[size, size, 3]`` images; the channel axis is moved in name only, so the memory is channels-last."""
+    """Stack ``[size, size, 3]`` images; permuting the axes keeps the memory channels-last."""
     images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
     labels = torch.from_numpy(np.stack([label for _, label in items]))
     if get_worker_info() is not None:
         for tensor in (images, labels):
-            # Here a lack of room is an error; the queue's thread would lose it, and all wait.
+            # A full /dev/shm raises here; in the queue's thread the error would be lost and the loader hang.
             tensor.untyped_storage().share_memory_()
     return images, labels
 
 
 def prepare_worker(_: int) -> None:
-    """Set up a process that does nothing but read images."""
+    """Set up a worker process."""
     import cv2
 
     ignore_pillow_warnings()
-    cv2.setNumThreads(0)  # a worker that starts threads of its own fights the other workers for the cores
+    cv2.setNumThreads(0)  # workers would compete for the cores

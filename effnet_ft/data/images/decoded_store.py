@@ -1,7 +1,7 @@
-"""Decoded images kept between epochs, on disk between runs too: each file is decoded once, for every reading process.
+"""Stores decoded images between epochs, and on disk between runs.
 
-Training images are kept as augmentation takes them, reduced where they are larger than it needs; evaluation views
-exactly as the network sees them.
+Training images are stored as augmentation takes them, downscaled if larger than it needs; images for evaluation exactly
+as the network sees them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from effnet_ft.utils.array_cache import ArrayCache, array_key
 from effnet_ft.utils.progress import progress_bar
 
 VERSION = 3
-"""Of the arrays' meaning: another number makes every key new."""
+"""Version of the arrays, part of every key."""
 
 
 class DecodedImages:
     """Images of different sizes in one array of bytes.
 
     Args:
-        pixels: uint8, the images one behind the other.
+        pixels: uint8, the concatenated images.
         shapes: height and width of each, ``[N, 2]``.
     """
 
@@ -45,21 +45,17 @@ class DecodedImages:
         return len(self.shapes)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Name the file in the place of the pixels that are mapped from it.
-
-        Where reading processes are not forked, as on macOS, each is handed the images by pickling: it maps them too.
-        """
+        """Pickle memory-mapped pixels as their file, which worker processes that are not forked then map too."""
         file = self.pixels.filename if isinstance(self.pixels, np.memmap) else None
         return {**vars(self), "pixels": self.pixels if file is None else Path(file)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`__getstate__` gave."""
         vars(self).update(state)
         if isinstance(state["pixels"], Path):
             self.pixels = np.load(state["pixels"], mmap_mode="r").reshape(-1)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return an image, uint8 ``[height, width, 3]``, not to be written to."""
+        """Return an image, uint8 ``[height, width, 3]``, which must not be modified."""
         height, width = self.shapes[index]
         end = int(self.ends[index])
         return self.pixels[end - height * width * 3 : end].reshape(height, width, 3)
@@ -68,22 +64,22 @@ class DecodedImages:
 def decoded_for_training(
     root: Path, samples: Sequence[Sample], size: int, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
-    """Return the decoded images of ``samples``; None where they would take more than ``limit`` bytes.
+    """Return the decoded images of ``samples``, or None if they take more than ``limit`` bytes.
 
     Args:
         root: the folder that the samples' paths are relative to.
         samples: the images.
         size: side of the network's input, pixels.
-        cache: where they are kept; None keeps them in memory that reading processes started later share.
+        cache: where to store them; None means memory shared with worker processes started later.
         limit: bytes.
 
     Raises:
-        DataError: where an image cannot be read.
-        OSError: where the disk is full.
+        DataError: if an image cannot be read.
+        OSError: if the disk is full.
     """
     short = int(SHORT_SIDE * size)
     with ThreadPoolExecutor() as pool:
-        shapes = np.array(list(pool.map(lambda sample: _kept_shape(root / sample.path, short), samples)), np.int64)
+        shapes = np.array(list(pool.map(lambda sample: _stored_shape(root / sample.path, short), samples)), np.int64)
     total = int((shapes.prod(1) * 3).sum())
     if total > limit:
         return None
@@ -94,20 +90,16 @@ def decoded_for_training(
         array[ends[index] - image.size : ends[index]] = image.ravel()
 
     about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
-    pixels = _kept(root, samples, {"short": short}, (total,), about, place, cache, limit)
+    pixels = _load_or_fill(root, samples, {"short": short}, (total,), about, place, cache, limit)
     return DecodedImages(pixels, shapes)
 
 
 def decoded_for_evaluation(
     root: Path, samples: Sequence[Sample], view: Preprocessing, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
-    """Return ``samples`` as the network is evaluated on them; None where they would take more than ``limit`` bytes.
+    """Return ``samples`` preprocessed for evaluation, or None if they take more than ``limit`` bytes.
 
-    Args and errors are those of :func:`decoded_for_training`, with the view in the size's place.
-
-    Raises:
-        DataError: where an image cannot be read.
-        OSError: where the disk is full.
+    Other arguments and errors are those of :func:`decoded_for_training`.
     """
     shape = (len(samples), view.size, view.size, 3)
     if int(np.prod(shape)) > limit:
@@ -117,21 +109,21 @@ def decoded_for_evaluation(
         array[index] = view(read_image(root / samples[index].path))
 
     about = f"{root.name}, {len(samples)} images as evaluated, {view.size} px"
-    pixels = _kept(root, samples, view.to_dict(), shape, about, place, cache, limit)
+    pixels = _load_or_fill(root, samples, view.to_dict(), shape, about, place, cache, limit)
     return DecodedImages(pixels.reshape(-1), np.full((len(samples), 2), view.size, np.int64))
 
 
-def _kept(
+def _load_or_fill(
     root: Path,
     samples: Sequence[Sample],
-    how: dict[str, object],
+    settings: dict[str, object],
     shape: tuple[int, ...],
     about: str,
     place: Callable[[np.ndarray, int], None],
     cache: ArrayCache | None,
     limit: int,
 ) -> np.ndarray:
-    """Return the array of all images; where it is not kept yet, ``place`` puts each image into it."""
+    """Return the array of all images; if it is not stored yet, ``place`` writes each image into it."""
 
     def fill(array: np.ndarray, share: range) -> None:
         with silence_pillow(), ThreadPoolExecutor() as pool:
@@ -140,23 +132,23 @@ def _kept(
 
     if cache is None:
 
-        def filled() -> np.ndarray:
-            own = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
-            fill(own, range(len(samples)))
-            return own
+        def fill_memory() -> np.ndarray:
+            array = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
+            fill(array, range(len(samples)))
+            return array
 
-        return run_on_all_ranks(filled)
+        return run_on_all_ranks(fill_memory)
 
     def spec() -> dict[str, ArraySpec]:
         images = content_digest([root / sample.path for sample in samples], cache)
-        return {"pixels": ArraySpec(array_key(version=VERSION, images=images, **how), shape, "uint8", about)}
+        return {"pixels": ArraySpec(array_key(version=VERSION, images=images, **settings), shape, "uint8", about)}
 
-    found, _ = open_or_fill(cache, spec, lambda arrays, group: fill(arrays["pixels"], group.share(len(samples))), limit)
-    return found["pixels"]
+    arrays, _ = open_or_fill(cache, spec, lambda new, group: fill(new["pixels"], group.share(len(samples))), limit)
+    return arrays["pixels"]
 
 
-def _kept_shape(path: Path, short: int) -> tuple[int, int]:
-    """Return height and width of a kept image from its header."""
+def _stored_shape(path: Path, short: int) -> tuple[int, int]:
+    """Return height and width of a stored image from its header."""
     try:
         with Image.open(path) as image:
             return downscaled_shape(image, short)

@@ -1,4 +1,4 @@
-"""An image as people have it: a path, a member of an archive, an array or a Pillow image."""
+"""Images in any form: a path, a member of an archive, an array or a Pillow image."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
 """An array is uint8, ``[H, W, 3]`` RGB or ``[H, W]`` grey."""
 
 _SINGLE = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
-_CONTENT = (bytes, bytearray, memoryview, io.IOBase)
-"""What can be gone through, and yields no images."""
+_NOT_IMAGES = (bytes, bytearray, memoryview, io.IOBase)
+"""Iterables that do not yield images; :func:`as_rgb` refuses them."""
 
 
 def as_image_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
-    """Return ``images`` as a list; a single one makes a list of one, and so does what :func:`as_rgb` is to refuse."""
+    """Return ``images`` as a list; a single image becomes a list of one."""
     one = hasattr(images, "__array__") and getattr(images, "ndim", 0) in (0, 2, 3)  # else a table's column, a stack
-    if isinstance(images, (*_SINGLE, *_CONTENT)) or one or not isinstance(images, Iterable):
+    if isinstance(images, (*_SINGLE, *_NOT_IMAGES)) or one or not isinstance(images, Iterable):
         return [images]  # type: ignore[list-item]
     return list(images)
 
 
 def as_rgb(image: ImageLike) -> np.ndarray:
-    """Return a path's, an array's or a Pillow image's pixels as uint8 ``[H, W, 3]``, RGB.
+    """Return an image's pixels, uint8 ``[H, W, 3]``, RGB.
 
     Raises:
-        DataError: where the file cannot be read, or what a Pillow image was opened from is cut short.
+        DataError: if the image cannot be read.
         ValueError: for an array that is not uint8 ``[H, W, 3]`` or ``[H, W]``, or has no pixels.
     """
     if isinstance(image, Image.Image):
         try:
             return to_rgb(image)
-        except Exception as error:  # a Pillow image is decoded when it is first used, which fails in many ways
+        except Exception as error:  # Pillow decodes on first use, which fails in many ways
             raise DataError(f"cannot read a Pillow image: {decode_error(error)}") from error
     if isinstance(image, np.ndarray):
         fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
@@ -48,6 +48,6 @@ def as_rgb(image: ImageLike) -> np.ndarray:
     if isinstance(image, str | os.PathLike | ArchiveMember):
         return read_image(image)
     raise DataError(
-        f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image; of a file's "
-        "content, PIL.Image.open(io.BytesIO(content))"
+        f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image; for the content "
+        "of a file, PIL.Image.open(io.BytesIO(content))"
     )

@@ -1,13 +1,14 @@
-"""Augmentation of training images, by name. A new one is a function here and a line in ``AUGMENTATIONS``.
+"""Augmentation of training images, by name. To add one, write a function and a line in ``AUGMENTATIONS``.
 
-Images stay uint8 throughout. albumentations and torchvision are imported inside the functions, so that a recipe is
-checked against the table without them.
+Images stay uint8. albumentations and torchvision are imported inside the functions, as recipes are checked against the
+table without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any
 
@@ -16,19 +17,19 @@ import numpy as np
 from effnet_ft.preprocessing import Preprocessing
 
 SMALLEST_CROP = 0.25
-"""Share of an image's area that a random crop has at least, where nothing else is asked for."""
+"""Default of the smallest share of an image's area that a random crop has."""
 
 SHORT_SIDE = SMALLEST_CROP**-0.5
-"""Of a training image, in sides of the network's input: a crop of a quarter is then as large as the input."""
+"""Short side of a training image over the input's: a crop of a quarter is then as large as the input."""
 
 Transform = Callable[[np.ndarray, int], np.ndarray]
 """Maps an image, uint8 ``[height, width, 3]``, and a seed to uint8 ``[size, size, 3]``."""
 
-_TORCH_GENERATOR = Lock()
+_TORCH_GENERATOR_LOCK = Lock()
 
 
 class Augmentation:
-    """Transforms whose draw depends on the given seed alone.
+    """Transforms whose randomness depends on the given seed alone.
 
     Args:
         crop: albumentations that bring the image to ``[size, size, 3]``.
@@ -37,39 +38,39 @@ class Augmentation:
     """
 
     def __init__(self, crop: list[Any], policy: Any = None, last: Sequence[Any] = ()) -> None:
-        self._lists = [crop, list(last)]
+        self._transforms = [crop, list(last)]
         self._policy = policy
-        self._of_thread: dict[int, list[Any]] = {}  # seed and draw are two calls: no other thread may come between them
+        self._composed: dict[int, list[Any]] = {}  # by thread, as seeding and drawing are two calls
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
-        """Return the view of ``image`` that ``seed`` stands for."""
-        composed = self._of_thread.get(get_ident())
+        """Return the view of ``image`` for ``seed``."""
+        composed = self._composed.get(get_ident())
         if composed is None:
             from albumentations import Compose
 
-            composed = [Compose(transforms) for transforms in deepcopy(self._lists)]
-            self._of_thread[get_ident()] = composed
+            composed = [Compose(transforms) for transforms in deepcopy(self._transforms)]
+            self._composed[get_ident()] = composed
         for number, compose in enumerate(composed):
             if number == 1 and self._policy is not None:
-                image = _drawn(self._policy, image, seed)
+                image = _apply_policy(self._policy, image, seed)
             if compose.transforms:
                 compose.set_random_seed(seed + number)
                 image = compose(image=image)["image"]
         return image
 
 
-def _drawn(policy: Any, image: np.ndarray, seed: int) -> np.ndarray:
-    """Return what a torchvision policy makes of ``image``; it draws from torch's generator, of which there is one."""
+def _apply_policy(policy: Any, image: np.ndarray, seed: int) -> np.ndarray:
+    """Apply a torchvision policy, which draws from torch's global generator."""
     import torch
 
-    with _TORCH_GENERATOR, torch.random.fork_rng(devices=[]):
+    with _TORCH_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         changed: np.ndarray = policy(torch.from_numpy(image.copy()).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(changed)
 
 
-class _Unchanging:
-    """A view that no seed changes; a class, for processes that are handed it by pickling."""
+class _NoAugmentation:
+    """The evaluation's preprocessing; a class, as it is pickled for worker processes."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
@@ -80,19 +81,19 @@ class _Unchanging:
 
 def none(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
     """Return the evaluation's resize and central crop, the same for every seed."""
-    return _Unchanging(preprocessing)
+    return _NoAugmentation(preprocessing)
 
 
 def basic(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
-    """Return a random resized crop, its sides in a ratio of 3/4 to 4/3, and a mirror image half of the time.
+    """Return a random resized crop with an aspect ratio of 3/4 to 4/3, flipped with a probability of 0.5.
 
-    Meant for images whose short side is at most ``SHORT_SIDE`` times the input: larger ones are to be reduced before.
+    It is meant for images already reduced to a short side of at most ``SHORT_SIDE`` times the input's.
     """
     return Augmentation(_crop_and_flip(preprocessing.size, smallest_crop), None, last)
 
 
 def strong(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
-    """Return ``basic``, then two of eight colour and geometry changes, then a rectangle erased a quarter of the time.
+    """Return ``basic``, two of eight colour and geometry changes, and random erasing with a probability of 0.25.
 
     After RandAugment (Cubuk et al. 2020, arXiv:1909.13719) and random erasing (Zhong et al. 2020, arXiv:1708.04896).
     """
@@ -116,34 +117,24 @@ def strong(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop
     return Augmentation([*crop, A.SomeOf(changes, n=2, p=1.0), erase], None, last)
 
 
-def randaugment(
-    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
+def _with_policy(
+    policy: str, preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
 ) -> Transform:
-    """Return ``basic``, then RandAugment (Cubuk et al. 2020, arXiv:1909.13719): two operations of magnitude 9 of 30."""
-    return _with_policy("RandAugment", preprocessing, last, smallest_crop)
+    """Return ``basic``, then an automatic augmentation of torchvision."""
+    from torchvision.transforms import v2
 
-
-def autoaugment(
-    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
-) -> Transform:
-    """Return ``basic``, then AutoAugment's policies of ImageNet (Cubuk et al. 2019, arXiv:1805.09501)."""
-    return _with_policy("AutoAugment", preprocessing, last, smallest_crop)
-
-
-def trivialaugment(
-    preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
-) -> Transform:
-    """Return ``basic``, then TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158): one operation, any strength."""
-    return _with_policy("TrivialAugmentWide", preprocessing, last, smallest_crop)
+    fill, linear = list(preprocessing.mean), v2.InterpolationMode.BILINEAR
+    crop = _crop_and_flip(preprocessing.size, smallest_crop)
+    return Augmentation(crop, getattr(v2, policy)(fill=fill, interpolation=linear), last)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Transform]] = {
     "none": none,
     "basic": basic,
     "strong": strong,
-    "randaugment": randaugment,
-    "autoaugment": autoaugment,
-    "trivialaugment": trivialaugment,
+    "randaugment": partial(_with_policy, "RandAugment"),  # Cubuk et al. 2020, arXiv:1909.13719; magnitude 9 of 30
+    "autoaugment": partial(_with_policy, "AutoAugment"),  # Cubuk et al. 2019, arXiv:1805.09501; ImageNet's policies
+    "trivialaugment": partial(_with_policy, "TrivialAugmentWide"),  # Müller and Hutter 2021, arXiv:2103.10158
 }
 
 
@@ -158,13 +149,12 @@ def augmentation(
     """Return the augmentation of training images.
 
     Args:
-        name: in :data:`AUGMENTATIONS`; ``none`` changes nothing, whatever else is given.
+        name: in :data:`AUGMENTATIONS`; ``none`` ignores all other settings.
         preprocessing: of the model.
-        erasing: how often a rectangle of 2 to 33% of the image is replaced by noise (Zhong et al. 2020,
-            arXiv:1708.04896).
-        cutout: side of a square that is always blanked, as a share of the input's; 0 blanks none (DeVries and Taylor
-            2017, arXiv:1708.04552).
-        smallest_crop: share of an image's area that a random crop has at least.
+        erasing: probability of replacing 2 to 33% of the image by noise (Zhong et al. 2020, arXiv:1708.04896).
+        cutout: side of a square to blank, as a share of the input's; 0 for none (DeVries and Taylor 2017,
+            arXiv:1708.04552).
+        smallest_crop: smallest share of an image's area that a random crop has.
     """
     import albumentations as A
 
@@ -177,18 +167,10 @@ def augmentation(
     return AUGMENTATIONS[name](preprocessing, last, smallest_crop)
 
 
-def _with_policy(name: str, preprocessing: Preprocessing, last: Sequence[Any], smallest_crop: float) -> Transform:
-    from torchvision.transforms import v2
-
-    fill, linear = list(preprocessing.mean), v2.InterpolationMode.BILINEAR
-    crop = _crop_and_flip(preprocessing.size, smallest_crop)
-    return Augmentation(crop, getattr(v2, name)(fill=fill, interpolation=linear), last)
-
-
 def _crop_and_flip(size: int, smallest: float) -> list[Any]:
     import albumentations as A
     import cv2
 
-    # Linear interpolation does not alias up to a reduction by two, and takes a quarter of the time of area averages.
+    # Linear interpolation does not alias down to half the size, and takes a quarter of the time of area averages.
     crop = A.RandomResizedCrop((size, size), scale=(smallest, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
     return [crop, A.HorizontalFlip(p=0.5)]

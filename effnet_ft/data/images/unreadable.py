@@ -1,4 +1,4 @@
-"""Images that cannot be read: refused or left out before anything is divided."""
+"""Refuses or drops images that cannot be read, before they are split."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from effnet_ft.utils.text import listing
 
 
 def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
-    """Read every image of ``source`` once and refuse or leave out those that cannot be read.
+    """Decode every image of ``source`` and refuse or drop those that cannot be read.
 
     Args:
-        source: what to check.
+        source: the images.
         on_bad: ``error`` or ``skip``.
-        cache: remembers files that could all be read: they are not read again until one changes in size or time.
+        cache: remembers that all could be read, until a file changes in size or time.
 
     Returns:
-        The source without unreadable files, and their reasons by path.
+        The source without unreadable files, and why they cannot be read, by path.
 
     Raises:
-        DataError: with ``error``, listing the files; with ``skip``, where a class has no image left.
+        DataError: with ``error``, listing the files; with ``skip``, if a class has no image left.
     """
     paths = [sample.path for samples in source.splits.values() for sample in samples]
     key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""
@@ -38,7 +38,7 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
     if on_bad == "error":
         raise DataError(
             f"{len(lines)} files of {source.root} cannot be read: repair or remove them, "
-            f"or leave them out with data.bad_images=skip\n{listing(lines)}"
+            f"or skip them with data.bad_images=skip\n{listing(lines)}"
         )
     kept = {
         split: [sample for sample in samples if sample.path not in reasons] for split, samples in source.splits.items()

@@ -1,4 +1,4 @@
-"""A fixed number of views of every image, so that what a frozen network makes of them can be kept."""
+"""A fixed number of views of every image, so that a frozen prefix's activations of them can be stored."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from effnet_ft.preprocessing import Preprocessing
 
 
 class Views:
-    """The views of an image: as it is evaluated, its mirror image, then augmented ones.
+    """The views of an image: as evaluated, its mirror image, then augmented ones.
 
     Args:
         preprocessing: of the model.
         augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`; with ``none`` there is one view.
-        count: how many.
-        seed: numbers that the augmented views are drawn from, with the image's index.
-        erasing: as of :func:`effnet_ft.data.images.transforms.augmentation`.
-        cutout: likewise.
-        smallest_crop: likewise.
+        count: number of views.
+        seed: of the augmented views, together with the image's index.
+        erasing: see :func:`effnet_ft.data.images.transforms.augmentation`; likewise the others.
     """
 
     def __init__(
@@ -45,14 +43,14 @@ class Views:
 
     @cached_property
     def _augmented(self) -> Transform:
-        """Built when it is needed: its library takes a second to load, and kept views need it no more."""
+        """Built on first use: albumentations takes a second to import, and stored views do not need it."""
         return augmentation(self.augment, self.preprocessing, **self.rates)
 
     def __len__(self) -> int:
         return self.count
 
     def view(self, image: np.ndarray, index: int, number: int) -> np.ndarray:
-        """Return view ``number`` of the image with ``index``: uint8 ``[size, size, 3]``."""
+        """Return view ``number`` of the image with ``index``, uint8 ``[size, size, 3]``."""
         if number < 2:
             plain = self.preprocessing(image)
             return plain if number == 0 else np.ascontiguousarray(plain[:, ::-1])
@@ -60,14 +58,14 @@ class Views:
         return self._augmented(downscale(image, int(SHORT_SIDE * self.preprocessing.size)), int(draw))
 
     def identity(self, number: int) -> dict[str, Any]:
-        """Return all that the pixels of view ``number`` depend on, but for the images."""
+        """Return everything but the image that the pixels of view ``number`` depend on."""
         drawn = {"augment": self.augment, "seed": self.seed, **self.rates} if number >= 2 else {}
         return {"preprocessing": self.preprocessing.to_dict(), "view": number, **drawn}
 
     def turn(self, epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Return the view that each image shows in ``epoch``, one for all or one for each: they take turns.
+        """Return the number of the view of each image in ``epoch`` (one for all, or one for each).
 
-        Each image begins at a view of its own.
+        Views rotate from epoch to epoch; each image starts at another one.
         """
         mixed = (indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
         return (mixed.astype(np.int64) + epoch) % self.count
