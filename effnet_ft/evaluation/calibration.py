@@ -8,8 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-LOWEST, HIGHEST = 0.05, 20.0
-"""Bounds of the temperature."""
+LOWEST, HIGHEST = 0.05, 20.0  # bounds of the temperature
 
 _PRIOR_STD = 1.0
 """Standard deviation of the prior of the temperature's logarithm.

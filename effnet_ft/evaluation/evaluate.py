@@ -24,27 +24,16 @@ from effnet_ft.utils.text import listing
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's predictions for labelled images.
+    """A model's predictions for labelled images."""
 
-    Attributes:
-        name: the split: ``train``, ``val``, ``test`` or ``all``.
-        samples: the images.
-        probabilities: float32 ``[N, K]``.
-        labels: class indices in the model's order, ``[N]``, or labels of 0 and 1, ``[N, K]``.
-        classes: the model's classes.
-        published: accuracies of the pretrained weights, fractions of 1, by the metrics' names.
-        thresholds: of a multi-label model, the probability from which each label is predicted.
-        uncalibrated: the probabilities without the model's temperature; None without one, or with several views.
-    """
-
-    name: str
+    name: str  # the split: `train`, `val`, `test` or `all`
     samples: Sequence[Sample]
-    probabilities: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    published: Mapping[str, float] = field(default_factory=dict)
-    thresholds: tuple[float, ...] = ()
-    uncalibrated: np.ndarray | None = None
+    probabilities: np.ndarray  # float32 [N, K]
+    labels: np.ndarray  # class indices in the model's order, [N], or labels of 0 and 1, [N, K]
+    classes: tuple[str, ...]  # the model's
+    published: Mapping[str, float] = field(default_factory=dict)  # metrics of the pretrained weights, fractions of 1
+    thresholds: tuple[float, ...] = ()  # of a multi-label model, the probability from which each label is predicted
+    uncalibrated: np.ndarray | None = None  # probabilities without temperature; None without one or with several views
 
     @cached_property
     def metrics(self) -> dict[str, float]:

@@ -15,10 +15,8 @@ from effnet_ft.evaluation.metrics import ECE_BINS
 from effnet_ft.evaluation.proportions import LEVEL, wilson_interval
 
 RESAMPLES = 1000
-_ROUNDING = 1e-9
-"""Narrower intervals come from rounding alone."""
-_MAX_WEIGHTS = 4_000_000
-"""Weights, resamples times images, in memory at once."""
+_ROUNDING = 1e-9  # narrower intervals come from rounding alone
+_MAX_WEIGHTS = 4_000_000  # weights, resamples times images, in memory at once
 
 
 def class_intervals(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:

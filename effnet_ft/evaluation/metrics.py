@@ -16,8 +16,7 @@ from torchmetrics.functional.classification import (
     multiclass_f1_score,
 )
 
-ECE_BINS = 15
-"""Equal-width bins of the expected calibration error."""
+ECE_BINS = 15  # equal-width bins of the expected calibration error
 
 
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, prefix: str) -> dict[str, float]:

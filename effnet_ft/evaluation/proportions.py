@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-LEVEL = 0.95
-"""Confidence level of all intervals."""
+LEVEL = 0.95  # confidence level of all intervals
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

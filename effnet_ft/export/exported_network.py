@@ -14,8 +14,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.preprocessing import Preprocessing
 
-INPUT, OUTPUT = "images", "probabilities"
-"""Names of a program's input and output."""
+INPUT, OUTPUT = "images", "probabilities"  # names of a program's input and output
 
 
 class ExportedNetwork(nn.Module):

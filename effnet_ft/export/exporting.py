@@ -20,23 +20,16 @@ from effnet_ft.export.verification import CheckImages, largest_difference, rando
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
 
-TOLERANCE = 1e-3
-"""The largest allowed difference of a probability between an export and the original."""
+TOLERANCE = 1e-3  # the largest allowed difference of a probability between an export and the original
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The outcome of an export.
+    """The outcome of an export."""
 
-    Attributes:
-        usage: code that loads the file.
-        difference: the largest difference of a probability from the original's.
-        checked_on: the images it was checked on, in words.
-    """
-
-    usage: str
-    difference: float
-    checked_on: str
+    usage: str  # code that loads the file
+    difference: float  # the largest difference of a probability from the original's
+    checked_on: str  # the images it was checked on, in words
 
 
 def export(model: Classifier, form: str, path: Path, images: CheckImages | None = None) -> ExportResult:

@@ -8,8 +8,7 @@ from effnet_ft.errors import UsageError
 from effnet_ft.export.other_libraries import LIBRARIES
 from effnet_ft.inference.backends import PROGRAMS
 
-FORMATS = (*PROGRAMS, "safetensors", *LIBRARIES)
-"""Programs; our own weights; weights for other libraries."""
+FORMATS = (*PROGRAMS, "safetensors", *LIBRARIES)  # programs; our own weights; weights for other libraries
 
 _SUFFIXES = {**PROGRAMS, "safetensors": ".safetensors"}
 

@@ -37,34 +37,23 @@ if TYPE_CHECKING:
 MAX_CALIBRATION_IMAGES, MAX_TEST_IMAGES = 128, 2000
 """Training images for the activation ranges; held-out images for measuring accuracy."""
 
-MAX_LOSS = 0.05
-"""The largest loss of accuracy, a fraction of 1, with which a file is kept."""
+MAX_LOSS = 0.05  # the largest loss of accuracy, a fraction of 1, with which a file is kept
 
 _BATCH = 8
 
-_MATRIX_PRODUCTS = ["Gemm", "MatMul"]
-"""Operations, the last of which computes the logits."""
+_MATRIX_PRODUCTS = ["Gemm", "MatMul"]  # operations, the last of which computes the logits
 
 
 @dataclass(frozen=True)
 class Int8Result:
-    """The outcome of a quantisation.
+    """The outcome of a quantisation."""
 
-    Attributes:
-        usage: code that loads the file.
-        before: accuracy of the model, or mean average precision if it is multi-label.
-        after: that of the file.
-        agreement: share of the images with the same prediction.
-        part: the split it was measured on, ``test`` or ``val``.
-        images: how many.
-    """
-
-    usage: str
-    before: float
-    after: float
-    agreement: float
-    part: str
-    images: int
+    usage: str  # code that loads the file
+    before: float  # accuracy of the model, or mean average precision if it is multi-label
+    after: float  # that of the file
+    agreement: float  # share of the images with the same prediction
+    part: str  # the split it was measured on, `test` or `val`
+    images: int  # how many
 
     @property
     def refused(self) -> bool:

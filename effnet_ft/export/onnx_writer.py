@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
 
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""Packages that write and check an ONNX file."""
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # packages that write and check an ONNX file
 
 
 def write_onnx(model: Classifier, path: Path) -> None:

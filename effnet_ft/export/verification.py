@@ -21,8 +21,7 @@ from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run
 
-MAX_CHECK_IMAGES = 32
-"""Images that an export is checked on."""
+MAX_CHECK_IMAGES = 32  # images that an export is checked on
 
 _RANDOM_IMAGES = 8
 _ALLOWED_OVERRIDES = ("data.root=", "data.images=")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}
-"""Formats of exported programs, with their file endings."""
+PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}  # formats of exported programs, with their file endings
 
 
 class Backend(Protocol):

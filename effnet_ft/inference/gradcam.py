@@ -15,19 +15,12 @@ from effnet_ft.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Explanation:
-    """The evidence for a class in an image.
+    """The evidence for a class in an image."""
 
-    Attributes:
-        name: the class that is explained.
-        probability: of that class.
-        view: the image as the network saw it, uint8 ``[S, S, 3]``, RGB.
-        heat: the heat map, float32 ``[S, S]``, 0 to 1; all 0 without evidence for the class.
-    """
-
-    name: str
-    probability: float
-    view: np.ndarray
-    heat: np.ndarray
+    name: str  # the class that is explained
+    probability: float  # of that class
+    view: np.ndarray  # the image as the network saw it, uint8 `[S, S, 3]`, RGB
+    heat: np.ndarray  # the heat map, float32 `[S, S]`, 0 to 1; all 0 without evidence for the class
 
     def overlay(self) -> np.ndarray:
         """Return the view with its heat map, uint8 ``[S, S, 3]``, RGB."""
@@ -93,5 +86,4 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (faded * (1 - share) + colours * share).round().astype(np.uint8)
 
 
-_FADING, _OPACITY = 0.75, 0.7
-"""Share of grey in the image, and of the colour map at its maximum."""
+_FADING, _OPACITY = 0.75, 0.7  # share of grey in the image, and of the colour map at its maximum

@@ -16,8 +16,7 @@ from effnet_ft.inference.load import load
 from effnet_ft.utils.tables import write_csv
 from effnet_ft.utils.text import listing
 
-_CHUNK = 32
-"""Images explained and written at once."""
+_CHUNK = 32  # images explained and written at once
 
 
 def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:

@@ -12,11 +12,9 @@ ConfidenceRecord = Mapping[str, Sequence[float]]
 """Precision and coverage on images not trained on: falling confidence ``thresholds``, how many images were
 ``answered`` above each, and how many of them ``right``."""
 
-RISK = 0.05
-"""Probability that the precision above a given threshold is below its lower bound."""
+RISK = 0.05  # probability that the precision above a given threshold is below its lower bound
 
-_MAX_ROWS = 1000
-"""Of a record; with more images, evenly spaced rows are kept."""
+_MAX_ROWS = 1000  # of a record; with more images, evenly spaced rows are kept
 
 
 def confidence_record(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float]]:

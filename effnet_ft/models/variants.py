@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-STAGES = 9
-"""Stages of every variant: 0 the stem, 1-7 the inverted-residual stages, 8 the head convolution."""
+STAGES = 9  # stages of every variant: 0 the stem, 1-7 the inverted-residual stages, 8 the head convolution
 
 # The baseline's stages 1-7: expand ratio, kernel, stride, output channels, blocks (Tan and Le 2019, table 1).
 _BASELINE = (

@@ -24,8 +24,7 @@ from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.utils.array_cache import ArrayCache, array_key
 from effnet_ft.utils.progress import progress_bar
 
-VERSION = 3
-"""Version of the arrays, part of every key."""
+VERSION = 3  # version of the arrays, part of every key
 
 
 class DecodedImages:

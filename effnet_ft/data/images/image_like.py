@@ -16,8 +16,7 @@ ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
 """An array is uint8, ``[H, W, 3]`` RGB or ``[H, W]`` grey."""
 
 _SINGLE = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
-_NOT_IMAGES = (bytes, bytearray, memoryview, io.IOBase)
-"""Iterables that do not yield images; :func:`as_rgb` refuses them."""
+_NOT_IMAGES = (bytes, bytearray, memoryview, io.IOBase)  # iterables that do not yield images; as_rgb refuses them
 
 
 def as_image_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:

@@ -16,8 +16,7 @@ import numpy as np
 
 from effnet_ft.preprocessing import Preprocessing
 
-SMALLEST_CROP = 0.25
-"""Default of the smallest share of an image's area that a random crop has."""
+SMALLEST_CROP = 0.25  # default of the smallest share of an image's area that a random crop has
 
 SHORT_SIDE = SMALLEST_CROP**-0.5
 """Short side of a training image over the input's: a crop of a quarter is then as large as the input."""

@@ -18,8 +18,7 @@ from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unescape_formula
 from effnet_ft.utils.text import listing
 
-MANIFEST = "manifest.csv"
-"""The file that is read if ``data.root`` is a folder."""
+MANIFEST = "manifest.csv"  # the file that is read if `data.root` is a folder
 
 _COLUMNS = ("path", "label", "labels", "split", "group")
 _SPLITS = {word: split for split, words in SPLIT_WORDS.items() for word in words}

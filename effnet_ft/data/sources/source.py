@@ -17,44 +17,28 @@ SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validati
 CAMERA_SUFFIXES = (".heic", ".heif", ".avif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".jxl")
 """Photograph formats of phones and cameras that cannot be read, lower case."""
 
-LABEL_SEPARATOR = "|"
-"""Between the labels of an image with several."""
+LABEL_SEPARATOR = "|"  # between the labels of an image with several
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image file and its class.
+    """An image file and its class."""
 
-    Attributes:
-        path: relative to the source's root, with forward slashes.
-        label: the class name; in a multi-label source the names joined by :data:`LABEL_SEPARATOR`, possibly none.
-        group: images of one group, such as one patient, always go to the same split; empty for none.
-    """
-
-    path: str
-    label: str
-    group: str = ""
+    path: str  # relative to the source's root, with forward slashes
+    label: str  # the class name; in a multi-label source any number of names, joined by LABEL_SEPARATOR
+    group: str = ""  # images of one group, such as one patient, always go to the same split; empty for none
 
 
 @dataclass(frozen=True)
 class Source:
-    """A list of labelled images.
+    """A list of labelled images."""
 
-    Attributes:
-        root: the folder that all paths are relative to.
-        classes: names, sorted.
-        splits: samples by ``train``, ``val`` and ``test`` if the source is already split, else by ``all``.
-        ignored: files that are not images or lie outside the class folders, relative to the root.
-        members: images inside an archive, by path; empty if images are files in the root.
-        multilabel: an image has any number of labels, not one class.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    splits: dict[str, list[Sample]]
-    ignored: list[str] = field(default_factory=list)
-    members: dict[str, ArchiveMember] = field(default_factory=dict)
-    multilabel: bool = False
+    root: Path  # the folder that all paths are relative to
+    classes: tuple[str, ...]  # names, sorted
+    splits: dict[str, list[Sample]]  # by train, val and test if the source is split, else by all
+    ignored: list[str] = field(default_factory=list)  # files that are no images or lie outside the class folders
+    members: dict[str, ArchiveMember] = field(default_factory=dict)  # images inside an archive, by path
+    multilabel: bool = False  # an image has any number of labels, not one class
 
     @property
     def unread_photographs(self) -> list[str]:

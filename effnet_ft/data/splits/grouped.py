@@ -11,8 +11,7 @@ from effnet_ft.data.sources.source import Sample, labels_of
 from effnet_ft.data.splits.stratified import HeldOut, partition
 from effnet_ft.errors import DataError
 
-_MAX_PASSES = 4
-"""Over all groups; further passes find nothing to improve."""
+_MAX_PASSES = 4  # over all groups; further passes find nothing to improve
 
 
 def hold_out_groups(

@@ -21,23 +21,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images split for training.
+    """Labelled images split for training."""
 
-    Attributes:
-        root: the folder that all paths are relative to.
-        classes: names, in the order of the model's logits.
-        train: samples to train on.
-        val: samples to select the best checkpoint by; with ``fit="trainval"`` they are in ``train`` too.
-        test: samples to measure the result on; may be empty.
-        multilabel: an image has any number of labels, not one class.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    train: list[Sample]
-    val: list[Sample]
-    test: list[Sample]
-    multilabel: bool = False
+    root: Path  # the folder that all paths are relative to
+    classes: tuple[str, ...]  # names, in the order of the model's logits
+    train: list[Sample]  # samples to train on
+    val: list[Sample]  # samples to select the best checkpoint by; with `fit="trainval"` they are in `train` too
+    test: list[Sample]  # samples to measure the result on; may be empty
+    multilabel: bool = False  # an image has any number of labels, not one class
 
     def part(self, name: str) -> list[Sample]:
         """Return the samples of ``train``, ``val`` or ``test``, or of ``all``."""

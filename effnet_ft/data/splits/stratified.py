@@ -10,8 +10,7 @@ from effnet_ft.data.sources.source import Sample, labels_of
 from effnet_ft.errors import DataError
 from effnet_ft.utils.text import listing
 
-HeldOut = tuple[list[Sample], list[Sample]]
-"""The remaining and the held-out samples, each in their original order."""
+HeldOut = tuple[list[Sample], list[Sample]]  # the remaining and the held-out samples, each in their original order
 
 
 def hold_out(samples: Sequence[Sample], fraction: float, seed: Sequence[int], min_remaining: int) -> HeldOut:

@@ -21,8 +21,7 @@ from effnet_ft.models.weights.resolving import is_url
 from effnet_ft.models.weights.table import WEIGHTS, WeightsRecord
 from effnet_ft.utils.downloads import download
 
-MIRROR_VARIABLE = "EFFNET_FT_MIRROR"
-"""Environment variable: the folder or URL of a mirror of the published files."""
+MIRROR_VARIABLE = "EFFNET_FT_MIRROR"  # environment variable: the folder or URL of a mirror of the published files
 
 
 def weights_file(record: WeightsRecord) -> Path:

@@ -18,8 +18,7 @@ from effnet_ft.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-DESCRIPTION = "effnet_ft"
-"""The entry of our files with the result of :meth:`effnet_ft.models.classifier.Classifier.describe`."""
+DESCRIPTION = "effnet_ft"  # the entry of our files with the result of models.classifier.Classifier.describe
 
 # Entries that hold the weights, averaged ones first: timm, torchvision's references, Lightning and OpenMMLab, others.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -31,17 +30,11 @@ _NON_WEIGHTS = ("n_averaged", DESCRIPTION)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a file of weights.
+    """The content of a file of weights."""
 
-    Attributes:
-        state: tensors by name, without prefixes; memory-mapped if the format allows.
-        description: the model's description in our files, see :data:`DESCRIPTION`; None in others.
-        part: the entry of the file that held the tensors; empty if it is the file itself.
-    """
-
-    state: dict[str, Tensor]
-    description: dict[str, Any] | None
-    part: str = ""
+    state: dict[str, Tensor]  # tensors by name, without prefixes; memory-mapped if the format allows
+    description: dict[str, Any] | None  # the model's description in our files, see DESCRIPTION; None in others
+    part: str = ""  # the entry of the file that held the tensors; empty if it is the file itself
 
 
 def read_weights(path: Path) -> Checkpoint:

@@ -24,30 +24,17 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with parameters.
+    """A layer with parameters."""
 
-    Attributes:
-        stage: 0 to 8; 9 is the classifier.
-        block: index within the stage.
-        flat: index of the block within the network.
-        role: ``expand``, ``depthwise``, ``reduce`` and ``restore`` (squeeze-and-excitation), ``project``, ``conv`` for
-            stem and head convolution, or ``classifier``.
-        norm: whether it is the batch norm after that convolution.
-        position: index in torchvision's block.
-        expanded: whether its block has an expansion; stage 1's have none.
-        paired: index of its block in OpenMMLab's layer, which joins stages 4 and 5, and 6 and 7.
-        channels: of its output; 0 for the classifier.
-    """
-
-    stage: int
-    block: int
-    flat: int
-    role: str
-    norm: bool
-    position: int
-    expanded: bool
-    paired: int
-    channels: int
+    stage: int  # 0 to 8; 9 is the classifier
+    block: int  # index within the stage
+    flat: int  # index of the block within the network
+    role: str  # expand, depthwise, reduce and restore (squeeze-and-excitation), project, conv (stem, head), classifier
+    norm: bool  # whether it is the batch norm after that convolution
+    position: int  # index in torchvision's block
+    expanded: bool  # whether its block has an expansion; stage 1's have none
+    paired: int  # index of its block in OpenMMLab's layer, which joins stages 4 and 5, and 6 and 7
+    channels: int  # of its output; 0 for the classifier
 
     def parameters(self) -> tuple[str, ...]:
         """Return the names of its tensors."""

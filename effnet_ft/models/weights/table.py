@@ -17,23 +17,14 @@ from effnet_ft.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 @dataclass(frozen=True)
 class Family:
-    """The settings that follow from how weights were trained.
+    """The settings that follow from how weights were trained."""
 
-    Attributes:
-        training: in words.
-        padding: ``same`` or ``symmetric``.
-        norm_eps: epsilon of the batch norms.
-        mean: of the normalisation, on the scale 0..255.
-        std: of the normalisation, on the scale 0..255.
-        crop: see :class:`effnet_ft.preprocessing.Preprocessing`.
-    """
-
-    training: str
-    padding: str = "same"
-    norm_eps: float = 1e-3
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    crop: str = "openmmlab"
+    training: str  # in words
+    padding: str = "same"  # `same` or `symmetric`
+    norm_eps: float = 1e-3  # epsilon of the batch norms
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of the normalisation, on the scale 0..255
+    std: tuple[float, float, float] = IMAGENET_STD  # of the normalisation, on the scale 0..255
+    crop: str = "openmmlab"  # see preprocessing.Preprocessing
 
 
 FAMILIES: dict[str, Family] = {
@@ -48,31 +39,18 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """A named, sourced set of pretrained parameters.
+    """A named, sourced set of pretrained parameters."""
 
-    Attributes:
-        variant: the architecture it fits.
-        family: how it was trained, a name in :data:`FAMILIES`; ``own`` for a file with its own description.
-        file: the file name; that of a published one ends in the first eight digits of its SHA-256.
-        address: URL or path of the file's folder, or ``package:`` and the Python package that contains it.
-        padding: ``same`` or ``symmetric``.
-        norm_eps: epsilon of the batch norms.
-        preprocessing: that it was trained with.
-        layout: naming of its keys, see :mod:`effnet_ft.models.weights.key_maps`; empty if unknown yet.
-        top1: published ImageNet top-1 accuracy, percent.
-        top5: published ImageNet top-5 accuracy, percent.
-    """
-
-    variant: str
-    family: str
-    file: str
-    address: str
-    padding: str
-    norm_eps: float
-    preprocessing: Preprocessing
-    layout: str = ""
-    top1: float | None = None
-    top5: float | None = None
+    variant: str  # the architecture it fits
+    family: str  # how it was trained, a name in FAMILIES; `own` for a file with its own description
+    file: str  # the file name; that of a published one ends in the first eight digits of its SHA-256
+    address: str  # URL or path of the file's folder, or `package:` and the Python package that contains it
+    padding: str  # `same` or `symmetric`
+    norm_eps: float  # epsilon of the batch norms
+    preprocessing: Preprocessing  # that it was trained with
+    layout: str = ""  # naming of its keys, see models.weights.key_maps; empty if unknown yet
+    top1: float | None = None  # published ImageNet top-1 accuracy, percent
+    top5: float | None = None  # published ImageNet top-5 accuracy, percent
 
     @property
     def name(self) -> str:

@@ -22,8 +22,7 @@ _USUAL_NAMES = (
     *("val.txt", "meta/val.txt", "imagenet_2012_validation_synset_labels.txt"),
 )
 
-WnidOf = Callable[[str], str | None]
-"""Maps an image's file name to its WordNet id, or None if unknown."""
+WnidOf = Callable[[str], str | None]  # maps an image's file name to its WordNet id, or None if unknown
 
 
 def ground_truth_reader(root: Path, classes: Sequence[str], ground_truth: str | None, names: Sequence[str]) -> WnidOf:

@@ -22,19 +22,12 @@ CARS_MD5 = {
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a published set.
+    """A file of a published set."""
 
-    Attributes:
-        url: its address, ending in the file's name.
-        md5: of the file.
-        folder: what it unpacks to, beside it; empty for a file that is used as it is.
-        contents: MD5 of files in the folder by name, if known.
-    """
-
-    url: str
+    url: str  # its address, ending in the file's name
     md5: str
-    folder: str = ""
-    contents: Mapping[str, str] | None = None
+    folder: str = ""  # that it unpacks to; empty if it is not an archive
+    contents: Mapping[str, str] | None = None  # MD5 of files in the folder by name, if known
 
     @property
     def name(self) -> str:
@@ -48,27 +41,16 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set that torchvision reads.
+    """A data set that torchvision reads."""
 
-    Attributes:
-        title: as its authors write it.
-        reader: the class in ``torchvision.datasets``.
-        base: the folder of its files, relative to the root.
-        files: returns them, given the reader.
-        splits: the reader's arguments for each split.
-        images_and_labels: returns the images (files or pixels) and class numbers of torchvision's data set.
-        pickled: its images are pickled, not files.
-        offline: it can no longer be downloaded.
-    """
-
-    title: str
-    reader: str
-    base: str
-    files: Callable[[Any], tuple[RemoteFile, ...]]
-    splits: Mapping[str, Mapping[str, Any]]
-    images_and_labels: Callable[[Any], tuple[Sequence[Any], Sequence[int]]]
-    pickled: bool = False
-    offline: bool = False
+    title: str  # as its authors write it
+    reader: str  # the class in `torchvision.datasets`
+    base: str  # the folder of its files, relative to the root
+    files: Callable[[Any], tuple[RemoteFile, ...]]  # returns them, given the reader
+    splits: Mapping[str, Mapping[str, Any]]  # the reader's arguments for each split
+    images_and_labels: Callable[[Any], tuple[Sequence[Any], Sequence[int]]]  # of the reader's data set; files or pixels
+    pickled: bool = False  # its images are pickled, not files
+    offline: bool = False  # it can no longer be downloaded
 
 
 def _cifar(reader: Any) -> tuple[RemoteFile, ...]:
