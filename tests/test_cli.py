@@ -348,13 +348,13 @@ def test_outputs_that_cannot_be_written_are_told_first(command: list[str], fails
 
 
 def test_a_misspelt_run_is_called_one(fails: Fails) -> None:
-    assert "no run folder" in fails("evaluate", "runs/flowrs")
-    assert "no model's file" in fails("evaluate", "flowrs.onnx")
+    assert "not a run folder" in fails("evaluate", "runs/flowrs")
+    assert "a model file" in fails("evaluate", "flowrs.onnx")
 
 
 def test_a_file_is_measured_as_it_is_and_on_named_images(fails: Fails, trained_run: Path, flowers: Path) -> None:
     file = str(trained_run / "checkpoints" / "best.ckpt")
-    assert "give labelled images, data.root=..." in fails("evaluate", file)
+    assert "give labelled ones, data.root=..." in fails("evaluate", file)
     assert "model.head=mlp" in fails("evaluate", file, f"data.root={flowers}", "model.head=mlp")
 
 

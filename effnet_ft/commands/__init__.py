@@ -1,1 +1,3 @@
-"""The commands, one module each; its docstring is its help. A new one also needs its name in ``effnet_ft.cli``."""
+"""The commands, one module each: its docstring is the help, ``configure`` declares the arguments, ``run`` returns the
+exit code. :data:`effnet_ft.cli.COMMANDS` lists them.
+"""

@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """Return an integer of at least 1."""
+    """Parse an integer of at least 1."""
     return _at_least(1, text)
 
 
 def natural(text: str) -> int:
-    """Return an integer of at least 0."""
+    """Parse an integer of at least 0."""
     return _at_least(0, text)
 
 

@@ -9,22 +9,20 @@ from effnet_ft.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "action", nargs="?", choices=("list", "clear"), default="list", help="list them, or remove them"
-    )
-    parser.add_argument("--yes", action="store_true", help="with clear: confirm")
+    parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list", help="list or remove them")
+    parser.add_argument("--yes", action="store_true", help="confirm clear")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.utils.array_cache import ArrayCache
 
     cache = ArrayCache()
     entries = cache.entries()
     total = sum(entry.size for entry in entries)
     if options.action == "clear" and not options.yes:
-        raise UsageError(f"this removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {cache.folder}: add --yes")
+        raise UsageError(
+            f"clear removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {cache.folder}: confirm with --yes"
+        )
     if options.action == "clear":
         cache.clear()
         print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")

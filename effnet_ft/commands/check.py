@@ -11,18 +11,17 @@ from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("root", metavar="ROOT", help="the folder of images, or the manifest")
     add_overrides(parser, ", data.source=manifest or model.variant=b2")
     parser.add_argument("--out", help="folder for the page check.html (default: checks/NAME)")
     parser.add_argument(
-        "--quick", action="store_true", help="without the network: labels are not checked, nor cropped copies found"
+        "--quick", action="store_true", help="skip the network: no check of labels, no search for cropped copies"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code: 2 where unreadable files, or copies across splits, were found."""
+    """Return the exit code: 2 if the findings are serious."""
     from pathlib import Path
 
     from effnet_ft.recipe import load_recipe

@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, two or more")
     parser.add_argument("--out", default="compare.html", help="write the page to this file; default: compare.html")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.report.comparison import compare
     from effnet_ft.report.comparison_page import write_comparison
 
@@ -36,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def table(comparison: Comparison) -> str:
-    """Return what the terminal shows."""
+    """Return the comparison as text for the terminal."""
     head = ["run", *comparison.metrics[0]]
     rows = [
         [name, *(cell.text for cell in metrics.values())]
@@ -44,15 +42,14 @@ def table(comparison: Comparison) -> str:
     ]
     parts = [columns([head, *rows], right=range(1, len(head)))]
     if comparison.differences:
-        parts.append(
-            columns([["recipe", *comparison.names], *([key, *values] for key, values in comparison.differences)])
-        )
+        changed = [[key, *values] for key, values in comparison.differences]
+        parts.append(columns([["recipe", *comparison.names], *changed]))
     if not comparison.mismatch:
         lines = [f"predicted differently: {len(comparison.disagreements)} of {len(comparison.predictions)} images"]
-        for pair in comparison.pairs:
-            lines.append(
-                f"correct: only {pair.first} {pair.only_first}, only {pair.second} {pair.only_second}; "
-                f"McNemar's test: p = {pair.p_value:.3g}"
-            )
+        lines += [
+            f"correct: only {pair.first} {pair.only_first}, only {pair.second} {pair.only_second}; "
+            f"McNemar's test: p = {pair.p_value:.3g}"
+            for pair in comparison.pairs
+        ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

@@ -12,12 +12,10 @@ DEMO_FOLDER = Path("data/drawn-flowers")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_overrides(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.data.demo_flowers import draw_flowers
 
     print(f"drawing flowers in {DEMO_FOLDER} ...", flush=True)

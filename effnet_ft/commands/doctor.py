@@ -1,4 +1,4 @@
-"""Show what this machine has, and what will not work on it."""
+"""Show this machine's hardware and software, and what will not work on it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,11 @@ from effnet_ft.errors import MachineError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="also write it as JSON, with torch.utils.collect_env's report, e.g. for an issue",
-    )
+    text = "also write it as JSON, with torch.utils.collect_env's report, e.g. for an issue"
+    parser.add_argument("--json", metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code.
-
-    Raises:
-        MachineError: where no training can work on this machine.
-    """
     check_outputs(options.json)
 
     from effnet_ft.doctor.advice import advise
@@ -39,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
         report = {"facts": asdict(facts), "findings": [asdict(finding) for finding in findings]}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if broken := [finding.text for finding in findings if finding.broken]:
-        raise MachineError("no training works here:\n" + "\n".join(f"  - {text}" for text in broken))
+        raise MachineError("training does not work on this machine:\n" + "\n".join(f"  - {text}" for text in broken))
     return 0

@@ -5,21 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from effnet_ft.commands.arguments import add_overrides
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import UsageError
 
+if TYPE_CHECKING:
+    from effnet_ft.evaluation.evaluate import Evaluation
+
 MODEL_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".pt2")
-"""Endings of model files; other files are recipes."""
+"""Suffixes of model files; other files are recipes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "target",
         metavar="RUN|FILE|RECIPE",
-        help="a run folder; an exported model or a checkpoint, to be evaluated on data.root=...; or a recipe, whose "
+        help="a run folder; an exported model or a checkpoint, evaluated on data.root=...; or a recipe, whose "
         "pretrained model is evaluated without training",
     )
     add_overrides(parser)
@@ -39,43 +42,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.recipe import find_recipe
     from effnet_ft.runs.run_folder import Run, is_run
 
     path = Path(options.target).expanduser()
-    of_run, named_as_model = is_run(path), path.suffix in MODEL_SUFFIXES
-    if not of_run and (os.sep in options.target or named_as_model) and not path.is_file():
-        raise UsageError(
-            f"'{options.target}' is no run folder (it holds no recipe.yaml), no model's file and no recipe file"
-        )
-    if not (of_run or named_as_model):
+    run_given, model_given = is_run(path), path.suffix in MODEL_SUFFIXES
+    if not run_given and (os.sep in options.target or model_given) and not path.is_file():
+        raise UsageError(f"'{options.target}' is not a run folder (with a recipe.yaml), a model file or a recipe file")
+    if not (run_given or model_given):
         find_recipe(options.target)  # a misspelt name is reported before torch is imported
     check_outputs(options.json, options.out)
 
     from effnet_ft.evaluation.targets import evaluate_file, evaluate_recipe, evaluate_run
     from effnet_ft.utils.atomic_files import write_json
 
-    if of_run:
+    if run_given:
         evaluation = evaluate_run(Run(options.target), options.overrides, options.split, options.views)
-    elif named_as_model:
+    elif model_given:
         evaluation = evaluate_file(path, options.overrides, options.split, options.views)
     else:
         evaluation = evaluate_recipe(options.target, options.overrides, options.split, options.views)
+    _print_metrics(evaluation)
+    if options.json:
+        write_json(evaluation.metrics, Path(options.json))
+    if options.out:
+        evaluation.write_predictions(Path(options.out))
+    return 0
+
+
+def _print_metrics(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics
     split = "all" if evaluation.name == "all" else f"{evaluation.name} split"
     print(f"{len(evaluation.samples)} images, {split}")
     width = max(14, *map(len, metrics))
     for name, value in metrics.items():
         if name.removesuffix("_low").removesuffix("_high") in metrics.keys() - {name}:
-            continue  # the ends of an interval are printed beside their metric
+            continue  # printed beside its metric
         low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
         interval = "" if low is None or high is None else f"   95% interval {low:.4f} to {high:.4f}"
         published = evaluation.published.get(name)
-        beside = f"   published, on all of ImageNet's validation images: {published:.4f}" if published else ""
-        print(f"  {name:<{width}} {value:.4f}{interval}{beside}")
-    if options.json:
-        write_json(metrics, Path(options.json))
-    if options.out:
-        evaluation.write_predictions(Path(options.out))
-    return 0
+        reference = f"   published, on all of ImageNet's validation images: {published:.4f}" if published else ""
+        print(f"  {name:<{width}} {value:.4f}{interval}{reference}")

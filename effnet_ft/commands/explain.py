@@ -10,7 +10,6 @@ from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, folders, or patterns in quotes")
     parser.add_argument("--class", dest="name", metavar="NAME", help="the class (default: each image's most likely)")
@@ -18,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.inference.gradcam_files import explain_files
 
-    return EXIT_USER_FAULT if explain_files(options.run, options.paths, options.name, Path(options.out)) else 0
+    unreadable = explain_files(options.run, options.paths, options.name, Path(options.out))
+    return EXIT_USER_FAULT if unreadable else 0

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     parser.add_argument(
         "--format",
@@ -26,15 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a program (onnx, torch-export), our own weights (safetensors), or weights for another library",
     )
-    parser.add_argument(
-        "--int8", action="store_true", help="ONNX in 8-bit integers, its loss measured; for Lite variants"
-    )
+    text = "ONNX in 8-bit integers, with the loss of accuracy measured; for Lite variants"
+    parser.add_argument("--int8", action="store_true", help=text)
     parser.add_argument("--out", required=True, help="the file to write")
     add_overrides(parser, ": where the run's images are now, to check the export on")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     check_outputs(options.out)
     require_suffix(options.format, Path(options.out))
     if options.int8 and options.format != "onnx":
@@ -43,63 +40,59 @@ def run(options: argparse.Namespace) -> int:
     from effnet_ft.runs.run_folder import load_model
 
     model = load_model(options.run)
-    told = _quantised(model, options) if options.int8 else _written(model, options)
-    print(f"wrote {options.out}: {model.variant.name} of {len(model.classes)} classes; load it by")
-    print("\n".join(told))
+    lines = _quantise(model, options) if options.int8 else _export(model, options)
+    print(f"wrote {options.out}: {model.variant.name}, {len(model.classes)} classes; load it with")
+    print("\n".join(lines))
     return 0
 
 
-def _written(model: Classifier, options: argparse.Namespace) -> list[str]:
+def _export(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model and return the lines to print."""
     from effnet_ft.export.exported_network import describe_input
     from effnet_ft.export.exporting import export
     from effnet_ft.export.verification import held_out_images
 
     try:
-        pictures = held_out_images(_split(model, options))
+        images = held_out_images(_run_images(model, options))
     except DataError:
         if options.overrides:
             raise
-        pictures = None
-    done = export(model, options.format, Path(options.out), pictures)
-    view, lines = model.preprocessing, [done.usage]
+        images = None
+    result = export(model, options.format, Path(options.out), images)
+    preprocessing, lines = model.preprocessing, [result.usage]
     if options.format in PROGRAMS:
-        lines.append(f"or in another program: it takes {describe_input(view)}")
+        lines.append(f"or use it in another program: it takes {describe_input(preprocessing)}")
     elif options.format != "safetensors":
         lines.append(
-            f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
-            f"mean {view.mean} and std {view.std}"
+            f"its input: RGB images of {preprocessing.size} px, (value - mean) / std on 0..255 with "
+            f"mean {preprocessing.mean} and std {preprocessing.std}"
         )
         if model.temperature != 1:
-            lines.append(f"its logits, divided by {model.temperature:.4g}, have the calibrated probabilities")
-    checked = f"checked on {done.checked_on}: probabilities differ from the run's by at most {done.difference:.2g}"
+            lines.append(f"divide its logits by {model.temperature:.4g} for calibrated probabilities")
+    checked = f"checked on {result.checked_on}: probabilities differ from the run's by at most {result.difference:.2g}"
     return [*lines, checked]
 
 
-def _quantised(model: Classifier, options: argparse.Namespace) -> list[str]:
+def _quantise(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model in 8-bit integers and return the lines to print."""
     from effnet_ft.export.int8 import export_int8
 
-    done = export_int8(model, Path(options.out), _split(model, options))
-    points = 100 * (done.before - done.after)
+    result = export_int8(model, Path(options.out), _run_images(model, options))
+    points = 100 * (result.before - result.after)
     change = f"{abs(points):.1f} points {'lost' if points >= 0 else 'gained'}"
     measure = "mean average precision" if model.multilabel else "accuracy"
     return [
-        done.usage,
-        f"measured on {done.images} images of the {done.part} split: {measure} {100 * done.after:.1f}%, the run's "
-        f"{100 * done.before:.1f}%: {change}; {100 * done.agreement:.1f}% of the answers are the same",
+        result.usage,
+        f"measured on {result.images} images of the {result.part} split: {measure} {100 * result.after:.1f}%, the "
+        f"run's {100 * result.before:.1f}%: {change}; {100 * result.agreement:.1f}% of the predictions are the same",
     ]
 
 
-def _split(model: Classifier, options: argparse.Namespace) -> Split:
-    """Return the run's own images.
-
-    Raises:
-        DataError: where they are not there.
-    """
+def _run_images(model: Classifier, options: argparse.Namespace) -> Split:
+    """Return the run's own images; DataError if they are missing."""
     from effnet_ft.export.verification import run_split
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
-        raise DataError(f"'{options.run}' is a model without its images: give the run folder")
+        raise DataError(f"'{options.run}' is a model file without images: give the run folder")
     return run_split(Run(options.run), model.classes, options.overrides)

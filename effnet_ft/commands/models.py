@@ -6,12 +6,8 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--weights",
-        action="store_true",
-        help="list the weights, one per line, with their preprocessing and accuracy",
-    )
+    text = "list the weights, one per line, with their preprocessing and accuracy"
+    parser.add_argument("--weights", action="store_true", help=text)
     parser.add_argument("--markdown", action="store_true", help="print the page docs/models.md")
     parser.add_argument(
         "--download", nargs="+", metavar="NAME", help="download these weights, e.g. b0/aa, or b0 for its default"
@@ -19,14 +15,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.models.catalogue import models_page, variants_text, weights_text
 
     if options.download:
         from effnet_ft.models.weights.download import weights_file
         from effnet_ft.models.weights.resolving import weights_named
 
-        for record in [weights_named(name) for name in options.download]:  # all names are checked before the first
+        for record in [weights_named(name) for name in options.download]:  # check all names before the first download
             print(f"{record.name}: {weights_file(record)}")
     elif options.markdown:
         print(models_page(), end="")

@@ -10,7 +10,6 @@ from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
     parser.add_argument("--top-k", type=positive, default=5, help="classes to give for each image (default 5)")
@@ -23,10 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     check_outputs(options.out)
 
     from effnet_ft.inference.files import predict_files
 
-    bad = predict_files(options.run, options.paths, options.top_k, options.out, options.precision)
-    return EXIT_USER_FAULT if bad else 0
+    unreadable = predict_files(options.run, options.paths, options.top_k, options.out, options.precision)
+    return EXIT_USER_FAULT if unreadable else 0

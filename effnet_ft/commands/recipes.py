@@ -6,13 +6,11 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--markdown", action="store_true", help="print the page docs/recipes.md, with every key")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a recipe, for editors")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.recipe.documentation import recipes_page, recipes_schema, recipes_text
 
     if options.markdown:

@@ -12,7 +12,6 @@ from effnet_ft.errors import EXIT_INTERRUPTED, Interrupted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     add_overrides(parser)
     parser.add_argument(
@@ -24,12 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--random", type=positive, help="train this many random settings instead of all")
     parser.add_argument(
-        "--seed", type=natural, default=0, help="of the random settings (default 0); each run has the recipe's"
+        "--seed", type=natural, default=0, help="of the random settings (default 0); runs use the recipe's own seed"
     )
     parser.add_argument(
         "--metric",
         default="val/acc1",
-        help="to rank by, highest first (default val/acc1); lowest first for val/ece",
+        help="to rank by (default val/acc1): highest first, or lowest first for val/ece",
     )
     parser.add_argument(
         "--out", help="the sweep's folder (default runs/DATA-VARIANT-sweep); an interrupted sweep continues there"
@@ -37,12 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--final",
         action="store_true",
-        help="then train the best on the validation images too, and evaluate it on the test images",
+        help="then train the best setting on the validation images too, and evaluate it on the test images",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.sweep import best_of, plan_sweep, results_text, run_sweep, train_final
 
     plan = plan_sweep(
@@ -71,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.final:
         print(f"final run: {plan.final.folder} (open its report.html)")
     else:
-        print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and to test it:")
+        print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and test it:")
         print(f"  {_sweep_command(options)} --final")
     return 0
 

@@ -292,16 +292,16 @@ def test_a_run_is_exported(
     first, usage, *rest, last = capsys.readouterr().out.splitlines()
     source = effnet_ft.load(trained_run)
     assert last == "checked on 6 images of the test split: probabilities differ from the run's by at most 0"
-    assert first == f"wrote {out}: {source.model.variant.name} of 3 classes; load it by"
+    assert first == f"wrote {out}: {source.model.variant.name}, 3 classes; load it with"
     if form == "safetensors":
         assert usage == f'effnet_ft.load("{out}")' and rest == []
     else:
         assert_same_logits(run_usage(usage), source.model)
         view = source.preprocessing
         assert rest == [
-            f"and give it RGB images of {view.size} px, (value - mean) / std on 0..255 with "
+            f"its input: RGB images of {view.size} px, (value - mean) / std on 0..255 with "
             f"mean {view.mean} and std {view.std}",
-            f"its logits, divided by {source.model.temperature:.4g}, have the calibrated probabilities",
+            f"divide its logits by {source.model.temperature:.4g} for calibrated probabilities",
         ]
     again = effnet_ft.load(out)
     assert (again.classes, again.preprocessing) == (source.classes, source.preprocessing)

@@ -35,9 +35,9 @@ def test_a_run_becomes_a_program(
     out = tmp_path / "flowers.pt2"
     assert main(command(trained_run, "torch-export", out)) == 0
     first, usage, *rest, last = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"wrote {out}: lite0 of 3 classes") and usage == f'effnet_ft.load("{out}")'
+    assert first.startswith(f"wrote {out}: lite0, 3 classes;") and usage == f'effnet_ft.load("{out}")'
     assert rest[0].startswith(
-        "or in another program: it takes RGB images, uint8 [N, 3, 64, 64], 0..255, not normalised"
+        "or use it in another program: it takes RGB images, uint8 [N, 3, 64, 64], 0..255, not normalised"
     )
     assert last.startswith("checked on 6 images of the test split: probabilities differ from the run's by at most")
     answers = []

@@ -35,7 +35,7 @@ def test_a_run_becomes_integers(
     out = tmp_path / "flowers.onnx"
     assert main(["export", str(trained_run), "--format", "onnx", "--int8", "--out", str(out)]) == 0
     first, usage, told = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"wrote {out}: lite0 of 3 classes") and usage == f'effnet_ft.load("{out}")'
+    assert first.startswith(f"wrote {out}: lite0, 3 classes;") and usage == f'effnet_ft.load("{out}")'
     assert told.startswith("measured on 6 images of the test split: accuracy ") and re.search(
         r" \d+\.\d points (lost|gained); ", told
     )
@@ -88,7 +88,7 @@ def test_what_is_refused(after: float, images: int, refused: bool) -> None:
     ("model", "form", "name", "message"),
     [
         ("run", "torch-export", "a.pt2", "--int8 writes ONNX files, not torch-export: use --format onnx"),
-        ("checkpoint", "onnx", "a.onnx", "is a model without its images: give the run folder"),
+        ("checkpoint", "onnx", "a.onnx", "is a model file without images: give the run folder"),
     ],
 )
 def test_mistakes(
