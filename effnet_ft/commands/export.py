@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _export(model: Classifier, options: argparse.Namespace) -> list[str]:
     """Export the model and return the lines to print."""
-    from effnet_ft.export.exported_network import describe_input
     from effnet_ft.export.exporting import export
+    from effnet_ft.export.programs import describe_input
     from effnet_ft.export.verification import held_out_images
 
     try:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from safetensors.torch import save
 
 from effnet_ft.errors import ExportError
 from effnet_ft.export.formats import require_suffix
-from effnet_ft.export.onnx_writer import ONNX_PACKAGES, write_onnx
 from effnet_ft.export.other_libraries import loading_code, python_literal, write_library_weights
-from effnet_ft.export.partial_file import naming_file_on_error, partial_file
-from effnet_ft.export.torch_export_writer import write_torch_export
+from effnet_ft.export.programs import ONNX_PACKAGES, export_metadata, write_onnx, write_torch_export
+from effnet_ft.export.temporary_file import checked_file
 from effnet_ft.export.verification import CheckImages, largest_difference, random_images
-
-if TYPE_CHECKING:
-    from effnet_ft.models.classifier import Classifier
+from effnet_ft.inference.onnx_backend import require_onnx_packages
+from effnet_ft.models.classifier import Classifier
 
 TOLERANCE = 1e-3  # the largest allowed difference of a probability between an export and the original
 
@@ -51,17 +49,13 @@ def export(model: Classifier, form: str, path: Path, images: CheckImages | None 
     require_suffix(form, path)
     usage, write = _writer(model, form, path)
     images = images or random_images()
-    with partial_file(path) as temporary:
-        with naming_file_on_error(path):
-            write(temporary)
+    with checked_file(path, write) as temporary:
         difference = largest_difference(model, temporary, images)
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"the export was refused and not kept: on {images.description} its probabilities differ from the "
                 f"model's by up to {difference:.2g}, more than {TOLERANCE:g}; please report it"
             )
-        with naming_file_on_error(path):
-            os.replace(temporary, path)
     return ExportResult(usage, difference, images.description)
 
 
@@ -69,8 +63,6 @@ def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Pa
     """Return the code that loads the file, and the function that writes it."""
     usage = f"effnet_ft.load({python_literal(path)})"
     if form == "onnx":
-        from effnet_ft.inference.onnx_backend import require_onnx_packages
-
         require_onnx_packages(*ONNX_PACKAGES)
         return usage, partial(write_onnx, model)
     if form == "torch-export":
@@ -81,9 +73,5 @@ def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Pa
 
 
 def _write_safetensors(model: Classifier, path: Path) -> None:
-    from safetensors.torch import save
-
-    from effnet_ft.export.exported_network import export_metadata
-
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     path.write_bytes(save(state, {**export_metadata(model), "format": "pt"}))  # save_file's would be private files

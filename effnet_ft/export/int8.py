@@ -7,7 +7,6 @@ float, as 256 steps are too coarse for calibrated probabilities.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from effnet_ft.data.images.image_like import as_rgb
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import ExportError
 from effnet_ft.evaluation.evaluate import Evaluation
-from effnet_ft.export.exported_network import INPUT, export_metadata
 from effnet_ft.export.formats import require_suffix
-from effnet_ft.export.onnx_writer import ONNX_PACKAGES, write_onnx
 from effnet_ft.export.other_libraries import python_literal
-from effnet_ft.export.partial_file import naming_file_on_error, partial_file
+from effnet_ft.export.programs import INPUT, ONNX_PACKAGES, export_metadata, write_onnx
+from effnet_ft.export.temporary_file import checked_file
 from effnet_ft.export.verification import evenly_spaced
 from effnet_ft.inference.load import load
 from effnet_ft.inference.onnx_backend import require_onnx_packages
@@ -79,9 +77,7 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
     require_suffix("onnx", path)
     require_onnx_packages(*ONNX_PACKAGES)
     original = Predictor(model, "cpu")
-    with partial_file(path) as temporary:
-        with naming_file_on_error(path):
-            _write_quantised(original, temporary, split)
+    with checked_file(path, lambda temporary: _write_quantised(original, temporary, split)) as temporary:
         result = _measure(original, temporary, split, path)
         if result.refused:
             raise ExportError(
@@ -89,8 +85,6 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
                 f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {MAX_LOSS:g}"
                 f"{_reason(model)}; leave --int8 out"
             )
-        with naming_file_on_error(path):
-            os.replace(temporary, path)
     return result
 
 

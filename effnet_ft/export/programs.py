@@ -1,19 +1,23 @@
-"""The network of an exported program, from prepared images to probabilities, and the file's metadata."""
+"""Programs from prepared images to probabilities: ONNX files and ``.pt2`` files of ``torch.export``."""
 
 from __future__ import annotations
 
 import json
+import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from effnet_ft import __version__
+from effnet_ft.inference.onnx_backend import require_onnx_packages
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.preprocessing import Preprocessing
 
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # packages that write and check an ONNX file
 INPUT, OUTPUT = "images", "probabilities"  # names of a program's input and output
 
 
@@ -54,6 +58,38 @@ def trace(model: Classifier, *, channels_last: bool) -> ExportedProgram:
             (images,),
             dynamic_shapes=({0: Dim("batch", min=1)},),
         )
+
+
+def write_onnx(model: Classifier, path: Path) -> None:
+    """Write ``model`` as a self-contained ONNX file for any batch size.
+
+    Raises:
+        OSError: if it cannot be written.
+        MissingPackageError: if a package is missing.
+    """
+    require_onnx_packages(*ONNX_PACKAGES)
+    exported = trace(model, channels_last=False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 warns of its own exporter
+        program = torch.onnx.export(
+            exported,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: "batch"},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update(export_metadata(model))
+    path.write_bytes(program.model_proto.SerializeToString())
+
+
+def write_torch_export(model: Classifier, path: Path) -> None:
+    """Write ``model`` as a program of ``torch.export`` for any batch size.
+
+    Raises:
+        OSError, RuntimeError: if it cannot be written.
+    """
+    torch.export.save(trace(model, channels_last=True), path, extra_files=export_metadata(model))
 
 
 def export_metadata(model: Classifier) -> dict[str, str]:
