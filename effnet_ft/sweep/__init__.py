@@ -1,4 +1,4 @@
-"""A sweep: one recipe trained at many settings of its keys, and the best of them found on the validation images."""
+"""A hyperparameter sweep: trains a recipe at many settings and ranks them on the validation images."""
 
 from effnet_ft.sweep.definition import Sweep, plan_sweep
 from effnet_ft.sweep.results import Result, results_text

@@ -1,4 +1,4 @@
-"""What is decided before a sweep's first setting is trained: checked as a whole, then kept in ``sweep.yaml``."""
+"""Defines a sweep: all of its settings are checked before the first is trained, then saved in ``sweep.yaml``."""
 
 from __future__ import annotations
 
@@ -17,47 +17,37 @@ from effnet_ft.utils.atomic_files import atomic_write_text
 from effnet_ft.utils.text import did_you_mean, listing
 
 METRICS = {"val/acc1": True, "val/acc5": True, "val/map": True, "val/macro_f1": True, "val/ece": False}
-"""What settings can be chosen by, each with whether more is better; ``map`` is of images with several labels."""
+"""Metrics to rank settings by, and whether higher is better; ``val/map`` is for multi-label images."""
 
 NEEDED = ("data.root", "phases", "model.weights")
-"""What the recipe of a setting must have."""
+"""Keys that the recipe of every setting needs."""
 
 FINAL = ("data.fit=trainval",)
-"""What the final run sets otherwise than the settings it is chosen from: the validation images have done their work."""
+"""Overrides of the final run: once the setting is chosen, it trains on the validation images too."""
 
 _OF_THE_MACHINE = ("run_dir", "data.workers", "trainer.devices")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything that is decided before the first setting is trained.
+    """The settings of a sweep and where they are trained."""
 
-    Attributes:
-        folder: the sweep's own; the settings' run folders are in it.
-        recipe: a path or a name.
-        overrides: ``key=value`` texts for all settings.
-        settings: the swept keys and their values, a setting each.
-        metric: a name in :data:`METRICS`.
-        identity: plain values that tell this sweep from another one; they stand in ``sweep.yaml``.
-        linear: the keys drawn from ranges by equal differences.
-    """
-
-    folder: Path
-    recipe: str
-    overrides: tuple[str, ...]
+    folder: Path  # holds the settings' run folders
+    recipe: str  # a path or a name
+    overrides: tuple[str, ...]  # key=value, for all settings
     settings: list[Setting]
-    metric: str
-    identity: dict[str, Any]
-    linear: tuple[str, ...] = ()
+    metric: str  # a name in METRICS
+    identity: dict[str, Any]  # the content of sweep.yaml, by which an interrupted sweep is recognised
+    linear: tuple[str, ...] = ()  # keys drawn from a range uniformly, not log-uniformly
 
     @property
     def plan(self) -> Path:
-        """The file with what was decided."""
+        """The file that defines the sweep."""
         return self.folder / "sweep.yaml"
 
     @property
     def table(self) -> Path:
-        """The file with a row a setting."""
+        """The file with a row per setting."""
         return self.folder / "sweep.csv"
 
     @property
@@ -67,7 +57,7 @@ class Sweep:
 
     @property
     def final(self) -> Run:
-        """The run of the best setting on training and validation images."""
+        """The run of the best setting, trained on the validation images too."""
         return Run(self.folder / "final")
 
     def run(self, number: int) -> Run:
@@ -75,10 +65,9 @@ class Sweep:
         return Run(self.folder / f"{number:03d}")
 
     def recipe_at(self, setting: Setting, run: Run, *more: str) -> Recipe:
-        """Return the recipe of a setting that is trained in ``run``, with ``more`` overrides."""
-        return load_recipe(
-            self.recipe, [*self.overrides, *as_overrides(setting), *more, f"run_dir={run.folder}"], require=NEEDED
-        )
+        """Return the recipe of a setting trained in ``run``, with ``more`` overrides."""
+        overrides = [*self.overrides, *as_overrides(setting), *more, f"run_dir={run.folder}"]
+        return load_recipe(self.recipe, overrides, require=NEEDED)
 
 
 def plan_sweep(
@@ -96,16 +85,16 @@ def plan_sweep(
 
     Args:
         recipe: a path, or a name that ``effnet-ft recipes`` lists.
-        overrides: ``key=value`` texts for all settings.
-        grid: ``key=value,value`` texts, or ``key=low:high`` and ``key=low:high:log`` where settings are drawn.
-        random: how many settings to draw; None for all of them.
-        seed: of the drawing.
-        metric: what settings are compared by, a name in :data:`METRICS`.
-        folder: where the sweep is written; None for ``runs/DATA-VARIANT-sweep``.
-        final: the best setting will be trained on the validation images too; that is checked as well.
+        overrides: ``key=value``, for all settings.
+        grid: ``key=value,value``, or with ``random`` also ``key=low:high`` and ``key=low:high:log``.
+        random: how many settings to draw; None for all combinations.
+        seed: of the random settings.
+        metric: to rank by, a name in :data:`METRICS`.
+        folder: of the sweep; None for ``runs/DATA-VARIANT-sweep``.
+        final: also check the recipe of the final run.
 
     Raises:
-        RecipeError: with every fault found, of the grid and of the recipe at its settings.
+        RecipeError: with all faults of the grid and of the recipe at every setting.
     """
     faults = _metric_faults(metric)
     faults += [f"{text}: --out names the folder of a sweep" for text in overrides if text.startswith("run_dir=")]
@@ -116,10 +105,12 @@ def plan_sweep(
         texts = [*overrides, *as_overrides(setting)]
         try:
             checked.append(load_recipe(recipe, texts, NEEDED))
-            if final:
-                load_recipe(recipe, [*texts, *_as_if_searched(checked[-1]), *FINAL], NEEDED)
+            if final:  # by then the learning rates that are searched for are numbers
+                phases = enumerate(checked[-1].phases)
+                rates = [f"phases.{index}.lr=1e-3" for index, phase in phases if phase.lr == "auto"]
+                load_recipe(recipe, [*texts, *rates, *FINAL], NEEDED)
         except RecipeError as error:
-            if not error.recipe:  # there is no such recipe: it has no faults of its own
+            if not error.recipe:  # the recipe was not found
                 raise
             faults += error.faults
     if checked and not _one_device(checked[0]):
@@ -129,7 +120,7 @@ def plan_sweep(
     first = checked[0]
     if folder is None:
         folder = Path("runs") / f"{Path(first.data.root).resolve().name}-{first.model.variant}-sweep"
-    # "auto" would take every GPU, each with a process that begins the sweep anew.
+    # "auto" would use every GPU, each with a process that starts the sweep again.
     device = ["trainer.devices=1"] if first.trainer.devices == "auto" else []
     swept = tuple(axis.key for axis in axes)
     identity = {
@@ -144,72 +135,67 @@ def plan_sweep(
 
 
 def open_folder(sweep: Sweep) -> None:
-    """Begin the sweep's folder, or make sure that it holds this sweep.
+    """Create the sweep's folder, or check that it holds this sweep.
 
     Raises:
-        UsageError: where it holds another sweep, with the differences, or other files.
-        MachineError: where it cannot be written.
+        UsageError: if it holds a different sweep, with the differences, or other files.
+        MachineError: if it cannot be written.
     """
     import yaml
 
     if sweep.plan.is_file():
         _check_same(sweep)
-    elif sweep.folder.exists() and not (sweep.folder.is_dir() and not any(sweep.folder.iterdir())):
-        raise UsageError(f"--out is '{sweep.folder}', which holds other files already: name another folder")
+    elif sweep.folder.exists() and (not sweep.folder.is_dir() or any(sweep.folder.iterdir())):
+        raise UsageError(f"--out is '{sweep.folder}', which already holds other files: choose another folder")
     else:
         try:
             sweep.folder.mkdir(parents=True, exist_ok=True)
             atomic_write_text(sweep.plan, yaml.safe_dump(sweep.identity, sort_keys=False, allow_unicode=True))
         except OSError as error:
-            raise MachineError(f"--out is '{sweep.folder}', which cannot be made: {error}") from error
-
-
-def _as_if_searched(recipe: Recipe) -> list[str]:
-    """Return overrides with a number for each learning rate that the settings' runs will have found."""
-    return [f"phases.{index}.lr=1e-3" for index, phase in enumerate(recipe.phases) if phase.lr == "auto"]
+            raise MachineError(f"--out is '{sweep.folder}', which cannot be created: {error}") from error
 
 
 def _metric_faults(metric: str) -> list[str]:
     if metric in METRICS:
         return []
     if metric.startswith("test/"):
-        hint = "; chosen by the test images, a setting could no longer be judged by them"
+        hint = "; ranking by the test images would bias the final test result"
     else:
         hint = did_you_mean(metric, list(METRICS))
     return [f"--metric is '{metric}', expected one of {', '.join(METRICS)}{hint}"]
 
 
 def _one_device(recipe: Recipe) -> bool:
-    # "2" counts devices, "2," and "[2]" name one.
+    # "2" is a number of devices; "2," and "[2]" are one device, number 2.
     one = re.fullmatch(r"auto|1|\d+,|\[\d+\]", str(recipe.trainer.devices).replace(" ", "")) is not None
     return one and recipe.trainer.num_nodes in ("auto", 1)
 
 
 def _check_same(sweep: Sweep) -> None:
-    """Refuse a folder whose ``sweep.yaml`` tells of another sweep."""
+    """Raise a UsageError if the folder's ``sweep.yaml`` defines a different sweep."""
     import yaml
 
     try:
-        there = dict(yaml.safe_load(sweep.plan.read_text(encoding="utf-8")))
-        parts = [(dict(there[name]), sweep.identity[name]) for name in ("recipe", "grid")]
-        parts += [({name: there[name]}, {name: sweep.identity[name]}) for name in ("random", "seed")]
-        settings = there["settings"]
+        saved = dict(yaml.safe_load(sweep.plan.read_text(encoding="utf-8")))
+        parts = [(dict(saved[name]), sweep.identity[name]) for name in ("recipe", "grid")]
+        parts += [({name: saved[name]}, {name: sweep.identity[name]}) for name in ("random", "seed")]
+        settings = saved["settings"]
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise UsageError(f"{sweep.plan} cannot be understood: restore it, or name another --out") from error
+        raise UsageError(f"cannot read {sweep.plan}: restore it, or choose another --out") from error
+
+    def shown(value: Any) -> str:
+        return "not set" if value is None else str(value)
+
     changed = [
-        f"{name}: {_said(old.get(name))} there, {_said(new.get(name))} now"
+        f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} now"
         for old, new in parts
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
     if not changed and settings != sweep.settings:
-        changed = ["the settings that were drawn"]
+        changed = ["the random settings"]
     if changed:
         raise UsageError(
-            f"{sweep.folder} holds another sweep: name another folder by --out, or remove it; what differs:\n"
+            f"{sweep.folder} holds a different sweep: choose another --out, or remove the folder; differences:\n"
             f"{listing(changed)}"
         )
-
-
-def _said(value: Any) -> str:
-    return "not set" if value is None else str(value)

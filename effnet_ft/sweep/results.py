@@ -1,9 +1,8 @@
-"""What came out of a sweep's settings: read from their run folders, ranked, written as ``sweep.csv`` and as text."""
+"""The results of a sweep: read from the run folders, ranked, written as ``sweep.csv`` and as text."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from effnet_ft.errors import DataError, UsageError
 from effnet_ft.sweep.definition import METRICS, Sweep
 from effnet_ft.sweep.grid import Setting
-from effnet_ft.utils.atomic_files import atomic_write_text
+from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import columns, write_csv
 
 FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
@@ -20,20 +19,12 @@ FINISHED, DIVERGED, WAITING = "finished", "diverged", "waiting"
 
 @dataclass
 class Result:
-    """What became of a setting.
+    """The result of a setting."""
 
-    Attributes:
-        number: from 1.
-        setting: the swept keys and their values.
-        value: of the metric; NaN where there is none.
-        seconds: of training; NaN where it has not ended.
-        state: ``finished``, ``diverged`` or ``waiting``.
-    """
-
-    number: int
+    number: int  # from 1
     setting: Setting
-    value: float = math.nan
-    seconds: float = math.nan
+    value: float = math.nan  # of the metric, if finished
+    seconds: float = math.nan  # of training, once ended
     state: str = WAITING
 
     @property
@@ -43,12 +34,7 @@ class Result:
 
 
 def read_results(sweep: Sweep) -> list[Result]:
-    """Return every setting in order, with what is known of it.
-
-    Raises:
-        DataError: where a finished run's metrics are damaged.
-        UsageError: where finished runs do not have the metric.
-    """
+    """Return the results so far, in the order of the settings; errors as for :func:`read_metrics`."""
     diverged: dict[str, float] = {}
     if sweep.table.is_file():
         with sweep.table.open(newline="", encoding="utf-8") as file:
@@ -64,17 +50,17 @@ def read_results(sweep: Sweep) -> list[Result]:
 
 
 def read_metrics(sweep: Sweep, result: Result) -> None:
-    """Enter the metrics of a setting's finished run into its result.
+    """Update ``result`` from the metrics of its finished run.
 
     Raises:
-        DataError: where they are damaged.
-        UsageError: where they do not have the sweep's metric.
+        DataError: if the metrics are damaged.
+        UsageError: if they lack the sweep's metric.
     """
     path = sweep.run(result.number).metrics
     try:
         metrics = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be understood: remove {path.parent} to train that setting again") from error
+        raise DataError(f"cannot read {path}: remove {path.parent} to train that setting again") from error
     if sweep.metric not in metrics:
         known = ", ".join(name for name in METRICS if name in metrics)
         raise UsageError(f"--metric is '{sweep.metric}', which these runs do not have; they have {known}")
@@ -82,38 +68,34 @@ def read_metrics(sweep: Sweep, result: Result) -> None:
 
 
 def ranked(results: Sequence[Result], metric: str) -> list[Result]:
-    """Return the results with the best first, those that diverged after the finished ones; the earlier of equals."""
+    """Return the results, the best first: finished ones, then diverged and waiting ones; ties in order of number."""
     sign = -1 if METRICS[metric] else 1
-    states = (FINISHED, DIVERGED, WAITING)
 
     def order(result: Result) -> tuple[int, float, int]:
         value = math.inf if math.isnan(result.value) else sign * result.value
-        return states.index(result.state), value, result.number
+        return (FINISHED, DIVERGED, WAITING).index(result.state), value, result.number
 
     return sorted(results, key=order)
 
 
 def results_text(results: Sequence[Result], metric: str) -> str:
     """Return the results as a table for the terminal."""
-    head = ["setting", *results[0].setting, metric, "seconds", "state"]
-    rows = [
-        [result.name, *result.setting.values(), *_numbers(result, "{:.4f}", "{:.0f}"), result.state]
-        for result in results
-    ]
-    return columns([head, *rows], right=range(1, len(head) - 1))
+    rows = _rows(results, metric, "{:.4f}", "{:.0f}")
+    return columns(rows, right=range(1, len(rows[0]) - 1))
 
 
 def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
-    """Write the row of every setting to ``sweep.csv``; an interrupted write leaves what was there."""
-    text = io.StringIO()
-    rows = (
-        [result.name, *result.setting.values(), *_numbers(result, "{:.6f}", "{:.1f}"), result.state]
-        for result in results
-    )
-    write_csv(text, [["setting", *sweep.settings[0], sweep.metric, "seconds", "state"], *rows])
-    atomic_write_text(sweep.table, text.getvalue())
+    """Atomically write ``sweep.csv``."""
+    with atomic_write(sweep.table, newline="") as file:
+        write_csv(file, _rows(results, sweep.metric, "{:.6f}", "{:.1f}"))
 
 
-def _numbers(result: Result, value: str, seconds: str) -> list[str]:
-    pairs = ((result.value, value), (result.seconds, seconds))
-    return [style.format(number) if math.isfinite(number) else "" for number, style in pairs]
+def _rows(results: Sequence[Result], metric: str, value: str, seconds: str) -> list[list[str]]:
+    """Return a head and a row per result, with ``value`` and ``seconds`` as format strings."""
+
+    def cells(result: Result) -> list[str]:
+        numbers = ((result.value, value), (result.seconds, seconds))
+        formatted = [form.format(number) if math.isfinite(number) else "" for number, form in numbers]
+        return [result.name, *result.setting.values(), *formatted, result.state]
+
+    return [["setting", *results[0].setting, metric, "seconds", "state"], *map(cells, results)]
