@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from effnet_ft.commands.arguments import add_overrides, add_run
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import DataError, UsageError
-from effnet_ft.export.formats import FORMATS, require_suffix
-from effnet_ft.inference.backends import PROGRAMS
+from effnet_ft.export.formats import FORMATS, PROGRAMS, require_suffix
 
 if TYPE_CHECKING:
     from effnet_ft.data.splits.split import Split

@@ -1,1 +1,1 @@
-"""The images: where they lie, how they are split, read, augmented and batched."""
+"""Images: sources, splits, decoding, augmentation and batches."""

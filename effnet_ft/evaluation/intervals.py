@@ -117,12 +117,7 @@ def _bin_of(confidences: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(right: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Return macro F1 of each row, over the classes among its labels or predictions.
-
-    Args:
-        right: correct predictions of each class, ``[R, K]``.
-        totals: images of the class plus predictions of it, ``[R, K]``.
-    """
+    """Return macro F1 of each row, from correct predictions and images plus predictions of each class, ``[R, K]``."""
     with np.errstate(invalid="ignore"):
         return _mean_where_defined(2 * right / totals)
 

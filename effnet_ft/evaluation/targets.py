@@ -99,9 +99,7 @@ def evaluate_recipe(
     """Evaluate a recipe's pretrained model, without training, on all or some of ImageNet's classes.
 
     Raises:
-        DataError: if the images are at fault.
-        RecipeError: if the recipe is.
-        WeightsError: if the weights are.
+        DataError, RecipeError, WeightsError: if images, recipe or weights are at fault.
     """
     recipe = load_recipe(name, overrides, require=["data.root", "model.weights"])
     if recipe.model.weights == "none":

@@ -15,7 +15,7 @@ from effnet_ft.export.other_libraries import loading_code, python_literal, write
 from effnet_ft.export.programs import ONNX_PACKAGES, export_metadata, write_onnx, write_torch_export
 from effnet_ft.export.temporary_file import checked_file
 from effnet_ft.export.verification import CheckImages, largest_difference, random_images
-from effnet_ft.inference.onnx_backend import require_onnx_packages
+from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.models.classifier import Classifier
 
 TOLERANCE = 1e-3  # the largest allowed difference of a probability between an export and the original

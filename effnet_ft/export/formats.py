@@ -6,8 +6,8 @@ from pathlib import Path
 
 from effnet_ft.errors import UsageError
 from effnet_ft.export.other_libraries import LIBRARIES
-from effnet_ft.inference.backends import PROGRAMS
 
+PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}  # formats of exported programs, with their file suffixes
 FORMATS = (*PROGRAMS, "safetensors", *LIBRARIES)  # programs; our own weights; weights for other libraries
 
 _SUFFIXES = {**PROGRAMS, "safetensors": ".safetensors"}

@@ -24,8 +24,8 @@ from effnet_ft.export.other_libraries import python_literal
 from effnet_ft.export.programs import INPUT, ONNX_PACKAGES, export_metadata, write_onnx
 from effnet_ft.export.temporary_file import checked_file
 from effnet_ft.export.verification import evenly_spaced
+from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.inference.load import load
-from effnet_ft.inference.onnx_backend import require_onnx_packages
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 
@@ -51,7 +51,7 @@ class Int8Result:
     after: float  # that of the file
     agreement: float  # share of the images with the same prediction
     part: str  # the split it was measured on, `test` or `val`
-    images: int  # how many
+    images: int  # number of them
 
     @property
     def refused(self) -> bool:

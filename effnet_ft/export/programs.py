@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from effnet_ft import __version__
-from effnet_ft.inference.onnx_backend import require_onnx_packages
+from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.weights.files import DESCRIPTION

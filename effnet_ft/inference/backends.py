@@ -1,49 +1,118 @@
-"""Exported programs that a predictor can run in the place of the PyTorch network. Free of torch until one is opened."""
+"""Runs exported programs, ONNX and ``torch.export``, in the place of the PyTorch network, on the CPU."""
 
 from __future__ import annotations
 
+import importlib
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor
 
-PROGRAMS = {"onnx": ".onnx", "torch-export": ".pt2"}  # formats of exported programs, with their file endings
+from effnet_ft.errors import MissingPackageError, WeightsError
+
+_EXTRA = "/extra/"
 
 
-class Backend(Protocol):
-    """A network that runs without this project's model code, on the CPU."""
+class Backend:
+    """An exported program. It is pickled and copied by its path.
 
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The file's metadata."""
+    Raises:
+        WeightsError: if the file cannot be read.
+        MissingPackageError: if a package that runs it is missing.
+    """
 
-    @property
-    def shapes(self) -> tuple[list[Any], list[Any]]:
-        """Shapes of input and output; a dynamic dimension is not an int."""
+    metadata: Mapping[str, str]  # of the file
+    input_shape: list[Any]  # a dynamic dimension is not an int
+    output_shape: list[Any]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images, uint8 ``[N, 3, size, size]``, to probabilities ``[N, K]``; called by several threads at once."""
+        raise NotImplementedError
+
+
+class OnnxBackend(Backend):
+    """An ONNX file, run by onnxruntime; each call computes on one core."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        require_onnx_packages("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # errors, which are raised anyway; warnings are about its own choices
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many kinds of its own
+            raise WeightsError(f"{path} cannot be read as ONNX: it is cut short or damaged ({error})") from error
+        self.metadata = self._session.get_modelmeta().custom_metadata_map
+        images, probabilities = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        self.input_shape, self.output_shape = images.shape, probabilities.shape
+        self._input = images.name
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images to probabilities."""
+        probabilities: np.ndarray = self._session.run(None, {self._input: images.numpy()})[0]
+        return torch.from_numpy(probabilities)
+
+
+class TorchExportBackend(Backend):
+    """A ``.pt2`` file of ``torch.export``."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                extra = [name for name in archive.namelist() if _EXTRA in name]
+                self.metadata = {name.partition(_EXTRA)[2]: archive.read(name).decode() for name in extra}
+            with warnings.catch_warnings():  # torch 2.11 warns of how it reads its own files
+                warnings.filterwarnings("ignore", "The given buffer is not writable")
+                program = torch.export.load(path)
+            self._module = program.module()
+        except Exception as error:  # torch raises many kinds for a broken file
+            reason = str(error).partition("\n")[0]
+            raise WeightsError(f"{path} is a damaged program of torch.export: get it again ({reason})") from error
+        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+        signature = program.graph_signature
+        self.input_shape = list(values[signature.user_inputs[0]].shape)
+        self.output_shape = list(values[signature.user_outputs[0]].shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images to probabilities."""
+        probabilities: Tensor = self._module(images)
+        return probabilities
 
 
 def open_backend(path: Path) -> Backend | None:
-    """Open an exported program, or return None if the file name has another ending.
+    """Open an exported program, or return None if the file name has another suffix.
 
-    The ending decides, since loading a ``.pt2`` file runs the program in it.
+    The suffix decides, since loading a ``.pt2`` file runs the program in it.
+    """
+    backend = {".onnx": OnnxBackend, ".pt2": TorchExportBackend}.get(path.suffix)
+    return backend(path) if backend and path.is_file() else None
+
+
+def require_onnx_packages(*packages: str) -> None:
+    """Import packages that ONNX needs.
 
     Raises:
-        WeightsError: if the file is damaged.
-        MissingPackageError: if onnxruntime is missing.
+        MissingPackageError: with the command that installs a missing one.
     """
-    if not path.is_file():
-        return None
-    if path.suffix == PROGRAMS["onnx"]:
-        from effnet_ft.inference.onnx_backend import OnnxBackend
-
-        return OnnxBackend(path)
-    if path.suffix == PROGRAMS["torch-export"]:
-        from effnet_ft.inference.torch_export_backend import TorchExportBackend
-
-        return TorchExportBackend(path)
-    return None
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(
+                f"ONNX needs {error.name}, which is not installed: pip install 'effnet_ft[onnx]'"
+            ) from error

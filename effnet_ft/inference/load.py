@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -39,27 +38,19 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
 
 def _described_model(path: Path, backend: Backend) -> Classifier:
     """Return the model that a program's metadata describes, without weights."""
+    if DESCRIPTION not in backend.metadata:
+        raise WeightsError(f"{path} was not written by effnet_ft: its classes and preprocessing are not known")
     try:
-        model = _model_from_metadata(backend.metadata)
-    except WeightsError as error:
-        raise WeightsError(f"{path} {error}") from error
-    size, classes = model.preprocessing.size, len(model.classes)
-    images, probabilities = backend.shapes
-    if images[1:] != [3, size, size] or probabilities[1:] != [classes]:
-        raise WeightsError(
-            f"{path} contradicts itself: it describes images of {size} px and {classes} classes, but maps "
-            f"{images} to {probabilities}: export it again"
-        )
-    return model
-
-
-def _model_from_metadata(metadata: Mapping[str, str]) -> Classifier:
-    if DESCRIPTION not in metadata:
-        raise WeightsError("was not written by effnet_ft: its classes and preprocessing are not known")
-    try:
-        settings = json.loads(metadata[DESCRIPTION])
+        settings = json.loads(backend.metadata[DESCRIPTION])
         settings["preprocessing"] = Preprocessing.from_dict(settings["preprocessing"])
         with torch.device("meta"):
-            return Classifier(settings.pop("variant"), **settings).eval()
+            model = Classifier(settings.pop("variant"), **settings).eval()
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise WeightsError(f"is damaged: its description cannot be read ({error!r}); export it again") from error
+        raise WeightsError(f"{path} is damaged: its description cannot be read ({error!r}); export it again") from error
+    size, classes = model.preprocessing.size, len(model.classes)
+    if backend.input_shape[1:] != [3, size, size] or backend.output_shape[1:] != [classes]:
+        raise WeightsError(
+            f"{path} contradicts itself: it describes images of {size} px and {classes} classes, but maps "
+            f"{backend.input_shape} to {backend.output_shape}: export it again"
+        )
+    return model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.cli import main
-from effnet_ft.inference.backends import PROGRAMS
+from effnet_ft.export.formats import PROGRAMS
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])

@@ -27,9 +27,9 @@ from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.evaluation.evaluate import evaluate
 from effnet_ft.export import exporting
 from effnet_ft.export.exporting import export
-from effnet_ft.inference.backends import PROGRAMS
+from effnet_ft.export.formats import PROGRAMS
+from effnet_ft.inference.backends import TorchExportBackend
 from effnet_ft.inference.predictor import Predictor
-from effnet_ft.inference.torch_export_backend import TorchExportBackend
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.preprocessing import Preprocessing

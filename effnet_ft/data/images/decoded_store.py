@@ -28,12 +28,7 @@ VERSION = 3  # version of the arrays, part of every key
 
 
 class DecodedImages:
-    """Images of different sizes in one array of bytes.
-
-    Args:
-        pixels: uint8, the concatenated images.
-        shapes: height and width of each, ``[N, 2]``.
-    """
+    """Images of different sizes in one array: concatenated ``pixels``, uint8, and ``shapes``, heights and widths."""
 
     def __init__(self, pixels: np.ndarray, shapes: np.ndarray) -> None:
         self.pixels = pixels

@@ -49,18 +49,12 @@ def hold_out_groups(
 
 
 class _GroupSearch:
-    """Which groups are held out, and how far each label is from its share.
-
-    Args:
-        counts: images by label, for each group.
-        fraction: wanted share of each label.
-        min_remaining: groups that every label keeps.
-    """
+    """Which groups are held out, and how far each label is from its share."""
 
     def __init__(self, counts: Sequence[Counter[str]], fraction: float, min_remaining: int) -> None:
-        self.counts = counts
-        self.fraction = fraction
-        self.min_remaining = min_remaining
+        self.counts = counts  # images by label, for each group
+        self.fraction = fraction  # of each label
+        self.min_remaining = min_remaining  # groups that every label keeps
         self.held_out = [False] * len(counts)
         self.totals: Counter[str] = Counter()
         self.remaining_groups: Counter[str] = Counter()

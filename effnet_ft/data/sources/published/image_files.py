@@ -18,15 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def write_image_files(published: PublishedSet, datasets: Mapping[str, Any], folder: Path) -> None:
-    """Write PNG files into class folders, numbered from 1 in the order of the set.
-
-    Args:
-        published: the set.
-        datasets: torchvision's data set of each split.
-        folder: the target, written atomically.
+    """Write the images of torchvision's data sets, by split, into class folders, numbered from 1; atomically.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if they cannot be written.
     """
     from PIL import Image
 
