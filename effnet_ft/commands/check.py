@@ -1,4 +1,4 @@
-"""Check the images before training: unreadable files, copies, unusual files, labels that look wrong."""
+"""Check the images before training: unreadable files, duplicates, unusual files, labels that look wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 from effnet_ft.commands.arguments import add_overrides
 from effnet_ft.commands.shell import check_outputs
-from effnet_ft.errors import EXIT_USER_FAULT
+from effnet_ft.errors import EXIT_USER_FAULT, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, ", data.source=manifest or model.variant=b2")
     parser.add_argument("--out", help="folder for the page check.html (default: checks/NAME)")
     parser.add_argument(
-        "--quick", action="store_true", help="skip the network: no check of labels, no search for cropped copies"
+        "--quick", action="store_true", help="skip the network: no check of labels, no search for cropped duplicates"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
 
@@ -29,13 +29,16 @@ def run(options: argparse.Namespace) -> int:
     needed = ["data.root"] if options.quick else ["data.root", "model.weights"]
     recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
 
-    from effnet_ft.inspection.check_page import PAGE, make_folder, write_check
+    from effnet_ft.inspection.check_page import PAGE, write_check
     from effnet_ft.inspection.check_table import table
     from effnet_ft.inspection.inspect import inspect
 
     name = Path(options.root).resolve().name.removesuffix(".csv")
     folder = Path(options.out or Path("checks") / name)
-    make_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out is '{folder}', which cannot be created: {error}") from error
     check_outputs(str(folder / PAGE))
     inspection = inspect(recipe, options.quick)
     page = write_check(inspection, folder)

@@ -1,1 +1,1 @@
-"""A look at the images before training: files that cannot be read, copies, odd files, labels that look wrong."""
+"""Checks a data set before training: unreadable files, duplicates, unusual files, label issues."""

@@ -1,4 +1,4 @@
-"""Looks at every file once: its digest, what its header says, whether it decodes, and a small picture of it."""
+"""Scans every file once: its digest, header, whether it decodes, and a thumbnail."""
 
 from __future__ import annotations
 
@@ -18,68 +18,69 @@ from effnet_ft.utils.machine_resources import usable_cores
 from effnet_ft.utils.progress import progress_bar
 
 VERSION = 1
-"""Of what a look holds: another number makes every key new."""
+"""Of the record; a new number invalidates cached scans."""
 
 SIDE = 32
-"""Of the small pictures, pixels."""
+"""Side of the thumbnails, pixels."""
 
 FILE_RECORD = np.dtype(
     [
-        ("digest", "S64"),
-        ("reason", "S200"),
-        ("format", "S8"),
-        ("mode", "S8"),
-        ("width", "i4"),
+        ("digest", "S64"),  # SHA-256 of the content
+        ("reason", "S200"),  # why it cannot be read, or empty; all that follows is for readable files only
+        ("format", "S8"),  # Pillow's name
+        ("mode", "S8"),  # Pillow's name
+        ("width", "i4"),  # as stored, pixels
         ("height", "i4"),
         ("frames", "i4"),
-        ("turned", "?"),
+        ("turned", "?"),  # rotated or mirrored by EXIF
         ("transparent", "?"),
-        ("deep", "?"),
-        ("picture", "u1", (SIDE, SIDE, 3)),
+        ("deep", "?"),  # more than 8 bits per channel
+        ("picture", "u1", (SIDE, SIDE, 3)),  # RGB thumbnail, squeezed to a square
     ]
 )
-"""What is known of a file: SHA-256 of its content; why it cannot be read, empty where it can; then only of those that
-can: Pillow's names of its format and its mode; width and height as it is stored, pixels; frames; whether its EXIF turns
-it, whether it has transparency or more than 8 bits a channel; the picture, RGB, squeezed to a square."""
+"""The scan of a file."""
 
 
 def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
-    """Return what is known of each file, :data:`FILE_RECORD` ``[N]``.
+    """Return the :data:`FILE_RECORD` of each file, ``[N]``.
 
     Args:
         paths: the files.
-        cache: remembers it: files are not read again until one changes in size or time.
+        cache: stores the scan until a file changes in size or modification time.
     """
     key = array_key(version=VERSION, looks=file_stats(paths))
-    if (found := cache.open(key)) is not None:
-        return found
-    looks = np.zeros(len(paths), FILE_RECORD)
+    if (cached := cache.open(key)) is not None:
+        return cached
+    records = np.zeros(len(paths), FILE_RECORD)
     with silence_pillow(), ThreadPoolExecutor(usable_cores()) as pool:
-        for number, look in enumerate(progress_bar("looking", pool.map(_look, paths), total=len(paths))):
-            looks[number] = look
-    with suppress(OSError), cache.create(key, looks.shape, FILE_RECORD, f"what {len(paths)} files are like") as array:
-        array[:] = looks
-    return looks
+        for number, record in enumerate(progress_bar("scanning files", pool.map(_scan, paths), total=len(paths))):
+            records[number] = record
+    with suppress(OSError), cache.create(key, records.shape, FILE_RECORD, f"scan of {len(paths)} files") as array:
+        array[:] = records
+    return records
 
 
-def _look(path: Path) -> np.ndarray:
-    """Return what is known of one file, :data:`FILE_RECORD` ``[]``."""
-    look = np.zeros((), FILE_RECORD)
+def _scan(path: Path) -> np.ndarray:
+    import cv2
+
+    record = np.zeros((), FILE_RECORD)
     try:
         content = path.read_bytes()
-        look["digest"] = hashlib.sha256(content).hexdigest()
+        record["digest"] = hashlib.sha256(content).hexdigest()
         with Image.open(BytesIO(content)) as image:
             for key, value in _header(image, content).items():
-                look[key] = value
-            image.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is then decoded small: every byte is read, in less time
-            look["picture"] = _squeezed(to_rgb(image))
+                record[key] = value
+            image.draft(
+                None, (2 * SIDE, 2 * SIDE)
+            )  # decodes a JPEG at reduced size: faster, and still reads every byte
+            record["picture"] = cv2.resize(to_rgb(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        look["reason"] = decode_error(error).encode("utf-8", "replace")[:200]
-    return look
+        record["reason"] = decode_error(error).encode("utf-8", "replace")[:200]
+    return record
 
 
 def _header(image: Image.Image, content: bytes) -> dict[str, object]:
-    # A PNG of 16-bit colours is opened as one of 8 bits; its header has the depth at this place.
+    # Pillow opens a 16-bit RGB PNG as 8-bit; byte 24 of a PNG is its bit depth.
     deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or (image.format == "PNG" and content[24] == 16)
     facts: dict[str, object] = {
         "format": (image.format or "").encode(),
@@ -89,14 +90,8 @@ def _header(image: Image.Image, content: bytes) -> dict[str, object]:
         "transparent": "A" in image.getbands() or "transparency" in image.info,
         "deep": deep,
     }
-    with suppress(Exception):  # of many kinds: what lies behind the first frame, and broken EXIF, changes no pixel
-        # The further pictures that phones put behind a JPEG's first, such as a map of depths, move nothing.
+    with suppress(Exception):  # broken later frames or EXIF do not matter
+        # A phone's MPO holds further pictures, such as a depth map, but is not animated.
         facts["frames"] = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         facts["turned"] = image.getexif().get(ORIENTATION, 1) != 1
     return facts
-
-
-def _squeezed(pixels: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

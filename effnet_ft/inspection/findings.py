@@ -1,4 +1,4 @@
-"""What an inspection found, and how serious it is."""
+"""The findings of an inspection, and how serious they are."""
 
 from __future__ import annotations
 
@@ -6,46 +6,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.inspection.label_issues import FEWEST
+from effnet_ft.inspection.label_issues import MIN_CLASS_IMAGES
 
 
 @dataclass(frozen=True)
 class Image:
-    """A labelled image.
+    """A labelled image."""
 
-    Attributes:
-        path: relative to the root.
-        label: its class, or its labels.
-        part: ``train``, ``val`` or ``test`` as its folder or manifest says; ``all`` where nothing does.
-        fate: the part that a training with this recipe puts it in.
-    """
-
-    path: str
-    label: str
-    part: str
-    fate: str
+    path: str  # relative to the root
+    label: str  # its class, or its labels joined
+    part: str  # the split of its folder or manifest row: train, val or test; all if there is none
+    fate: str  # the split that a training with this recipe puts it in
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Images that show one photograph.
-
-    Attributes:
-        images: two or more.
-        exact: all have the same content, byte for byte.
-    """
+    """Two or more images of one photograph."""
 
     images: tuple[Image, ...]
-    exact: bool
+    exact: bool  # identical files
 
     @property
     def across(self) -> bool:
-        """Whether they lie in several of train, val and test: what is measured there was learned by heart."""
+        """Whether they are in several splits, so that the measured accuracy rewards memorising."""
         return len({image.part for image in self.images}) > 1
 
     @property
     def torn(self) -> bool:
-        """Whether they lie in one part, but a training would carve another one out between them."""
+        """Whether they are in one folder, but the recipe's random split would separate them."""
         return not self.across and len({image.fate for image in self.images}) > 1
 
     @property
@@ -55,22 +43,22 @@ class DuplicateGroup:
 
     @property
     def rank(self) -> tuple[bool, bool, bool, bool]:
-        """What to sort by, the worst first."""
+        """Sort key: the most serious first."""
         return not self.across, not self.contradictory, not self.torn, not self.exact
 
 
 @dataclass(frozen=True)
 class SuspectLabel:
-    """A label that looks wrong.
+    """A label that may be wrong.
 
     Attributes:
-        image: whose.
-        label: the doubted one.
-        likelier: the class that is likelier; of several labels an image, ``label`` again where it may hold after all,
-            empty where it may not hold.
-        given: probability of what the data say.
-        other: probability of what is likelier.
-        strong: the classifier is as sure as of images whose labels are right.
+        image: the image.
+        label: the suspect label.
+        likelier: the likelier class. In a multi-label data set: ``label`` if it may be missing, empty if it may be
+            wrong.
+        given: probability of the data set's label.
+        other: probability of the likelier one.
+        strong: the classifier is as confident as it is, on average, on images that carry the likelier label.
     """
 
     image: Image
@@ -83,78 +71,70 @@ class SuspectLabel:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found.
+    """All findings. A part is a split, or ``all`` if there are none."""
 
-    Attributes:
-        root: the folder that paths are relative to.
-        parts: images of each part, those that cannot be read included.
-        counts: images that can be read, by class and part.
-        sides: the shortest, the median and the longest of the short sides, pixels; zeros where no image can be read.
-        size: side of the network's input, pixels.
-        smaller: images whose short side is under it.
-        formats: images by format.
-        unreadable: reason by path.
-        ignored: files that are no images by their ending, or lie outside the class folders.
-        camera: those of them that are photographs of kinds that are not read.
-        refused: why a training would refuse the images that can be read; empty where it would not.
-        odd: path and detail of the odd files, by kind.
-        copies: the worst first.
-        suspicions: the most doubtful first; None where labels were not judged.
-        seconds: that the inspection took.
-    """
-
-    root: Path
-    parts: dict[str, int]
-    counts: dict[str, dict[str, int]]
-    sides: tuple[int, int, int]
-    size: int
-    smaller: int
-    formats: dict[str, int]
-    unreadable: dict[str, str]
-    ignored: list[str]
-    camera: list[str]
-    refused: str
-    odd: dict[str, list[tuple[str, str]]]
-    copies: list[DuplicateGroup]
-    suspicions: list[SuspectLabel] | None
-    seconds: float
+    root: Path  # paths are relative to it
+    parts: dict[str, int]  # images per part, unreadable ones included
+    counts: dict[str, dict[str, int]]  # readable images per class and part
+    sides: tuple[int, int, int]  # smallest, median and largest short side of the readable images, pixels
+    size: int  # side of the network's input, pixels
+    smaller: int  # images with a short side below that
+    formats: dict[str, int]  # images per format
+    unreadable: dict[str, str]  # reason per path
+    ignored: list[str]  # files without an image suffix, or outside the class folders
+    camera: list[str]  # those of them in photo formats that are not supported
+    refused: str  # why training would refuse the readable images; empty if it would not
+    odd: dict[str, list[tuple[str, str]]]  # path and detail of unusual files, per kind
+    copies: list[DuplicateGroup]  # the most serious first
+    suspicions: list[SuspectLabel] | None  # the most suspect first; None if labels were not checked
+    seconds: float  # duration of the inspection
 
     @property
     def across(self) -> list[DuplicateGroup]:
-        """Copies in several of train, val and test."""
-        return [copies for copies in self.copies if copies.across]
+        """Duplicates in several splits."""
+        return [group for group in self.copies if group.across]
 
     @property
     def contradictory(self) -> list[DuplicateGroup]:
-        """Copies with different labels."""
-        return [copies for copies in self.copies if copies.contradictory]
+        """Duplicates with different labels."""
+        return [group for group in self.copies if group.contradictory]
+
+    @property
+    def torn(self) -> list[DuplicateGroup]:
+        """Other duplicates that the recipe's random split would separate."""
+        return [group for group in self.copies if group.torn and not group.contradictory]
+
+    @property
+    def harmless(self) -> list[DuplicateGroup]:
+        """All other duplicates."""
+        return [group for group in self.copies if not (group.across or group.contradictory or group.torn)]
 
     @property
     def small(self) -> dict[str, int]:
-        """Classes with too few images to learn from and be judged, with their number."""
+        """Classes with too few images to learn from or to check, and how many they have."""
         totals = {name: sum(parts.values()) for name, parts in self.counts.items()}
-        return {name: total for name, total in totals.items() if total < FEWEST}
+        return {name: total for name, total in totals.items() if total < MIN_CLASS_IMAGES}
 
     @property
     def untrained(self) -> list[str]:
-        """Classes that lie in other parts and not in ``train``, which a training refuses."""
+        """Classes with images in other splits but none in ``train``; training refuses them."""
         if "train" not in self.parts:
             return []
         return [name for name, parts in self.counts.items() if sum(parts.values()) and not parts.get("train")]
 
     @property
     def imbalance(self) -> float:
-        """How many times as many images the largest class has as the smallest that has any."""
+        """Ratio of the largest class to the smallest non-empty one."""
         totals = [total for parts in self.counts.values() if (total := sum(parts.values()))]
         return max(totals, default=1) / min(totals, default=1)
 
     @property
     def serious(self) -> bool:
-        """Whether something falsifies a measurement or stops a training."""
+        """Whether a finding invalidates the measured accuracy or stops training."""
         return bool(self.unreadable or self.across or self.contradictory)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return plain values for JSON."""
         kinds = ("exact", "across", "torn", "contradictory")
         copies = [
             {**{kind: getattr(group, kind) for kind in kinds}, "images": [asdict(image) for image in group.images]}

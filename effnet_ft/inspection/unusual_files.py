@@ -1,4 +1,4 @@
-"""Files that can be read, and yet may not be what their owner takes them for."""
+"""Readable files that may not be what their owner expects."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 import numpy as np
 
 TINY = 32
-"""Short sides below this leave little to recognise, pixels."""
+"""Short side, in pixels, below which there is little to recognise."""
 
 NARROW = 4
-"""Long sides of so many short ones: the central crop shows little of such an image."""
+"""Aspect ratio above which the central crop shows little of the image."""
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -23,52 +23,52 @@ _SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
 }
-"""How files of each format are called; of others nothing is said."""
+"""Suffixes of each format; other formats are not checked."""
 
 MEANINGS = {
-    "blank": "one colour all over: a placeholder?",
+    "blank": "a single colour: a placeholder?",
     "tiny": f"the short side is under {TINY} px",
-    "narrow": f"the long side is over {NARROW} times the short one: the central crop shows little of it",
-    "wrong ending": "the content is of another format than the name says; it is read by its content",
-    "animated": "several frames or pages; the first is taken",
-    "transparent": "laid on white",
-    "CMYK": "meant for print; turned into RGB without a colour profile",
+    "narrow": f"the long side is over {NARROW} times the short one; the central crop shows little of it",
+    "wrong ending": "the suffix does not match the format; the file is read by its content",
+    "animated": "several frames or pages; only the first is used",
+    "transparent": "placed on white",
+    "CMYK": "meant for print; converted to RGB without a colour profile",
     "over 8 bits": "scaled to 8 bits",
-    "turned by EXIF": "turned upright when it is read; other programs may not",
+    "turned by EXIF": "rotated upright when read; other programs may not do so",
 }
-"""What each kind of oddity means for the one who trains, those that matter most first."""
+"""Kinds of unusual files and what they mean for training, the most important first."""
 
 
-def find_unusual_files(paths: Sequence[str], looks: np.ndarray) -> dict[str, list[tuple[str, str]]]:
-    """Return the odd files of each kind that occurs, in the order of :data:`MEANINGS`, each with a detail.
+def find_unusual_files(paths: Sequence[str], records: np.ndarray) -> dict[str, list[tuple[str, str]]]:
+    """Return path and detail of the unusual files of each kind that occurs, in the order of :data:`MEANINGS`.
 
     Args:
-        paths: of the files.
-        looks: what is known of them, :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``; those that
-            cannot be read are passed over.
+        paths: the files.
+        records: :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``; unreadable files are skipped.
     """
     found: dict[str, list[tuple[str, str]]] = {kind: [] for kind in MEANINGS}
-    for path, look in zip(paths, looks, strict=True):
-        if not look["reason"]:
-            for kind, detail in _of_one(path, look).items():
+    for path, record in zip(paths, records, strict=True):
+        if not record["reason"]:
+            for kind, detail in _kinds_of(path, record).items():
                 found[kind].append((path, detail))
     return {kind: files for kind, files in found.items() if files}
 
 
-def _of_one(path: str, look: np.void) -> dict[str, str]:
+def _kinds_of(path: str, record: np.void) -> dict[str, str]:
+    """Return the kinds that apply to a file, each with a detail."""
     suffix = PurePosixPath(path).suffix.lower()
-    kind, mode = look["format"].decode(), look["mode"].decode()
-    short, long = sorted((int(look["width"]), int(look["height"])))
-    size = f"{look['width']} x {look['height']} px"
+    form, mode = record["format"].decode(), record["mode"].decode()
+    short, long = sorted((int(record["width"]), int(record["height"])))
+    size = f"{record['width']} x {record['height']} px"
     kinds = {
-        "blank": (look["picture"].std(axis=(0, 1)).max() < 1, size),
+        "blank": (record["picture"].std(axis=(0, 1)).max() < 1, size),
         "tiny": (short < TINY, size),
         "narrow": (long > NARROW * short, size),
-        "wrong ending": (suffix not in _SUFFIXES.get(kind, (suffix,)), f"holds {kind}"),
-        "animated": (look["frames"] > 1, f"{look['frames']} frames"),
-        "transparent": (look["transparent"], mode),
-        "CMYK": (mode == "CMYK", kind),
-        "over 8 bits": (look["deep"], mode),
-        "turned by EXIF": (look["turned"], size),
+        "wrong ending": (suffix not in _SUFFIXES.get(form, (suffix,)), f"holds {form}"),
+        "animated": (record["frames"] > 1, f"{record['frames']} frames"),
+        "transparent": (record["transparent"], mode),
+        "CMYK": (mode == "CMYK", form),
+        "over 8 bits": (record["deep"], mode),
+        "turned by EXIF": (record["turned"], size),
     }
-    return {name: detail for name, (holds, detail) in kinds.items() if holds}
+    return {kind: detail for kind, (applies, detail) in kinds.items() if applies}

@@ -31,12 +31,12 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def looks_of(images: list[Image.Image]) -> np.ndarray:
-    """Return looks with pictures, and digests that all differ."""
-    looks = np.zeros(len(images), FILE_RECORD)
-    looks["digest"] = [str(number) for number in range(len(images))]
-    looks["picture"] = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
-    return looks
+def records_of(images: list[Image.Image]) -> np.ndarray:
+    """Return records with thumbnails, and digests that all differ."""
+    records = np.zeros(len(images), FILE_RECORD)
+    records["digest"] = [str(number) for number in range(len(images))]
+    records["picture"] = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
+    return records
 
 
 @pytest.fixture(scope="module")
@@ -48,31 +48,31 @@ def drawn(flowers: Path) -> list[Image.Image]:
 def test_copies_are_found_and_nothing_else(how: str, drawn: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 7)  # pairs within a block, and in different ones
     count = len(drawn)
-    numbers = find_duplicates(looks_of([*drawn, *map(CHANGES[how], drawn)]), None)
+    numbers = find_duplicates(records_of([*drawn, *map(CHANGES[how], drawn)]), None)
     assert (numbers[:count] == numbers[count:]).all()
     assert len(set(numbers.tolist())) == count
 
 
 def test_mirror_signatures_are_those_of_mirror_images(drawn: list[Image.Image]) -> None:
-    pictures = looks_of(drawn)["picture"]
+    pictures = records_of(drawn)["picture"]
     mirrored = signatures(pictures)[1]
     np.testing.assert_allclose(mirrored, signatures(pictures[:, :, ::-1])[0], atol=1e-5)
 
 
 def test_files_of_one_content_are_copies_even_where_blank_images_are_not() -> None:
-    looks = looks_of([Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "green", "blue")])
-    looks["digest"][2] = looks["digest"][1]
-    numbers = find_duplicates(looks, None)
+    records = records_of([Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "green", "blue")])
+    records["digest"][2] = records["digest"][1]
+    numbers = find_duplicates(records, None)
     assert numbers[1] == numbers[2]
     assert len(set(numbers.tolist())) == 3
 
 
 def test_features_find_cropped_copies_and_refute_others(drawn: list[Image.Image]) -> None:
     cropped = drawn[0].crop((2, 2, 62, 62)).resize((90, 90))
-    looks = looks_of([*drawn, cropped, ImageOps.mirror(drawn[1])])
-    features = np.eye(len(looks), dtype=np.float16)
+    records = records_of([*drawn, cropped, ImageOps.mirror(drawn[1])])
+    features = np.eye(len(records), dtype=np.float16)
     features[-2] = features[0]
-    numbers = find_duplicates(looks, features)
+    numbers = find_duplicates(records, features)
     assert numbers[0] == numbers[-2], "cropped, of like features"
     assert numbers[1] != numbers[-1], "alike, of unlike features"
-    assert len(set(numbers.tolist())) == len(looks) - 1
+    assert len(set(numbers.tolist())) == len(records) - 1

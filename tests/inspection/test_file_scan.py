@@ -1,4 +1,4 @@
-"""What a look at a file tells, on files made for it; a file is read once."""
+"""What the scan of a file finds, on files made for it; a file is read once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def upside_down() -> bytes:
     return saved(PICTURE, exif=exif)
 
 
-# Content and name of a file of each kind, and what is told of it.
-ODD: dict[str, tuple[Callable[[], bytes], str, str]] = {
+# Content and name of a file of each kind, and the detail that is found.
+UNUSUAL: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "blank": (lambda: saved(Image.new("RGB", (40, 40), "grey")), "a.jpg", "40 x 40 px"),
     "tiny": (lambda: saved(PICTURE.resize((64, 20))), "a.jpg", "64 x 20 px"),
     "narrow": (lambda: saved(PICTURE.resize((300, 40))), "a.jpg", "300 x 40 px"),
@@ -52,26 +52,26 @@ ODD: dict[str, tuple[Callable[[], bytes], str, str]] = {
 
 
 def test_every_kind_is_made() -> None:
-    assert set(ODD) == set(MEANINGS)
+    assert set(UNUSUAL) == set(MEANINGS)
 
 
-@pytest.mark.parametrize("kind", ODD)
-def test_odd_files_are_told(kind: str, tmp_path: Path) -> None:
-    make, name, detail = ODD[kind]
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_files_are_found(kind: str, tmp_path: Path) -> None:
+    make, name, detail = UNUSUAL[kind]
     (tmp_path / name).write_bytes(make())
-    looks = scan_files([tmp_path / name], ArrayCache(tmp_path / "cache"))
-    assert find_unusual_files([name], looks) == {kind: [(name, detail)]}
+    records = scan_files([tmp_path / name], ArrayCache(tmp_path / "cache"))
+    assert find_unusual_files([name], records) == {kind: [(name, detail)]}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_a_plain_image_is_not_odd(kind: str, tmp_path: Path) -> None:
+def test_a_plain_image_is_not_unusual(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(saved(PICTURE, kind))
-    (look,) = looks = scan_files([path], ArrayCache(tmp_path / "cache"))
-    assert find_unusual_files([path.name], looks) == {}
-    assert (look["format"], look["width"], look["height"], look["frames"]) == (kind.encode(), 64, 48, 1)
-    assert look["digest"].decode() == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert np.abs(look["picture"].mean((0, 1)) - NOISE.mean((0, 1))).max() < 8
+    (record,) = records = scan_files([path], ArrayCache(tmp_path / "cache"))
+    assert find_unusual_files([path.name], records) == {}
+    assert (record["format"], record["width"], record["height"], record["frames"]) == (kind.encode(), 64, 48, 1)
+    assert record["digest"].decode() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert np.abs(record["picture"].mean((0, 1)) - NOISE.mean((0, 1))).max() < 8
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_plain_image_is_not_odd(kind: str, tmp_path: Path) -> None:
 )
 def test_broken_files_have_a_reason(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
-    looks = scan_files([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))
-    assert looks["reason"][0]
-    assert find_unusual_files(["a.jpg"], looks) == {}
+    records = scan_files([tmp_path / "a.jpg"], ArrayCache(tmp_path / "cache"))
+    assert records["reason"][0]
+    assert find_unusual_files(["a.jpg"], records) == {}
 
 
 def test_files_are_read_again_where_one_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_files_are_read_again_where_one_changed(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(saved(PICTURE))
     first = scan_files([path], cache).copy()
     with monkeypatch.context() as patch:
-        patch.setattr(file_scan, "_look", lambda path: pytest.fail(f"read {path} again"))
+        patch.setattr(file_scan, "_scan", lambda path: pytest.fail(f"read {path} again"))
         assert (scan_files([path], cache) == first).all()
     path.write_bytes(saved(PICTURE, quality=20))
     assert scan_files([path], cache)["digest"] != first["digest"]

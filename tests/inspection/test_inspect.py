@@ -61,7 +61,7 @@ def test_what_was_planted_is_found(planted: Planted, check: Check, quick: list[s
     if quick:
         assert found["suspicions"] is None
     else:
-        named = {doubt["image"]["path"]: doubt["likelier"] for doubt in found["suspicions"][:6]}
+        named = {issue["image"]["path"]: issue["likelier"] for issue in found["suspicions"][:6]}
         assert planted.wrong.items() <= named.items()
 
 
@@ -70,7 +70,7 @@ def test_clean_images_are_nothing_serious(garden: Path, check: Check, tmp_path: 
     assert code == 0
     assert not found["serious"]
     assert not found["copies"]
-    assert not [doubt for doubt in found["suspicions"] if doubt["strong"]]
+    assert not [issue for issue in found["suspicions"] if issue["strong"]]
     assert not found["refused"]
     assert found["parts"] == {"train": 48, "test": 12}
     assert found["counts"]["daisy"] == {"train": 16, "test": 4}
@@ -79,7 +79,7 @@ def test_clean_images_are_nothing_serious(garden: Path, check: Check, tmp_path: 
 
 def test_a_second_check_reads_no_image(garden: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     first = check(garden)[1]
-    for reader in ("effnet_ft.inspection.file_scan._look", "effnet_ft.activations.store.read_image"):
+    for reader in ("effnet_ft.inspection.file_scan._scan", "effnet_ft.activations.store.read_image"):
         monkeypatch.setattr(reader, lambda path: pytest.fail(f"read {path} again"))
     again = check(garden)[1]
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
@@ -158,11 +158,11 @@ def test_the_table_does_not_call_harmless_what_a_training_refuses(
     (root / "a" / "IMG_1.HEIC").touch()
     assert main(["check", str(root), "--quick", "--out", str(tmp_path / "page")]) == 0
     printed = capsys.readouterr().out
-    assert "nothing serious, but a training refuses the images as they are;" in printed
-    assert re.search(r"what a training refuses\n  1 class folders .* hold no image.*\n +hollow\n", printed)
-    assert re.search(r"photographs that are not read +1  .*JPEG", printed)
-    assert "files passed over" not in printed
-    assert "What a training refuses" in (tmp_path / "page" / PAGE).read_text()
+    assert "nothing serious, but training would refuse these images;" in printed
+    assert re.search(r"why training would stop\n  1 class folders .* hold no image.*\n +hollow\n", printed)
+    assert re.search(r"unsupported photographs +1  .*JPEG", printed)
+    assert "ignored files" not in printed
+    assert "Why training would stop" in (tmp_path / "page" / PAGE).read_text()
 
 
 def test_images_none_of_which_can_be_read_are_listed(check: Check, tmp_path: Path) -> None:
@@ -181,7 +181,8 @@ def test_the_page_opens_without_errors_and_fits_a_phone(planted: Planted, check:
         opened.open(tmp_path / "page" / PAGE, width=390)
         assert not opened.console
         assert opened.run("document.documentElement.scrollWidth") <= 390
-        assert opened.run("document.querySelectorAll('#copies-across-parts figure').length") == 2 * len(planted.copies)
+        figures = "document.querySelectorAll('#duplicates-across-splits figure').length"
+        assert opened.run(figures) == 2 * len(planted.copies)
         decoded = "image => { image.loading = 'eager'; return image.decode() }"
         count = f"Promise.all([...document.images].map({decoded})).then(all => all.length)"
         assert opened.run(count) == 2 * (len(planted.copies) + len(found["copies"]) - len(together(found, "across")))
@@ -194,8 +195,8 @@ def test_the_table_names_each_kind(
     (broken, *_) = planted.broken
     assert main(["check", str(planted.root), *TINY]) == 2
     printed = capsys.readouterr().out
-    assert re.search(r"^! +files that cannot be read +4 ", printed, re.MULTILINE)
-    assert re.search(r"^! +copies across parts +4 ", printed, re.MULTILINE)
+    assert re.search(r"^! +unreadable files +4 ", printed, re.MULTILINE)
+    assert re.search(r"^! +duplicates across splits +4 ", printed, re.MULTILINE)
     assert f"  {broken}: " in printed
     for path, copy in planted.copies.items():
         assert f"{copy} = {path}" in printed
@@ -246,7 +247,7 @@ def test_planted_faults_of_photographs_are_found(seed: int, real_data: Path, tmp
     assert set(found["unreadable"]) == set(planted.broken)
     across = together(found, "across")
     assert all(any({path, copy} <= group for group in across) for path, copy in planted.copies.items())
-    first = {doubt["image"]["path"] for doubt in found["suspicions"][:30]}
+    first = {issue["image"]["path"] for issue in found["suspicions"][:30]}
     assert len(first & set(planted.wrong)) >= 8
 
 
@@ -254,6 +255,6 @@ def test_planted_faults_of_photographs_are_found(seed: int, real_data: Path, tmp
 def test_on_clean_photographs_it_can_be_read(real_data: Path, check: Check) -> None:
     _, found = check(real_data / "flowers17", "data.image_size=224")
     assert not found["unreadable"] and not found["odd"] and not together(found, "contradictory")
-    assert len([doubt for doubt in found["suspicions"] if doubt["strong"]]) <= 10
+    assert len([issue for issue in found["suspicions"] if issue["strong"]]) <= 10
     assert len(found["suspicions"]) <= 60
     assert len(found["copies"]) <= 80  # of photographs that are there twice indeed

@@ -1,4 +1,4 @@
-"""Doubts about labels, on features whose right labels are known."""
+"""Label issues, on features whose right labels are known."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from effnet_ft.inspection.label_issues import (
-    FEWEST,
     FOLDS,
+    MIN_CLASS_IMAGES,
     assign_folds,
     find_label_issues,
     find_multilabel_issues,
@@ -37,23 +37,23 @@ def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     wrong = [3, 40, 70, 100]
     labels[wrong] = (right[wrong] + 1) % 4
     found = find_label_issues(judged(features, labels), labels)
-    assert {doubt.index for doubt in found[:4]} == set(wrong)
-    assert all(doubt.likelier == right[doubt.index] for doubt in found[:4])
-    assert sum(doubt.strong for doubt in found[:4]) >= 3
-    assert all(doubt.label == labels[doubt.index] and doubt.given < doubt.other for doubt in found)
+    assert {issue.index for issue in found[:4]} == set(wrong)
+    assert all(issue.likelier == right[issue.index] for issue in found[:4])
+    assert sum(issue.strong for issue in found[:4]) >= 3
+    assert all(issue.label == labels[issue.index] and issue.given < issue.other for issue in found)
     assert len(found) < 10
 
 
 def test_right_labels_are_left_alone(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = clouds
-    assert not [doubt for doubt in find_label_issues(judged(features, labels), labels) if doubt.strong]
+    assert not [issue for issue in find_label_issues(judged(features, labels), labels) if issue.strong]
 
 
 def test_a_wrong_label_is_not_excused_by_a_copy_with_the_same_one(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = (np.repeat(array, 4, axis=0) for array in clouds)
     labels[:4] = 1  # an image and its three copies
     groups = np.arange(len(labels)) // 4
-    assert {doubt.index for doubt in find_label_issues(judged(features, labels, groups), labels)[:4]} == set(range(4))
+    assert {issue.index for issue in find_label_issues(judged(features, labels, groups), labels)[:4]} == set(range(4))
     assert len(set(assign_folds(np.eye(4)[labels], groups, 0)[:4].tolist())) == 1
 
 
@@ -66,13 +66,15 @@ def test_folds_have_each_class_in_like_number(clouds: tuple[np.ndarray, np.ndarr
 
 def test_classes_of_few_images_are_not_judged(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = clouds
-    few = np.concatenate([features, features[: FEWEST - 1]])
-    named = np.concatenate([labels, np.full(FEWEST - 1, 4)])
+    few = np.concatenate([features, features[: MIN_CLASS_IMAGES - 1]])
+    named = np.concatenate([labels, np.full(MIN_CLASS_IMAGES - 1, 4)])
     found = find_label_issues(judged(few, named), named)
-    assert all(doubt.label != 4 for doubt in found)
-    enough = np.concatenate([features, features[:FEWEST]])
-    named = np.concatenate([labels, np.full(FEWEST, 4)])
-    assert {doubt.index for doubt in find_label_issues(judged(enough, named), named)} & set(range(120, 120 + FEWEST))
+    assert all(issue.label != 4 for issue in found)
+    enough = np.concatenate([features, features[:MIN_CLASS_IMAGES]])
+    named = np.concatenate([labels, np.full(MIN_CLASS_IMAGES, 4)])
+    assert {issue.index for issue in find_label_issues(judged(enough, named), named)} & set(
+        range(120, 120 + MIN_CLASS_IMAGES)
+    )
 
 
 def test_of_several_labels_each_is_judged_apart(clouds: tuple[np.ndarray, np.ndarray]) -> None:
@@ -81,5 +83,5 @@ def test_of_several_labels_each_is_judged_apart(clouds: tuple[np.ndarray, np.nda
     targets = right.copy()
     targets[5, 0], targets[65, 1], targets[20, 2] = 0, 0, 1
     found = find_multilabel_issues(out_of_fold_probabilities(features, targets, np.arange(120), CPU), targets)
-    assert {(doubt.index, doubt.label) for doubt in found[:3]} == {(5, 0), (65, 1), (20, 2)}
-    assert all(doubt.strong for doubt in found[:3])
+    assert {(issue.index, issue.label) for issue in found[:3]} == {(5, 0), (65, 1), (20, 2)}
+    assert all(issue.strong for issue in found[:3])
