@@ -1,4 +1,4 @@
-"""Augmentation of training images, by name. To add one, write a function and a line in ``AUGMENTATIONS``.
+"""Augmentation of training images, by name. To add one, write a line in ``AUGMENTATIONS``.
 
 Images stay uint8. albumentations and torchvision are imported inside the functions, as recipes are checked against the
 table without them.
@@ -78,21 +78,8 @@ class _NoAugmentation:
         return self.preprocessing(image)
 
 
-def none(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
-    """Return the evaluation's resize and central crop, the same for every seed."""
-    return _NoAugmentation(preprocessing)
-
-
-def basic(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
-    """Return a random resized crop with an aspect ratio of 3/4 to 4/3, flipped with a probability of 0.5.
-
-    It is meant for images already reduced to a short side of at most ``SHORT_SIDE`` times the input's.
-    """
-    return Augmentation(_crop_and_flip(preprocessing.size, smallest_crop), None, last)
-
-
-def strong(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP) -> Transform:
-    """Return ``basic``, two of eight colour and geometry changes, and random erasing with a probability of 0.25.
+def _strong(preprocessing: Preprocessing) -> tuple[list[Any], None]:
+    """Return two of eight colour and geometry changes, and random erasing with a probability of 0.25.
 
     After RandAugment (Cubuk et al. 2020, arXiv:1909.13719) and random erasing (Zhong et al. 2020, arXiv:1708.04896).
     """
@@ -111,29 +98,25 @@ def strong(preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop
         A.Affine(rotate=(-30, 30), translate_percent=(-0.2, 0.2), **border),
         A.Affine(shear=(-17, 17), scale=(0.8, 1.2), **border),
     ]
-    erase = A.Erasing(scale=(0.02, 0.2), ratio=(0.3, 3.3), fill=fill, p=0.25)
-    crop = _crop_and_flip(preprocessing.size, smallest_crop)
-    return Augmentation([*crop, A.SomeOf(changes, n=2, p=1.0), erase], None, last)
+    return [A.SomeOf(changes, n=2, p=1.0), A.Erasing(scale=(0.02, 0.2), ratio=(0.3, 3.3), fill=fill, p=0.25)], None
 
 
-def _with_policy(
-    policy: str, preprocessing: Preprocessing, last: Sequence[Any] = (), smallest_crop: float = SMALLEST_CROP
-) -> Transform:
-    """Return ``basic``, then an automatic augmentation of torchvision."""
+def _policy(name: str, preprocessing: Preprocessing) -> tuple[list[Any], Any]:
+    """Return an automatic augmentation of torchvision."""
     from torchvision.transforms import v2
 
     fill, linear = list(preprocessing.mean), v2.InterpolationMode.BILINEAR
-    crop = _crop_and_flip(preprocessing.size, smallest_crop)
-    return Augmentation(crop, getattr(v2, policy)(fill=fill, interpolation=linear), last)
+    return [], getattr(v2, name)(fill=fill, interpolation=linear)
 
 
-AUGMENTATIONS: dict[str, Callable[..., Transform]] = {
-    "none": none,
-    "basic": basic,
-    "strong": strong,
-    "randaugment": partial(_with_policy, "RandAugment"),  # Cubuk et al. 2020, arXiv:1909.13719; magnitude 9 of 30
-    "autoaugment": partial(_with_policy, "AutoAugment"),  # Cubuk et al. 2019, arXiv:1805.09501; ImageNet's policies
-    "trivialaugment": partial(_with_policy, "TrivialAugmentWide"),  # Müller and Hutter 2021, arXiv:2103.10158
+# What follows the random resized crop and flip: albumentations, and a policy of torchvision. "none" has not even these.
+AUGMENTATIONS: dict[str, Callable[[Preprocessing], tuple[list[Any], Any]]] = {
+    "none": lambda preprocessing: ([], None),
+    "basic": lambda preprocessing: ([], None),
+    "strong": _strong,
+    "randaugment": partial(_policy, "RandAugment"),  # Cubuk et al. 2020, arXiv:1909.13719; magnitude 9 of 30
+    "autoaugment": partial(_policy, "AutoAugment"),  # Cubuk et al. 2019, arXiv:1805.09501; ImageNet's policies
+    "trivialaugment": partial(_policy, "TrivialAugmentWide"),  # Müller and Hutter 2021, arXiv:2103.10158
 }
 
 
@@ -145,31 +128,29 @@ def augmentation(
     cutout: float = 0.0,
     smallest_crop: float = SMALLEST_CROP,
 ) -> Transform:
-    """Return the augmentation of training images.
+    """Return the augmentation of training images, whose short side is at most ``SHORT_SIDE`` times the input's.
 
     Args:
-        name: in :data:`AUGMENTATIONS`; ``none`` ignores all other settings.
+        name: in :data:`AUGMENTATIONS`; ``none`` is the evaluation's resize and central crop, whatever the settings.
         preprocessing: of the model.
         erasing: probability of replacing 2 to 33% of the image by noise (Zhong et al. 2020, arXiv:1708.04896).
         cutout: side of a square to blank, as a share of the input's; 0 for none (DeVries and Taylor 2017,
             arXiv:1708.04552).
         smallest_crop: smallest share of an image's area that a random crop has.
     """
+    if name == "none":
+        return _NoAugmentation(preprocessing)
     import albumentations as A
+    import cv2
 
+    size = (preprocessing.size, preprocessing.size)
+    # Linear interpolation does not alias down to half the size, and takes a quarter of the time of area averages.
+    crop = A.RandomResizedCrop(size, scale=(smallest_crop, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
+    changes, policy = AUGMENTATIONS[name](preprocessing)
     last: list[Any] = []
     if erasing:
         last.append(A.Erasing(scale=(0.02, 1 / 3), ratio=(0.3, 3.3), fill="random", p=erasing))
     if cutout:
         fill = tuple(preprocessing.mean)
         last.append(A.CoarseDropout((1, 1), (cutout, cutout), (cutout, cutout), fill=fill, p=1.0))
-    return AUGMENTATIONS[name](preprocessing, last, smallest_crop)
-
-
-def _crop_and_flip(size: int, smallest: float) -> list[Any]:
-    import albumentations as A
-    import cv2
-
-    # Linear interpolation does not alias down to half the size, and takes a quarter of the time of area averages.
-    crop = A.RandomResizedCrop((size, size), scale=(smallest, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
-    return [crop, A.HorizontalFlip(p=0.5)]
+    return Augmentation([crop, A.HorizontalFlip(p=0.5), *changes], policy, last)

@@ -35,7 +35,7 @@ IMAGES = {
 
 @pytest.fixture(scope="module", params=AUGMENTATIONS)
 def any_transform(request: pytest.FixtureRequest) -> Transform:
-    return AUGMENTATIONS[request.param](PREPROCESSING)
+    return augmentation(request.param, PREPROCESSING)
 
 
 @pytest.mark.parametrize("kind", IMAGES)
@@ -51,7 +51,7 @@ def test_any_image_becomes_a_square_view(any_transform: Transform, kind: str) ->
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_the_seed_alone_decides_the_view(name: str) -> None:
-    used, fresh = (AUGMENTATIONS[name](PREPROCESSING) for _ in range(2))
+    used, fresh = (augmentation(name, PREPROCESSING) for _ in range(2))
     for seed in range(7):
         used(IMAGES["wide"], seed)
     for seed in (0, 11, 2**32 - 1):
@@ -63,14 +63,14 @@ def test_the_seed_alone_decides_the_view(name: str) -> None:
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_other_seeds_give_other_views(name: str) -> None:
-    transform = AUGMENTATIONS[name](PREPROCESSING)
+    transform = augmentation(name, PREPROCESSING)
     views = {transform(IMAGES["photograph"], seed).tobytes() for seed in range(50)}
     assert len(views) == 50
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_none_is_the_evaluations_preprocessing(kind: str) -> None:
-    transform = AUGMENTATIONS["none"](PREPROCESSING)
+    transform = augmentation("none", PREPROCESSING)
     expected = PREPROCESSING(IMAGES[kind])
     assert all(np.array_equal(transform(IMAGES[kind], seed), expected) for seed in range(3))
 
@@ -93,7 +93,7 @@ def test_basic_crops_no_less_than_it_may_and_mirrors_half_of_the_time(smallest: 
 def test_strong_changes_colours_and_erases() -> None:
     """A plain image stays plain under crop and flip; only colour changes, borders and erasing show on it."""
     plain = np.full((64, 64, 3), (200, 90, 40), np.uint8)
-    basic, strong = (AUGMENTATIONS[name](PREPROCESSING) for name in ("basic", "strong"))
+    basic, strong = (augmentation(name, PREPROCESSING) for name in ("basic", "strong"))
     fill = np.array(PREPROCESSING.mean).round()
     assert all((basic(plain, seed) == plain[:32, :32]).all() for seed in range(20))
     views = [strong(plain, seed) for seed in range(300)]
@@ -104,14 +104,14 @@ def test_strong_changes_colours_and_erases() -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_reading_processes_that_do_not_fork_get_it_pickled(name: str) -> None:
-    transform = AUGMENTATIONS[name](Preprocessing(size=32, resize=40))
+    transform = augmentation(name, Preprocessing(size=32, resize=40))
     image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
     assert np.array_equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))
 
 
 @pytest.mark.parametrize("name", ["basic", "strong"])
 def test_threads_do_not_disturb_each_other(name: str) -> None:
-    transform = AUGMENTATIONS[name](PREPROCESSING)
+    transform = augmentation(name, PREPROCESSING)
     pixels = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
     alone = [transform(pixels, seed) for seed in range(60)]
     with ThreadPoolExecutor(4) as pool:
