@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if repeated is not None:
         repeated += rest
+    options.words = words
     tune_process()
     try:
         return options.act(options) or 0

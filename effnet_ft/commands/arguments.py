@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +22,13 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder, a checkpoint or an exported model")
 
 
-def positive(text: str) -> int:
-    """Parse an integer of at least 1."""
-    return _at_least(1, text)
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return the ``type`` of an argument that is an integer of at least ``minimum``."""
 
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is not at least {minimum}")
+        return value
 
-def natural(text: str) -> int:
-    """Parse an integer of at least 0."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    value = int(text)
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{value} is not at least {least}")
-    return value
+    return integer

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import MachineError
+from effnet_ft.utils.atomic_files import write_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     print(report_text(facts, findings))
     if options.json:
         report = {"facts": asdict(facts), "findings": [asdict(finding) for finding in findings]}
-        Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(report, Path(options.json))
     if broken := [finding.text for finding in findings if finding.broken]:
         raise MachineError("training does not work on this machine:\n" + "\n".join(f"  - {text}" for text in broken))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from effnet_ft.commands.arguments import add_run, positive
+from effnet_ft.commands.arguments import add_run, at_least
 from effnet_ft.commands.shell import check_outputs
 from effnet_ft.errors import EXIT_USER_FAULT
 
@@ -12,7 +12,7 @@ from effnet_ft.errors import EXIT_USER_FAULT
 def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
-    parser.add_argument("--top-k", type=positive, default=5, help="classes to give for each image (default 5)")
+    parser.add_argument("--top-k", type=at_least(1), default=5, help="classes to give for each image (default 5)")
     parser.add_argument(
         "--precision",
         type=float,

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 
-from effnet_ft.commands.arguments import add_overrides, add_recipe, natural, positive
+from effnet_ft.commands.arguments import add_overrides, add_recipe, at_least
 from effnet_ft.commands.shell import own_command
 from effnet_ft.errors import EXIT_INTERRUPTED, Interrupted
 
@@ -21,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="values of a recipe key, e.g. phases.0.lr=1e-4,1e-3,1e-2; repeated, every combination is trained; "
         "with --random also ranges: key=0:0.5, or key=1e-4:1e-1:log",
     )
-    parser.add_argument("--random", type=positive, help="train this many random settings instead of all")
+    parser.add_argument("--random", type=at_least(1), help="train this many random settings instead of all")
     parser.add_argument(
-        "--seed", type=natural, default=0, help="of the random settings (default 0); runs use the recipe's own seed"
+        "--seed", type=at_least(0), default=0, help="of the random settings (default 0); runs use the recipe's own seed"
     )
     parser.add_argument(
         "--metric",
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         folder=options.out,
         final=options.final,
     )
+    command = shlex.join([own_command(), *options.words])
     try:
         results = run_sweep(plan, options.final)
         print(f"\n{results_text(results, plan.metric)}\n\nsweep folder: {plan.folder} (open its {plan.page.name})")
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as error:
         if not plan.plan.is_file():
             raise
-        print(f"effnet-ft: interrupted; to go on: {_sweep_command(options)}", file=sys.stderr)
+        print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
         return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
     for name, value in metrics.items():
         if name.startswith("test/"):
@@ -70,16 +71,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"final run: {plan.final.folder} (open its report.html)")
     else:
         print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and test it:")
-        print(f"  {_sweep_command(options)} --final")
+        print(f"  {command} --final")
     return 0
-
-
-def _sweep_command(options: argparse.Namespace) -> str:
-    """Return the command line that continues a sweep."""
-    words = [own_command(), "sweep", options.recipe, *options.overrides]
-    for name in ("grid", "random", "seed", "metric", "out"):
-        given = getattr(options, name)
-        for value in given if isinstance(given, list) else [given]:
-            if value is not None and (name, value) not in (("seed", 0), ("metric", "val/acc1")):
-                words += [f"--{name}", str(value)]
-    return shlex.join([*words, *(["--final"] if options.final else [])])
