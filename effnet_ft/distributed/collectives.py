@@ -49,12 +49,12 @@ def connect(strategy: Strategy, started: Callable[[Strategy], None] = lambda str
 
 def rank() -> int:
     """Return the rank of this process."""
-    return dist.get_rank() if world_size() > 1 else 0
+    return dist.get_rank() if _initialised() else 0
 
 
 def world_size() -> int:
     """Return the number of processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _initialised() else 1
 
 
 def is_main_process() -> bool:
@@ -190,3 +190,7 @@ def external_launch() -> tuple[int, int] | None:
         nodes = int(os.environ.get("SLURM_NNODES", "1"))
         return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
     return None
+
+
+def _initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()
