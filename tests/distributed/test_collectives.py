@@ -24,7 +24,7 @@ def test_shares_are_whole_steps_and_leave_nothing_out(count: int, step: int) -> 
 
 
 def of(others: list[object], monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> None:
-    """Let this process be one of several, where each other one gives what is listed for it."""
+    """Pretend to be one of several ranks; ``others`` are the values of the other ones."""
 
     def all_gather(value: object) -> list[object]:
         return [*others[:rank], value, *others[rank:]]
@@ -47,7 +47,7 @@ def test_processes_that_see_the_folder_from_another_machine_are_another_group(
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, "own"), (1, "first"), (2, "first")])
-def test_the_first_error_is_everyones(rank: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_error_is_raised_on_all_ranks(rank: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     others: list[object] = [DataError("other"), None] if rank == 0 else [DataError("first"), None]
     of(others, monkeypatch, rank)
     with pytest.raises(DataError, match=expected) as raised:
@@ -69,10 +69,10 @@ class Unsent(Exception):
         (Unsent("b0", 4), RuntimeError),
     ],
 )
-def test_an_error_arrives_as_it_is_or_by_its_words(
+def test_an_error_is_sent_as_it_is_or_as_its_text(
     error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another kind would be told as a fault of ours, where it is the machine's."""
+    """As another type, a fault of the machine would be reported as a bug."""
     sent: list[Exception | None] = []
     monkeypatch.setattr(collectives, "all_gather", lambda own: sent.append(own) or [own])
     monkeypatch.setattr(collectives, "world_size", lambda: 2)
@@ -83,8 +83,8 @@ def test_an_error_arrives_as_it_is_or_by_its_words(
     assert type(arrived) is expected and str(error) in str(arrived)
 
 
-def test_before_the_processes_have_met_an_error_is_ones_own() -> None:
-    """It would be left to the first process to tell, which does not know of it."""
+def test_without_a_process_group_an_error_is_not_shared() -> None:
+    """Otherwise rank 0, which does not know of it, would have to report it."""
     with pytest.raises(DataError) as raised:
         collectives.raise_on_all_ranks(DataError("here alone"))
     assert not raised.value.shared
@@ -109,7 +109,7 @@ def test_an_error_of_all_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> No
         raise shared
 
 
-def test_what_started_the_processes_tells_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_launcher_determines_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
         monkeypatch.delenv(name, raising=False)
     assert collectives.external_launch() is None

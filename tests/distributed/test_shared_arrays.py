@@ -1,4 +1,4 @@
-"""Arrays that several nodes keep in one folder are made by one of them, and found by the others."""
+"""Of several nodes that share a cache folder, one fills the arrays and the others open them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def test_nodes_that_share_a_folder_do_not_wait_for_each_other_forever(tmp_path: 
         for rank in range(2)
     ]
     try:
-        told = [node.communicate(timeout=60) for node in nodes]
+        outputs = [node.communicate(timeout=60) for node in nodes]
     finally:
         for node in nodes:
             node.kill()
             node.wait()
-    assert [node.returncode for node in nodes] == [0, 0], told
-    maker = "filled 0 1 2 3 4 5 6 7 8 9\nsum 45 computed True\n"
-    assert sorted(out for out, _ in told) == [maker, "sum 45 computed False\n"]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    filler = "filled 0 1 2 3 4 5 6 7 8 9\nsum 45 computed True\n"
+    assert sorted(out for out, _ in outputs) == [filler, "sum 45 computed False\n"]

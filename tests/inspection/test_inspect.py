@@ -100,7 +100,7 @@ def test_one_image_under_two_labels_is_serious(garden: Path, check: Check, tmp_p
     assert found["copies"][0]["exact"]
 
 
-def test_copies_that_a_training_would_divide_are_told(garden: Path, check: Check, tmp_path: Path) -> None:
+def test_duplicates_that_the_split_would_separate_are_found(garden: Path, check: Check, tmp_path: Path) -> None:
     root = tmp_path / "all"
     for name in ("daisy", "tulip"):
         (root / name).mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_copies_that_a_training_would_divide_are_told(garden: Path, check: Check
     assert all((len({image["fate"] for image in copies["images"]}) > 1) is copies["torn"] for copies in found["copies"])
 
 
-def test_several_labels_an_image_are_judged_each(garden: Path, check: Check, tmp_path: Path) -> None:
+def test_each_of_several_labels_is_checked(garden: Path, check: Check, tmp_path: Path) -> None:
     rows = ["path,labels"]
     for path in sorted((garden / "train").rglob("*.jpg")):
         rows.append(f"{path.relative_to(garden).as_posix()},{path.parent.name}|plant")
@@ -141,7 +141,7 @@ def test_several_labels_an_image_are_judged_each(garden: Path, check: Check, tmp
     ],
     ids=["empty class", "class without training", "one image", "two images", "test alone"],
 )
-def test_what_a_training_would_refuse_is_told(
+def test_why_training_would_refuse_the_images_is_reported(
     folders: dict[str, int], expected: dict[str, Any], image_folder: Callable[..., Path], check: Check
 ) -> None:
     code, found = check(image_folder(**folders))
@@ -151,7 +151,7 @@ def test_what_a_training_would_refuse_is_told(
     assert reason in found["refused"]
 
 
-def test_the_table_does_not_call_harmless_what_a_training_refuses(
+def test_the_table_does_not_call_harmless_what_training_refuses(
     image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = image_folder(a=5, b=5, hollow=0)
@@ -229,7 +229,7 @@ def test_the_page_shows_all_and_loads_nothing(garden: Path, tmp_path: Path) -> N
         (["{root}", "--quick", "--out", "{root}/daisy/000.jpg"], "--out"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_reported(
     arguments: list[str], message: str, garden: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", *(text.format(root=garden / "train") for text in arguments)]) == 2

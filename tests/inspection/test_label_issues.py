@@ -26,7 +26,7 @@ def clouds() -> tuple[np.ndarray, np.ndarray]:
     return np.eye(4, 16)[labels] * 8 + random.normal(size=(120, 16)), labels
 
 
-def judged(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+def predict(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     groups = np.arange(len(labels)) if groups is None else groups
     return out_of_fold_probabilities(features, np.eye(labels.max() + 1)[labels], groups, CPU)
 
@@ -36,7 +36,7 @@ def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     labels = right.copy()
     wrong = [3, 40, 70, 100]
     labels[wrong] = (right[wrong] + 1) % 4
-    found = find_label_issues(judged(features, labels), labels)
+    found = find_label_issues(predict(features, labels), labels)
     assert {issue.index for issue in found[:4]} == set(wrong)
     assert all(issue.likelier == right[issue.index] for issue in found[:4])
     assert sum(issue.strong for issue in found[:4]) >= 3
@@ -44,16 +44,16 @@ def test_wrong_labels_come_first(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     assert len(found) < 10
 
 
-def test_right_labels_are_left_alone(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+def test_right_labels_are_not_suspect(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = clouds
-    assert not [issue for issue in find_label_issues(judged(features, labels), labels) if issue.strong]
+    assert not [issue for issue in find_label_issues(predict(features, labels), labels) if issue.strong]
 
 
 def test_a_wrong_label_is_not_excused_by_a_copy_with_the_same_one(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = (np.repeat(array, 4, axis=0) for array in clouds)
     labels[:4] = 1  # an image and its three copies
     groups = np.arange(len(labels)) // 4
-    assert {issue.index for issue in find_label_issues(judged(features, labels, groups), labels)[:4]} == set(range(4))
+    assert {issue.index for issue in find_label_issues(predict(features, labels, groups), labels)[:4]} == set(range(4))
     assert len(set(assign_folds(np.eye(4)[labels], groups, 0)[:4].tolist())) == 1
 
 
@@ -64,20 +64,20 @@ def test_folds_have_each_class_in_like_number(clouds: tuple[np.ndarray, np.ndarr
     assert table.min() == table.max() == 30 // FOLDS
 
 
-def test_classes_of_few_images_are_not_judged(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+def test_small_classes_are_not_checked(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, labels = clouds
     few = np.concatenate([features, features[: MIN_CLASS_IMAGES - 1]])
     named = np.concatenate([labels, np.full(MIN_CLASS_IMAGES - 1, 4)])
-    found = find_label_issues(judged(few, named), named)
+    found = find_label_issues(predict(few, named), named)
     assert all(issue.label != 4 for issue in found)
     enough = np.concatenate([features, features[:MIN_CLASS_IMAGES]])
     named = np.concatenate([labels, np.full(MIN_CLASS_IMAGES, 4)])
-    assert {issue.index for issue in find_label_issues(judged(enough, named), named)} & set(
+    assert {issue.index for issue in find_label_issues(predict(enough, named), named)} & set(
         range(120, 120 + MIN_CLASS_IMAGES)
     )
 
 
-def test_of_several_labels_each_is_judged_apart(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+def test_each_of_several_labels_is_checked_on_its_own(clouds: tuple[np.ndarray, np.ndarray]) -> None:
     features, classes = clouds
     right = np.stack([classes < 2, classes % 2 == 0, classes == 3], axis=1).astype(np.float32)
     targets = right.copy()

@@ -1,4 +1,4 @@
-"""Sweeps: what is drawn, what is refused, what is left behind, and going on after an interruption."""
+"""Sweeps: random settings, faults of the grid, files written, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_sweep_ranks_its_settings_and_trains_the_best_once_more(
     best = max((rows[0], rows[2]), key=lambda row: float(row["val/acc1"]))
     table = printed[printed.index("setting  ") :].splitlines()
     assert table[1].split()[:2] == [best["setting"], best["phases.0.lr"]]
-    assert table[3].split()[:2] == ["002", "1e38"]  # the one that diverged stands last
+    assert table[3].split()[:2] == ["002", "1e38"]  # the one that diverged comes last
     page = (folder / "sweep.html").read_text()
     assert page.count("<circle") == 2
     assert page.index(f">{best['setting']}</th>") < page.index(">002</th>")
@@ -90,11 +90,11 @@ def test_a_sweep_ranks_its_settings_and_trains_the_best_once_more(
     best = min((rows[0], rows[2]), key=lambda row: float(row["val/ece"]))
     recipe = load_recipe(folder / "final" / "recipe.yaml")
     assert (recipe.data.fit, recipe.phases[0].lr) == ("trainval", float(best["phases.0.lr"]))
-    assert main(command(*grid, "--metric", "val/ece", "--final")) == 0  # all is there: nothing is trained
+    assert main(command(*grid, "--metric", "val/ece", "--final")) == 0  # all runs are finished: nothing is trained
     assert len(trained) == 1
 
 
-def test_a_sweep_that_was_stopped_goes_on(
+def test_an_interrupted_sweep_resumes(
     command: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "sweep"
@@ -114,17 +114,17 @@ def test_a_sweep_that_was_stopped_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(EpochTable, "on_train_epoch_end", stop_second)
         assert main(words) == 130
-    told = capsys.readouterr().err.partition("to go on: ")[2]
+    command_line = capsys.readouterr().err.partition("to go on: ")[2]
     assert [line["state"] for line in rows_of(folder)] == ["finished", "waiting", "waiting"]
     first = (folder / "001" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     monkeypatch.setattr(fit, "train", watch)
-    assert main(shlex.split(told)[1:]) == 0
+    assert main(shlex.split(command_line)[1:]) == 0
     assert seen == [("002", True), ("003", False)]
     assert (folder / "001" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == first
     assert [line["state"] for line in rows_of(folder)] == ["finished"] * 3
 
 
-def test_a_setting_stopped_before_its_first_checkpoint_begins_anew(
+def test_a_setting_interrupted_before_its_first_checkpoint_starts_again(
     command: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = command("--grid", "optim.weight_decay=0")
@@ -167,9 +167,9 @@ def test_another_sweep_in_the_same_folder_is_refused(
     capsys.readouterr()
     before = (tmp_path / "sweep" / "sweep.yaml").read_bytes()
     assert main(command(*changed)) == 2
-    told = capsys.readouterr().err
-    assert "holds a different sweep" in told
-    assert difference in told
+    message = capsys.readouterr().err
+    assert "holds a different sweep" in message
+    assert difference in message
     assert (tmp_path / "sweep" / "sweep.yaml").read_bytes() == before
 
 
@@ -216,13 +216,13 @@ def test_a_bad_grid_is_one_message_before_anything_is_trained(
     words: str, parts: list[str], command: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(*words.split())) == 2
-    told = capsys.readouterr().err
-    assert told.count("effnet-ft: ") == 1
-    assert [part for part in parts if part not in told] == []
+    message = capsys.readouterr().err
+    assert message.count("effnet-ft: ") == 1
+    assert [part for part in parts if part not in message] == []
     assert not (tmp_path / "sweep").exists()
 
 
-def test_images_at_fault_stop_the_sweep(
+def test_faults_of_the_images_stop_the_sweep(
     command: Arguments, image_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command("--grid", "seed=0,1", f"data.root={image_folder(a=2, b=9)}")) == 2
@@ -258,7 +258,7 @@ def test_the_final_run_takes_the_learning_rate_that_the_best_setting_found(
     assert "weight_decay" not in trained[0].phases[1].overrides
 
 
-def test_a_final_run_of_another_setting_is_not_taken_for_the_bests(tmp_path: Path) -> None:
+def test_a_final_run_of_another_setting_is_not_mistaken_for_the_best(tmp_path: Path) -> None:
     sweep = plan("phases.0.lr=1e-3,1e-2", folder=tmp_path / "sweep", final=True)
     final = sweep.recipe_at(sweep.settings[0], sweep.final, "data.fit=trainval")
     final.save(make_folder(sweep.final.folder) / "recipe.yaml")
@@ -315,7 +315,7 @@ def test_listed_values_are_drawn_without_repetition() -> None:
     assert len(set(plan(*grid, random=5).settings[0])) == 2
 
 
-def test_a_sweep_takes_one_device_of_many() -> None:
+def test_a_sweep_uses_one_device_of_many() -> None:
     sweep = plan("seed=0,1")
     assert sweep.recipe_at(sweep.settings[0], sweep.run(1)).trainer.devices == 1
     named = plan("seed=0,1", overrides=["trainer.devices='1,'"])

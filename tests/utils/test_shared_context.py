@@ -1,4 +1,4 @@
-"""What a call changes in the whole process is as it was when the last of several calls at once has ended."""
+"""Process-wide settings are restored when the last of several overlapping calls ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_first_enters_and_the_last_leaves() -> None:
         raise KeyError  # a fault inside leaves it too
     assert happened == ["in", "out"]
     with context() as value:
-        assert value == 3, "entered anew"
+        assert value == 3, "entered again"
 
 
 def test_warnings_are_as_before_whoever_leaves_last() -> None:
