@@ -41,7 +41,7 @@ def loading_code(model: Classifier, library: str, path: Path) -> str:
         raise UsageError(f"'{path}': OpenMMLab does not read safetensors; use the suffix .pth")
     if description["head"] != "linear":
         raise ExportError(
-            f"the model has a '{description['head']}' head, {library} only a linear one: use --format safetensors"
+            f"the model's head is '{description['head']}', {library} has only a linear one: use --format safetensors"
         )
     if library == "openmmlab" and model.multilabel:
         raise ExportError("the model is multi-label, OpenMMLab's head is not: use --format timm or safetensors")

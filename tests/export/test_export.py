@@ -234,8 +234,8 @@ def test_the_last_ending_decides_the_container(tmp_path: Path) -> None:
         ("openmmlab", "a.pth", "b0", SYMMETRIC, "OpenMMLab's b0 has same padding and batch-norm epsilon 0.001, this"),
         ("openmmlab", "a.safetensors", "b0", {}, "OpenMMLab does not read safetensors"),
         ("safetensors", "a.pth", "lite0", {}, "does not end in .safetensors"),
-        *((form, "a.pth", "b0", {"head": "mlp"}, "a 'mlp' head") for form in ("timm", "openmmlab")),
-        ("timm", "a.safetensors", "lite0", {"head": "cosine"}, "a 'cosine' head, timm only a linear one"),
+        *((form, "a.pth", "b0", {"head": "mlp"}, "the model's head is 'mlp'") for form in ("timm", "openmmlab")),
+        ("timm", "a.safetensors", "lite0", {"head": "cosine"}, "head is 'cosine', timm has only a linear one"),
         ("torchvision", "a.pth", "b0", {**SYMMETRIC, "head": "mlp"}, "use --format safetensors"),
     ],
 )
