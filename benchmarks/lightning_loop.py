@@ -20,6 +20,7 @@ from common import Table, bare_trainer, machine
 
 from effnet_ft.models.creation import create_model
 from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.settings import Optimization
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
 from effnet_ft.utils.process_settings import tune_process
@@ -47,7 +48,7 @@ def main() -> None:
     tune_process()
     model = create_model("b0", "none", num_classes=100)
     model.freeze(0)
-    module = FineTuner(model, lr=1e-4, label_smoothing=0.1)
+    module = FineTuner(model, Optimization(lr=1e-4, label_smoothing=0.1))
     images = torch.randint(0, 256, (16, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2).to(device)
     batches = [(images, torch.randint(0, 100, (16,), device=device))] * (STEPS + WARM_UP)
 

@@ -33,7 +33,10 @@ from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import STAGES
-from effnet_ft.planning.phases import plan_phases
+from effnet_ft.optim.settings import Optimization
+from effnet_ft.planning.facts import image_facts, machine_facts
+from effnet_ft.planning.planner import make_plan
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import load_recipe
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.lr_finder.head_grid import search_head_grid
@@ -111,7 +114,7 @@ class Ours:
             data = ActivationDataModule(train, val, labels, self.views, batch_size=BATCH)
             trainer = bare_trainer(self.device, "bf16-mixed" if self.device == "cuda" else "32-true", epochs)
             start = time.perf_counter()
-            trainer.fit(FineTuner(self.model, lr=1e-3, label_smoothing=0.1, stored=True), datamodule=data)
+            trainer.fit(FineTuner(self.model, Optimization(lr=1e-3, label_smoothing=0.1), stored=True), datamodule=data)
             return time.perf_counter() - start
 
         count = EPOCHS[cut]
@@ -126,9 +129,10 @@ class Ours:
         two = Views(self.model.preprocessing, "basic", 2, (0,))
         data = ActivationDataModule(train[:2], train[0], (labels, labels), two, batch_size=BATCH)
         recipe = load_recipe("folder", ["data.root=x", "phases=[{train: head, epochs: 20, lr: auto}]"])
-        features, classes = self.model.variant.features, len(self.split.classes)
+        plan = make_plan(recipe, image_facts(self.split), choose_weights(recipe.model, recipe.data), machine_facts())
+        features, classes, (phase,) = self.model.variant.features, len(self.split.classes), plan.phases
         start = time.perf_counter()
-        search_head_grid(data, features, classes, plan_phases(recipe)[0], torch.device(self.device))
+        search_head_grid(data, features, classes, phase, torch.device(self.device))
         return time.perf_counter() - start
 
 

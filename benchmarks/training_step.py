@@ -60,6 +60,7 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     import pytorch_lightning as pl
 
     from effnet_ft.models.creation import create_model
+    from effnet_ft.optim.settings import Optimization
     from effnet_ft.training.console import quiet_lightning
     from effnet_ft.training.module import FineTuner
     from effnet_ft.utils.process_settings import tune_process
@@ -67,7 +68,7 @@ def of_ours(variant: str, device: str, compiled: bool) -> Steps:
     tune_process()
     model = create_model(variant, "none", num_classes=CLASSES)
     model.freeze(0)
-    module = FineTuner(model, lr=1e-4, label_smoothing=0.1, compiled=compiled)
+    module = FineTuner(model, Optimization(lr=1e-4, label_smoothing=0.1), compiled=compiled)
 
     class Clock(pl.Callback):
         def __init__(self) -> None:

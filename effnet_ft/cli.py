@@ -17,6 +17,7 @@ from effnet_ft.utils.text import escape_control_characters
 
 COMMANDS = (
     "check",
+    "plan",
     "train",
     "sweep",
     "evaluate",

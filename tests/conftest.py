@@ -14,6 +14,8 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.planning import estimate
+from effnet_ft.planning.speed import Speed
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -30,6 +32,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_estimates() -> Iterator[None]:
+    """Measure no speeds for the plans of trainings; ``planning/test_estimate.py`` does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "measured_speed", lambda *_: Speed(1e-3, 1e-3, 1e-3, 1e6))
+        yield
+
+
+@pytest.fixture
+def no_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End trainings with their last phase: nothing is measured, no report is written."""
+    monkeypatch.setattr("effnet_ft.training.fit.evaluate_and_report", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from effnet_ft.imagenet_classes import imagenet_classes
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.table import WEIGHTS
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.preprocessing import _FILTERS, CROPS, Preprocessing
 from effnet_ft.recipe import load_recipe
 
@@ -125,8 +126,9 @@ def test_dict_of_a_checkpoint_from_before_there_were_crops() -> None:
 def test_the_recipes_crop_is_that_of_the_weights_or_as_set(name: str, crop: str | None) -> None:
     variant, weights = name.split("/")
     settings = [f"model.variant={variant}", f"model.weights={weights}", *([f"data.crop={crop}"] if crop else [])]
+    recipe = load_recipe("imagenet_eval", settings)
     own = WEIGHTS[name].preprocessing.crop
-    assert load_recipe("imagenet_eval", settings).data.crop == (crop if crop in CROPS else own)
+    assert choose_weights(recipe.model, recipe.data).crop == (crop if crop in CROPS else own)
 
 
 @pytest.mark.parametrize("crop", ["auto", *CROPS])

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 from effnet_ft.commands.arguments import add_overrides
-from effnet_ft.errors import DataError, RecipeError, UserError
-
-PLACES = ("data.root", "data.images")
-"""Keys that say where the images are; only these may differ from the training's recipe."""
+from effnet_ft.errors import DataError, UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,17 +21,14 @@ def run(options: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from effnet_ft.inference.load import load
+    from effnet_ft.recipe.loading import require_settable
     from effnet_ft.report import read_run, render_run, write_page
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
         raise DataError(f"'{options.run}' is no run folder: it holds no recipe.yaml")
-    moved = {}
-    for text in options.overrides:
-        key, _, value = text.partition("=")
-        if key not in PLACES:
-            raise RecipeError(f"'{text}' cannot change after the training: a report takes only {' and '.join(PLACES)}")
-        moved[key.removeprefix("data.")] = value
+    require_settable(options.overrides, "move", "a report shows the run as it is")
+    moved = {key.removeprefix("data."): value for key, _, value in (text.partition("=") for text in options.overrides)}
     try:
         predictor = load(Run(options.run).best)
     except UserError as error:  # the rest of the page needs no checkpoint

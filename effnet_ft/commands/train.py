@@ -20,26 +20,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Return the exit code."""
     from effnet_ft.runs.resume_target import choose_run, print_once
-    from effnet_ft.runs.run_folder import Run, is_run
+    from effnet_ft.runs.run_folder import is_run
 
     overrides = [text for text in options.overrides if not text.startswith("resume=")]
     resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
-    recipe, resume = choose_run(options.recipe, overrides, resumed)
-    if resume and Run(recipe.run_dir).finished:
-        print_once(f"{recipe.run_dir} is finished: there is nothing left to do")
+    recipe, run, resume = choose_run(options.recipe, overrides, resumed)
+    if resume and run.finished:
+        print_once(f"{run.folder} is finished: there is nothing left to do")
         return 0
 
     from effnet_ft.training import fit
 
-    command = shlex.join([own_command(), "train", options.recipe, f"resume={recipe.run_dir}"])
+    command = shlex.join([own_command(), "train", options.recipe, f"resume={run.folder}"])
     try:
-        run = fit.train(recipe, resume=resume)
+        fit.train(recipe, str(run.folder), resume=resume)
     except (MachineError, DataError) as error:
-        if is_run(recipe.run_dir):
+        if is_run(run.folder):
             error.add_note(f"Then go on by: {command}")
         raise
     except KeyboardInterrupt as error:
-        if fit.is_main_process() and is_run(recipe.run_dir):
+        if fit.is_main_process() and is_run(run.folder):
             print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
             return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         from effnet_ft.data.sources.opening import image_root
 
         data = recipe.data
-        folder, images = str(run.folder), str(image_root(data.source, data.root, data.images))
+        folder, images = str(run.folder), str(image_root(data.source, data.given_root, data.images))
         print(f"\nrun folder: {folder} (open its report.html)\nnext:")
         for words in (["evaluate", folder], ["predict", folder, images, "--top-k", "3", "--out", "predictions.csv"]):
             print(f"  {shlex.join([own_command(), *words])}")

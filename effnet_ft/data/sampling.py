@@ -56,6 +56,12 @@ class EpochSampler(Sampler[int]):
         return iter(self._items().tolist())
 
 
+def batches_an_epoch(images: int, batch_size: int, processes: int) -> int:
+    """Return how many batches each process trains an epoch; a last one of less than two images joins the one before."""
+    batches, left = divmod(images, batch_size * processes)
+    return max(1, batches + (left >= 2 * processes))
+
+
 class DistributedBatchSampler(Sampler[list[int]]):
     """This process's part of the batches of a sampler's items.
 
@@ -86,8 +92,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
-        batches, left = divmod(len(self.sampler), self.batch_size * self.processes)
-        return max(1, batches + (left >= 2 * self.processes))
+        return batches_an_epoch(len(self.sampler), self.batch_size, self.processes)
 
     def images_in_step(self, batch: int, together: int) -> int:
         """Return how many images all processes have in a step of the optimiser.

@@ -19,11 +19,11 @@ from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.resolving import resolve_weights
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
+from effnet_ft.recipe.loading import require_settable
+from effnet_ft.recipe.plan import ModelPlan
 from effnet_ft.runs.run_folder import Run
-
-_RUN_KEYS = ("data.root", "data.images", "data.batch_size", "data.image_size")
-_FILE_KEYS = ("data.root", "data.source", "data.images", "data.ground_truth", "data.download", "data.batch_size")
 
 
 def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
@@ -41,12 +41,13 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         RecipeError: for other overrides.
     """
     run.require(run.recipe, run.split, run.best)
-    _require_keys(overrides, _RUN_KEYS, "a finished run is evaluated as it is")
+    require_settable(overrides, "evaluate", "a finished run is evaluated as it is")
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
     predictor = load(run.best)
-    if any(text.startswith("data.image_size=") for text in overrides):
+    resized = any(text.startswith("data.image_size=") for text in overrides)
+    if resized and recipe.data.image_size != "auto":
         predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
-    folder = image_root(recipe.data.source, recipe.data.root, recipe.data.images)
+    folder = image_root(recipe.data.source, recipe.data.given_root, recipe.data.images)
     split = read_split(run.split, folder, predictor.classes)
     moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
     images: Source | Split = split
@@ -62,7 +63,7 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
         except DataError:
             if not moved:
                 raise
-            images = scan_folder(recipe.data.root, for_training=False)
+            images = scan_folder(recipe.data.given_root, for_training=False)
     evaluation = evaluate(predictor, images, _choose_part(images, part), _batch_size(recipe), views)
     if images is not split:
         _warn_of_training_images(evaluation, split)
@@ -84,7 +85,7 @@ def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = 
         RecipeError: for other overrides, or none that gives images.
         WeightsError: if the file cannot be read.
     """
-    _require_keys(overrides, _FILE_KEYS, "a model is evaluated as it was shipped")
+    require_settable(overrides, "file", "a model is evaluated as it was shipped")
     if not any(text.startswith("data.root=") for text in overrides):
         raise RecipeError(f"'{path}' comes without images to measure it on: give labelled ones, data.root=...")
     recipe = load_recipe("folder", overrides)
@@ -102,19 +103,15 @@ def evaluate_recipe(
         DataError, RecipeError, WeightsError: if images, recipe or weights are at fault.
     """
     recipe = load_recipe(name, overrides, require=["data.root", "model.weights"])
-    if recipe.model.weights == "none":
+    chosen = choose_weights(recipe.model, recipe.data)
+    network = chosen.model
+    if network.weights == "none":
         raise DataError("model.weights is 'none': random weights have nothing to evaluate; name weights or a run")
-    settings = recipe.model
-    model = create_model(settings.variant, settings.weights, family=settings.family, classes=imagenet_classes())
-    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
+    model = create_model(network.variant, network.weights, family=network.family, classes=imagenet_classes())
+    model.preprocessing = model.preprocessing.at_size(chosen.image_size, chosen.crop)
     source = _open(recipe)
     evaluation = evaluate(Predictor(model), source, _choose_part(source, part), _batch_size(recipe), views)
-    return replace(evaluation, published=_published_accuracies(recipe, evaluation.prefix))
-
-
-def _require_keys(overrides: Sequence[str], keys: Sequence[str], why: str) -> None:
-    if forbidden := [text for text in overrides if text.partition("=")[0] not in keys]:
-        raise RecipeError(f"{why}; only {', '.join(keys[:-1])} and {keys[-1]} can be set: {' '.join(forbidden)}")
+    return replace(evaluation, published=_published_accuracies(network, evaluation.prefix))
 
 
 def _warn_of_training_images(evaluation: Evaluation, split: Split) -> None:
@@ -128,9 +125,9 @@ def _warn_of_training_images(evaluation: Evaluation, split: Split) -> None:
         )
 
 
-def _published_accuracies(recipe: Recipe, prefix: str) -> dict[str, float]:
+def _published_accuracies(network: ModelPlan, prefix: str) -> dict[str, float]:
     """Return the published accuracies, on all of ImageNet's validation images."""
-    record = resolve_weights(recipe.model.variant, recipe.model.weights, recipe.model.family)
+    record = resolve_weights(network.variant, network.weights, network.family)
     values = {"acc1": record.top1, "acc5": record.top5} if record else {}
     return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
 
@@ -139,7 +136,7 @@ def _open(recipe: Recipe) -> Source:
     data = recipe.data
     return open_source(
         data.source,
-        data.root,
+        data.given_root,
         images=data.images,
         ground_truth=data.ground_truth,
         download=data.download == "on",

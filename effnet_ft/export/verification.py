@@ -14,17 +14,16 @@ from effnet_ft.data.sources.opening import image_root
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.data.splits.split_file import read_split, require_images
-from effnet_ft.errors import RecipeError
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.loading import require_settable
 from effnet_ft.runs.run_folder import Run
 
 MAX_CHECK_IMAGES = 32  # images that an export is checked on
 
 _RANDOM_IMAGES = 8
-_ALLOWED_OVERRIDES = ("data.root=", "data.images=")
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,9 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
         DataError: if images are missing.
         RecipeError: for other overrides.
     """
-    if forbidden := [text for text in overrides if not text.startswith(_ALLOWED_OVERRIDES)]:
-        raise RecipeError(
-            f"an export takes the run as it is; only data.root and data.images can be set: {' '.join(forbidden)}"
-        )
+    require_settable(overrides, "move", "an export takes the run as it is")
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
-    split = read_split(run.split, image_root(recipe.data.source, recipe.data.root, recipe.data.images), classes)
+    split = read_split(run.split, image_root(recipe.data.source, recipe.data.given_root, recipe.data.images), classes)
     require_images(split)
     return split
 

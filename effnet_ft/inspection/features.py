@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.sources.source import SPLITS, Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.errors import MachineError
 from effnet_ft.models.variants import STAGES
+from effnet_ft.planning.devices import AUTOCAST, plan_trainer, torch_device
+from effnet_ft.planning.facts import machine_facts
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import Recipe
 from effnet_ft.training.setup import build_model
-from effnet_ft.training.trainer import AUTOCAST, resolve_devices
 from effnet_ft.utils.array_cache import ArrayCache
 
 
@@ -29,9 +30,10 @@ def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cac
         MachineError: where the cache cannot be written.
         WeightsError: where the weights cannot be had.
     """
-    device = device_of(recipe)
-    model = build_model(recipe, split)
-    settings = ComputeSettings(device=device, autocast=AUTOCAST.get(recipe.trainer.precision))
+    trainer, _ = plan_trainer(recipe.trainer, machine_facts(cache))
+    weights = choose_weights(recipe.model, recipe.data)
+    model = build_model(weights.model, weights.image_size, weights.crop, split)
+    settings = ComputeSettings(device=torch_device(trainer), autocast=AUTOCAST.get(trainer.precision))
     rows: dict[str, np.ndarray] = {}
     try:
         for part in (part for part in SPLITS if split.part(part)):
@@ -47,10 +49,3 @@ def pooled_features(recipe: Recipe, split: Split, samples: Sequence[Sample], cac
             f"cannot write to {cache.folder} ({error}): let EFFNET_FT_CACHE name a folder that has room"
         ) from error
     return np.stack([rows[sample.path] for sample in samples])
-
-
-def device_of(recipe: Recipe) -> torch.device:
-    """Return where the recipe computes; its ``auto`` are resolved in place."""
-    resolve_devices(recipe.trainer)
-    names = {"gpu": "cuda"}
-    return torch.device(names.get(recipe.trainer.accelerator, recipe.trainer.accelerator))

@@ -15,11 +15,14 @@ from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.inspection.duplicates import find_duplicates
-from effnet_ft.inspection.features import device_of, pooled_features
+from effnet_ft.inspection.features import pooled_features
 from effnet_ft.inspection.file_scan import scan_files
 from effnet_ft.inspection.findings import DuplicateGroup, Image, Inspection, SuspectLabel
 from effnet_ft.inspection.label_issues import find_label_issues, find_multilabel_issues, out_of_fold_probabilities
 from effnet_ft.inspection.unusual_files import find_unusual_files
+from effnet_ft.planning.devices import plan_trainer, torch_device
+from effnet_ft.planning.facts import machine_facts
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import DataSettings, Recipe
 from effnet_ft.utils.array_cache import ArrayCache
 
@@ -38,7 +41,8 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         WeightsError: where its weights cannot be had.
     """
     start = time.perf_counter()
-    if not quick and recipe.model.weights == "none":
+    weights = choose_weights(recipe.model, recipe.data)
+    if not quick and weights.model.weights == "none":
         raise RecipeError("model.weights is 'none': random weights cannot judge labels; name weights, or add --quick")
     cache = ArrayCache()
     source = _listed(recipe.data)
@@ -57,8 +61,8 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         parts={part: len(listed) for part, listed in source.splits.items()},
         counts=_counts(readable),
         sides=(int(sides.min()), int(np.median(sides)), int(sides.max())) if len(sides) else (0, 0, 0),
-        size=recipe.data.image_size,
-        smaller=int((sides < recipe.data.image_size).sum()),
+        size=weights.image_size,
+        smaller=int((sides < weights.image_size).sum()),
         formats={name.decode(): count for name, count in Counter(kept["format"].tolist()).most_common()},
         unreadable=reasons,
         ignored=source.ignored,
@@ -74,7 +78,7 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
 def _listed(settings: DataSettings) -> Source:
     """Return the labelled images, those of classes that a training refuses included."""
     if settings.source == "folder":
-        return scan_folder(settings.root, for_training=False, empty_classes=True)
+        return scan_folder(settings.given_root, for_training=False, empty_classes=True)
     source = _open(settings, for_training=False)
     if source.members:
         raise DataError(f"{source.root} holds an archive of images: unpack it, files alone can be checked")
@@ -84,7 +88,7 @@ def _listed(settings: DataSettings) -> Source:
 def _open(data: DataSettings, *, for_training: bool) -> Source:
     return open_source(
         data.source,
-        data.root,
+        data.given_root,
         images=data.images,
         ground_truth=data.ground_truth,
         download=data.download == "on",
@@ -149,7 +153,8 @@ def _suspicions(
     targets = encode_labels(samples, classes, source.multilabel, as_matrix=True)
     if features is None or len(classes) < (1 if source.multilabel else 2):
         return []
-    probabilities = out_of_fold_probabilities(features, targets, groups, device_of(recipe), recipe.seed)
+    device = torch_device(plan_trainer(recipe.trainer, machine_facts())[0])
+    probabilities = out_of_fold_probabilities(features, targets, groups, device, recipe.seed)
     if source.multilabel:
         return [
             SuspectLabel(

@@ -98,6 +98,31 @@ class Variant:
             yield plan
             channels = plan.output_channels
 
+    def activation_shape(self, cut: int, image_size: int) -> tuple[int, ...]:
+        """Return the shape of what the stages before ``cut`` make of an image: ``(h, w, C)``, for 9 ``(F,)``.
+
+        Args:
+            cut: 1 to 9.
+            image_size: side of the network's input, pixels.
+        """
+        if cut == STAGES:
+            return (self.features,)
+        side, channels = -(-image_size // 2), self.stem_channels
+        for stage in list(self.stages())[: cut - 1]:
+            side, channels = -(-side // stage.stride), stage.output_channels
+        return side, side, channels
+
+
+def cut_of(train: str) -> int:
+    """Return the first trained stage of ``head``, ``stageK`` or ``all``: 9, K or 0."""
+    named = {"head": STAGES, "all": 0}
+    return named[train] if train in named else int(train.removeprefix("stage"))
+
+
+def train_of(cut: int) -> str:
+    """Return what a cut trains, in the recipe's words; the inverse of :func:`cut_of`."""
+    return {0: "all", STAGES: "head"}.get(cut, f"stage{cut}")
+
 
 def scaled_channels(channels: int, width: float) -> int:
     """Return ``channels * width`` rounded to a multiple of 8, never below 90% of the exact value."""

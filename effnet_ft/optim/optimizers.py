@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from effnet_ft.models.classifier import Classifier
+    from effnet_ft.optim.settings import Optimization
 
 Groups = list[dict[str, Any]]
 
@@ -80,6 +81,32 @@ def learning_rate_factor(
         return min(1.0, (step + 1) / warmup_steps)
     over = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
     return SCHEDULES[schedule](over, step // drop_steps, drop_factor)
+
+
+def schedule_factor(optim: Optimization, step: int, total_steps: int, steps_an_epoch: float) -> float:
+    """Return the share of the highest learning rate at a step of a phase of ``total_steps``."""
+    return learning_rate_factor(
+        step,
+        schedule=optim.schedule,
+        total_steps=total_steps,
+        warmup_steps=optim.warmup_epochs * steps_an_epoch,
+        drop_steps=optim.step_epochs * steps_an_epoch,
+        drop_factor=optim.step_factor,
+    )
+
+
+def build_optimizer(model: Classifier, optim: Optimization, fused: bool) -> Optimizer:
+    """Return the optimiser over what ``model`` trains.
+
+    Args:
+        model: frozen as the phase wants it.
+        optim: how it is optimised; its ``lr`` must be known.
+        fused: take the fused kernels, where the optimiser has any.
+    """
+    assert optim.lr is not None
+    decay = decay_rate(optim.weight_decay, optim.lr, optim.decay_unit)
+    groups = parameter_groups(model, decay, optim.lr, optim.layer_decay)
+    return OPTIMISERS[optim.optimizer](groups, optim.lr, optim.momentum, fused)
 
 
 def parameter_groups(

@@ -1,11 +1,10 @@
 """The recipe: what is wanted of a run.
 
-``schema`` holds every key, ``loading`` reads a file, ``faults`` checks it, ``resolving`` says what ``auto`` stands
-for, ``documentation`` describes every key. Free of torch, so that a wrong recipe is refused at once.
+``schema`` holds every key, ``loading`` reads a file, ``faults`` checks it, ``plan`` holds what was decided,
+``documentation`` describes every key. Free of torch, so that a wrong recipe is refused at once.
 """
 
 from effnet_ft.recipe.loading import find_recipe, load_recipe, recipe_folder
-from effnet_ft.recipe.resolving import RUN_DIR_VARIABLE, default_workers
 from effnet_ft.recipe.schema import (
     DEFAULT_BATCH,
     SECTIONS,
@@ -22,7 +21,6 @@ from effnet_ft.recipe.schema import (
 
 __all__ = [
     "DEFAULT_BATCH",
-    "RUN_DIR_VARIABLE",
     "SECTIONS",
     "DataSettings",
     "ModelSettings",
@@ -31,7 +29,6 @@ __all__ = [
     "Recipe",
     "StoreSettings",
     "TrainerSettings",
-    "default_workers",
     "find_recipe",
     "flat",
     "load_recipe",

@@ -103,7 +103,8 @@ def recipes_schema() -> str:
 def _plain(schema: Any) -> Any:
     """Drop what an editor does not use: titles, our own marks and defaults of None."""
     if isinstance(schema, dict):
-        kept = {name: entry for name, entry in schema.items() if name not in ("title", "per_phase", "affects_training")}
+        marks = ("title", "per_phase", "affects_training", "settable")
+        kept = {name: entry for name, entry in schema.items() if name not in marks}
         return {name: _plain(entry) for name, entry in kept.items() if (name, entry) != ("default", None)}
     return [_plain(entry) for entry in schema] if isinstance(schema, list) else schema
 

@@ -16,7 +16,6 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.models.weights.resolving import weights_fault
 from effnet_ft.recipe.faults import PHASES, check
 from effnet_ft.recipe.plain_yaml import parse_value, read_yaml
-from effnet_ft.recipe.resolving import resolve
 from effnet_ft.recipe.schema import Recipe, key_schemas
 from effnet_ft.recipe.settings import is_text
 from effnet_ft.utils.text import did_you_mean, shorten
@@ -25,7 +24,7 @@ from effnet_ft.utils.text import did_you_mean, shorten
 def load_recipe(
     recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), require: Sequence[str] = ()
 ) -> Recipe:
-    """Read, override, check and resolve a recipe.
+    """Read, override and check a recipe.
 
     Args:
         recipe: a path, the name of a file in ``recipes/`` without its ending, or what such a file holds.
@@ -33,12 +32,8 @@ def load_recipe(
         require: dotted keys that must be set, e.g. ``data.root`` and ``phases``; with ``model.weights``, the weights
             must also be known.
 
-    Returns:
-        A recipe in which every ``auto`` that does not depend on the machine's devices is resolved.
-
     Raises:
         RecipeError: with every fault found: unknown keys, wrong types, values out of range, missing values.
-        WeightsError: if a value depends on weights that cannot be read.
     """
     faults: list[str] = []
     names = {key for key, schema in key_schemas().items() if is_text(schema)}  # 2024 and on may be some
@@ -63,7 +58,23 @@ def load_recipe(
     faults += _contradictions(checked)
     if faults:
         raise RecipeError(faults, name)
-    return resolve(checked)
+    return checked
+
+
+def require_settable(overrides: Sequence[str], purpose: str, why: str) -> None:
+    """Refuse overrides of keys that a finished model cannot be given.
+
+    Args:
+        overrides: ``key=value`` texts.
+        purpose: a mark of :func:`effnet_ft.recipe.settings.key`.
+        why: the first words of the message.
+
+    Raises:
+        RecipeError: naming the keys that can be set, and the overrides that cannot.
+    """
+    keys = [key for key, schema in key_schemas().items() if purpose in schema.get("settable", ())]
+    if forbidden := [text for text in overrides if text.partition("=")[0] not in keys]:
+        raise RecipeError(f"{why}; only {', '.join(keys[:-1])} and {keys[-1]} can be set: {' '.join(forbidden)}")
 
 
 def _apply_override(raw: dict[str, Any], text: str, names: Container[str], faults: list[str]) -> None:

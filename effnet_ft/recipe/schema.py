@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, create_model, model_serializer
 
@@ -23,11 +23,7 @@ from effnet_ft.utils.atomic_files import atomic_write_text
 DEFAULT_BATCH = 32
 """Images per device and batch if the recipe does not say."""
 
-if TYPE_CHECKING:  # where a value is used, it is decided and set
-    Auto: TypeAlias = Any
-    NotSet: TypeAlias = Any
-else:
-    Auto, NotSet = Literal["auto"], None
+Auto = Literal["auto"]
 Off = Literal["off"]
 OnOff = Literal["on", "off"]
 Count = Annotated[int, Field(ge=1)]
@@ -57,20 +53,32 @@ class DataSettings(Settings):
     """Which images."""
 
     source: Annotated[str, one_of(["folder", "manifest", "imagenet", *PUBLISHED])] = key(
-        "folder", "image layout, or a published set"
+        "folder", "image layout, or a published set", settable=("file",)
     )
-    root: PathText | NotSet = key(
-        None, "image folder, e.g. data.root=path/to/images; published sets are put there", affects_training=False
+    root: PathText | None = key(
+        None,
+        "image folder, e.g. data.root=path/to/images; published sets are put there",
+        affects_training=False,
+        settable=("move", "evaluate", "file"),
     )
     images: PathText | None = key(
-        None, "source manifest: folder of its paths; not set: its own", affects_training=False
+        None,
+        "source manifest: folder of its paths; not set: its own",
+        affects_training=False,
+        settable=("move", "evaluate", "file"),
     )
-    download: OnOff = key("on", "download missing files of a published set", affects_training=False)
+    download: OnOff = key("on", "download missing files of a published set", affects_training=False, settable=("file",))
     fit: Literal["train", "trainval"] = key("train", "trainval: train on the validation images too, for a final model")
-    ground_truth: PathText | None = key(None, "source imagenet: class list of flat images; not set: looked for")
-    image_size: Annotated[int, Field(ge=32)] | Auto = phase_key("auto", "side of the input, pixels")
+    ground_truth: PathText | None = key(
+        None, "source imagenet: class list of flat images; not set: looked for", settable=("file",)
+    )
+    image_size: Annotated[int, Field(ge=32)] | Auto = phase_key(
+        "auto", "side of the input, pixels", settable=("evaluate",)
+    )
     crop: Annotated[str, one_of(["auto", *CROPS])] = key("auto", "central crop in evaluation, as in timm or OpenMMLab")
-    batch_size: Count | Auto = phase_key(DEFAULT_BATCH, "images per device and batch; auto: as many as fit")
+    batch_size: Count | Auto = phase_key(
+        DEFAULT_BATCH, "images per device and batch; auto: as many as fit", settable=("evaluate", "file")
+    )
     augment: Annotated[str, one_of(AUGMENTATIONS)] = phase_key("basic", "augmentation of training images")
     smallest_crop: Share = phase_key(
         SMALLEST_CROP,
@@ -89,6 +97,12 @@ class DataSettings(Settings):
         "auto", "keep decoded images; auto: on disk, or in memory if only that has room", affects_training=False
     )
     bad_images: Literal["error", "skip"] = key("error", "unreadable files: refuse, or leave out")
+
+    @property
+    def given_root(self) -> str:
+        """``root``, of a recipe that was loaded with it required."""
+        assert self.root is not None, "load_recipe(require=['data.root']) refuses a recipe without"
+        return self.root
 
 
 class StoreSettings(Settings):

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASC
 class Settings(BaseModel):
     """A section of a recipe. Unknown keys and values of the wrong type are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -40,7 +40,14 @@ class Settings(BaseModel):
         return self.model_validate({**{name: getattr(self, name) for name in self.model_fields_set}, **values})
 
 
-def key(default: Any, meaning: str, *, per_phase: bool = False, affects_training: bool = True) -> Any:
+def key(
+    default: Any,
+    meaning: str,
+    *,
+    per_phase: bool = False,
+    affects_training: bool = True,
+    settable: tuple[str, ...] = (),
+) -> Any:
     """Declare a key.
 
     Args:
@@ -48,14 +55,16 @@ def key(default: Any, meaning: str, *, per_phase: bool = False, affects_training
         meaning: for messages and documentation.
         per_phase: a phase may override it.
         affects_training: it must not change when a run is resumed.
+        settable: purposes for which a finished model may be given it: to ``move`` a run's images, to ``evaluate`` a
+            run, to evaluate a ``file``.
     """
-    marks: Any = {"per_phase": per_phase, "affects_training": affects_training}
+    marks: Any = {"per_phase": per_phase, "affects_training": affects_training, "settable": [*settable]}
     return Field(default, description=meaning, json_schema_extra=marks)
 
 
-def phase_key(default: Any, meaning: str, *, affects_training: bool = True) -> Any:
+def phase_key(default: Any, meaning: str, *, affects_training: bool = True, settable: tuple[str, ...] = ()) -> Any:
     """Declare a key that a phase may override."""
-    return key(default, meaning, per_phase=True, affects_training=affects_training)
+    return key(default, meaning, per_phase=True, affects_training=affects_training, settable=settable)
 
 
 def one_of(choices: Iterable[str]) -> Any:

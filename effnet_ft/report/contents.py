@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.evaluation.proportions import wilson_interval
+from effnet_ft.recipe.plan import Plan
 from effnet_ft.report.thumbnails import Thumbnails
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -49,6 +50,7 @@ class RunContents:
     split_counts: Counter[tuple[str, str]]  # images by class and split
     image_count: int  # images of all splits
     training_paths: Sequence[str] = ()  # paths of the training images, in their order
+    plan: Plan | None = None  # of `plan.yaml`; runs of version 0.1 have none
     starts: Sequence[Mapping[str, Any]] = ()  # from `environment.json`, the first one first
     thumbnails: Thumbnails = field(default_factory=Thumbnails)  # reads the images
 

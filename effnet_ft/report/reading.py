@@ -17,6 +17,7 @@ from yaml import YAMLError
 from effnet_ft.data.sources.manifest import image_folder
 from effnet_ft.errors import DataError
 from effnet_ft.recipe.plain_yaml import resolver_calls
+from effnet_ft.recipe.plan import Plan, read_plan
 from effnet_ft.report.contents import Prediction, RunContents
 from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.runs.run_folder import Run
@@ -73,6 +74,7 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         name=run.folder.resolve().name,
         recipe_text=_parsed(run.recipe, str),
         recipe=recipe,
+        plan=_plan(run.plan),
         metrics=metrics,
         classes=classes,
         phases=[
@@ -85,6 +87,20 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
         thumbnails=Thumbnails(_image_root(OmegaConf.merge(recipe, {"data": moved or {}})), predictor),
     )
+
+
+def _plan(path: Path) -> Plan | None:
+    """Return the run's plan, None of runs of version 0.1, which have none.
+
+    Raises:
+        DataError: where it cannot be understood.
+    """
+    try:
+        return read_plan(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _starts(text: str) -> list[dict[str, Any]]:

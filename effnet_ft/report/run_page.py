@@ -39,6 +39,25 @@ def sections_of(run: RunContents) -> list[Section]:
         Section("Class balance", "table", class_balance(run)),
         Section("Training views", "training_views", training_views(run)),
         Section("Recipe", "recipe", {"run": run}),
+        Section("Decisions", "decisions", {"facts": decisions(run)} if run.plan else None),
         Section("Times", "table", times(run)),
         Section("Seed, versions and machine", "provenance", {"run": run}),
     ]
+
+
+def decisions(run: RunContents) -> list[tuple[str, str]]:
+    """Return what the plan decided where the recipe says ``auto``, with its reason, and what changed on the way."""
+    if run.plan is None:
+        return []
+    values = run.plan.flat()
+    decided = [
+        (key, f"{values.get(key, values.get(_in_optim(key), ''))} ({reason})".removeprefix(" "))
+        for key, reason in run.plan.reasons.items()
+    ]
+    return [*decided, *(("changed on the way", change) for change in run.plan.changes)]
+
+
+def _in_optim(key: str) -> str:
+    """Return where a plan has a phase's key that belongs to its optimiser."""
+    phase, _, name = key.rpartition(".")
+    return f"{phase}.optim.{name}"

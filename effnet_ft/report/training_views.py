@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, augmentation
+from effnet_ft.recipe.plan import Plan
 from effnet_ft.report.contents import RunContents
 from effnet_ft.report.thumbnails import as_uri
 
@@ -40,7 +41,7 @@ class PhaseViews:
     @property
     def pixels(self) -> tuple[object, ...]:
         """What the views depend on, beside the images."""
-        return bool(self.stored), self.image_size, self.augment, self.strengths, self.mixing
+        return self.stored, self.image_size, self.augment, self.strengths, self.mixing
 
 
 def training_views(run: RunContents) -> dict[str, Any] | None:
@@ -54,34 +55,27 @@ def training_views(run: RunContents) -> dict[str, Any] | None:
     paths = {index: run.training_paths[index] for index in range(0, len(run.training_paths), step)[:IMAGES_SHOWN]}
     readable = {index: path for index, path in paths.items() if run.thumbnails.thumbnail(path)}
     files = {index: file for index, path in readable.items() if (file := run.thumbnails.file(path))}
-    if run.thumbnails.predictor is None or not files:
+    if run.plan is None or run.thumbnails.predictor is None or not files:
         return {"kinds": []}
     kinds = []
-    for views in phase_views(run.recipe):
-        names = [f"{index + 1} {run.recipe.phases[index].train}" for index in views.phases]
+    for views in phase_views(run.plan):
+        names = [f"{index + 1} {run.plan.phases[index].train}" for index in views.phases]
         kinds.append((views, names, [[as_uri(view) for view in drawn] for drawn in draw_views(run, views, files)]))
     return {"kinds": kinds}
 
 
-def phase_views(recipe: Any) -> list[PhaseViews]:
-    """Return how the phases of a recipe, parsed, show images; those that do it alike, together."""
+def phase_views(plan: Plan) -> list[PhaseViews]:
+    """Return how the phases of a plan show images; those that do it alike, together."""
     found: list[PhaseViews] = []
-    for index, phase in enumerate(recipe.phases):
-        data = {**recipe.data, **phase}
-        mixing = [name for name, key in (("MixUp", "mixup"), ("CutMix", "cutmix")) if data.get(key)]
-        strengths = {key: float(data.get(key) or default) for key, default in _DEFAULTS.items()}
-        frozen = recipe.store.mode == "keep" and phase.train != "all" and not mixing
-        # Stored views serve later phases of the same pixels too, but none needs more views than it has epochs.
-        views = PhaseViews([index], int(frozen), data["image_size"], data["augment"], strengths, mixing)
+    for phase in plan.phases:
+        mixing = [name for name, alpha in (("MixUp", phase.mixing.mixup), ("CutMix", phase.mixing.cutmix)) if alpha]
+        augmentation, stored = phase.augmentation, phase.source.views
+        views = PhaseViews([phase.index], stored, phase.image_size, augmentation.name, augmentation.rates, mixing)
         same = next((other for other in found if other.pixels == views.pixels), None)
         if same is None:
             found.append(views)
         else:
-            same.phases.append(index)
-    for views in (views for views in found if views.stored):
-        epochs = [recipe.phases[index].epochs for index in views.phases]
-        count = 1 if views.augment == "none" else min(recipe.store.views, max(epochs))
-        views.stored = count if sum(epochs) > 1 else 0
+            same.phases.append(phase.index)
     return found
 
 
@@ -92,15 +86,15 @@ def draw_views(run: RunContents, shown: PhaseViews, files: dict[int, Path]) -> I
     from effnet_ft.data.images.views import Views
     from effnet_ft.data.sources.source import Sample
 
-    assert run.thumbnails.predictor is not None and run.thumbnails.root is not None
-    preprocessing, seed = run.thumbnails.predictor.preprocessing.at_size(shown.image_size), int(run.recipe.seed)
+    assert run.plan is not None and run.thumbnails.predictor is not None and run.thumbnails.root is not None
+    preprocessing, seed = run.thumbnails.predictor.preprocessing.at_size(shown.image_size), run.plan.seed
     if shown.stored:
         views = Views(preprocessing, shown.augment, shown.stored, (seed,), **shown.strengths)
         for index, file in files.items():
             yield [views.view(read_image(file), index, number) for number in range(min(len(views), VIEWS_SHOWN))]
         return
     plain = shown.augment == "none"
-    epochs = 1 if plain else min(VIEWS_SHOWN, sum(run.recipe.phases[index].epochs for index in shown.phases))
+    epochs = 1 if plain else min(VIEWS_SHOWN, sum(run.plan.phases[index].epochs for index in shown.phases))
     dataset = ImageDataset(
         run.thumbnails.root,
         [Sample(path, "") for path in run.training_paths],

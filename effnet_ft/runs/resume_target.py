@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft.errors import RecipeError
-from effnet_ft.recipe import RUN_DIR_VARIABLE, Recipe, flat, load_recipe, per_phase_keys
+from effnet_ft.recipe import Recipe, flat, load_recipe, per_phase_keys
+from effnet_ft.recipe.plan import decided_values, read_plan
 from effnet_ft.recipe.schema import key_schemas
-from effnet_ft.runs.run_folder import Run, is_run
+from effnet_ft.runs.run_folder import RUN_DIR_VARIABLE, Run, choose_run_dir, is_run
 from effnet_ft.runs.run_lock import is_locked
 from effnet_ft.utils.text import listing
 
@@ -23,8 +24,8 @@ _BATCH = ("data.batch_size", "optim.accumulate")
 _NEEDED = ("data.root", "phases")
 
 
-def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple[Recipe, bool]:
-    """Return the recipe to train, and whether it goes on with the run in its ``run_dir``.
+def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple[Recipe, Run, bool]:
+    """Return the recipe to train, its run, and whether it goes on with what is in there.
 
     Args:
         name: of the recipe.
@@ -35,26 +36,27 @@ def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple
     Raises:
         RecipeError: where the recipe is at fault, ``resume`` is no run, or a key would change the run.
     """
-    if resume is None:
-        return load_recipe(name, overrides, [*_NEEDED, "model.weights"]), False
-    if resume != AUTO:
-        recipe = _gone_on_with(Run(resume), overrides)
-        _tell_of_others(name, overrides, recipe)
-        return recipe, True
-    if found := _newest(name, overrides):
-        print_once(f"resume=auto: going on with {found.run_dir}")
-        return found, True
-    print_once("resume=auto: no unfinished run of this recipe, a new one is begun")
-    return load_recipe(name, overrides, [*_NEEDED, "model.weights"]), False
+    if resume not in (None, AUTO):
+        run = Run(resume)
+        recipe = _resumed_recipe(run, overrides)
+        _tell_of_others(name, overrides, run, recipe)
+        return recipe, run, True
+    if resume == AUTO:
+        if found := _newest(name, overrides):
+            print_once(f"resume=auto: going on with {found[1].folder}")
+            return *found, True
+        print_once("resume=auto: no unfinished run of this recipe, a new one is begun")
+    recipe = load_recipe(name, overrides, [*_NEEDED, "model.weights"])
+    return recipe, Run(choose_run_dir(recipe)), False
 
 
-def differences(there: Recipe, here: Recipe) -> list[str]:
+def differences(there: Recipe, here: Recipe, run: Run | None = None) -> list[str]:
     """Return the keys in which ``here`` would train otherwise than the run's recipe ``there``, with both values.
 
-    What is ``auto`` here is whatever the run wrote down for it. Batches that add up to the same one of the optimiser
+    What is ``auto`` here is whatever the run's plan decided. Batches that add up to the same one of the optimiser
     are no difference: they are what fits the memory.
     """
-    old, new = flat(there), flat(here)
+    old, new = _decided(there, run), flat(here)
     found = []
     for key in dict.fromkeys([*old, *new]):
         before, now = _value(old, key), _value(new, key)
@@ -88,15 +90,28 @@ def _same_steps(old: dict[str, Any], new: dict[str, Any], phase: str) -> bool:
     return bool(had * of_had == asked * of_asked)
 
 
-def _smaller_batches(there: Recipe, here: Recipe) -> list[str]:
-    """Return the overrides for the phases where ``here`` asks for fewer images at once than the run ``there`` has."""
-    old, new = flat(there), flat(here)
+def _smaller_batches(there: Recipe, here: Recipe, run: Run) -> list[str]:
+    """Return the overrides for the phases where ``here`` asks for fewer images at once than ``run`` has."""
+    old, new = _decided(there, run), flat(here)
     found = []
     for phase in (f"phases.{number}" for number in range(len(here.phases))):
         (had, _), (asked, of_asked) = _batch(old, phase), _batch(new, phase)
         if AUTO not in (had, asked) and asked < had:
             found += [f"{phase}.batch_size={asked}", f"{phase}.accumulate={of_asked}"]
     return found
+
+
+def _decided(recipe: Recipe, run: Run | None) -> dict[str, Any]:
+    """Return the values of a run's recipe, and for ``auto`` what its plan decided."""
+    values = flat(recipe)
+    try:
+        decided = decided_values(read_plan(run.plan)) if run else {}
+    except (OSError, ValueError):  # version 0.1 wrote what it decided into the recipe; a damaged plan is told later
+        return values
+    searched = (key for key, phase in enumerate(recipe.phases) if phase.lr == AUTO)
+    for index in searched:
+        decided.pop(f"phases.{index}.lr")
+    return values | {key: value for key, value in decided.items() if _value(values, key) == AUTO or _is_batch(key)}
 
 
 def print_once(text: str) -> None:
@@ -110,51 +125,50 @@ def _is_first() -> bool:
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
-def _gone_on_with(run: Run, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe of ``run`` with ``overrides``, which may not change it."""
+def _resumed_recipe(run: Run, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe of ``run`` with ``overrides``, which may not change what it trains."""
     if not is_run(run.folder):
         raise RecipeError(f"resume is '{run.folder}', which is no run folder: it holds no recipe.yaml")
     kept, recipe = load_recipe(run.recipe), load_recipe(run.recipe, overrides, _NEEDED)
     moved = recipe.run_dir != kept.run_dir and Path(recipe.run_dir).absolute() != run.folder.absolute()
     where = [f"run_dir: {run.folder} in the run, {recipe.run_dir} now"] if moved else []
-    _refuse(run, [*differences(kept, recipe), *where])
-    recipe.run_dir = str(run.folder)
+    _refuse(run, [*differences(kept, recipe, run), *where])
     return recipe
 
 
-def _tell_of_others(name: str, overrides: Sequence[str], kept: Recipe) -> None:
-    """Tell where the recipe ``name`` says otherwise now than the run, whose own recipe counts."""
+def _tell_of_others(name: str, overrides: Sequence[str], run: Run, kept: Recipe) -> None:
+    """Tell where the recipe ``name`` differs now from the run's own, which counts."""
     try:
-        others = differences(kept, load_recipe(name, overrides))
+        others = differences(kept, load_recipe(name, overrides), run)
     except RecipeError:  # the recipe that the run came from may be gone
         return
     if others:
-        print_once(f"{kept.run_dir} keeps its own recipe.yaml, which differs from {name}:\n{listing(others)}")
+        print_once(f"{run.folder} keeps its own recipe.yaml, which differs from {name}:\n{listing(others)}")
 
 
-def _newest(name: str, overrides: Sequence[str]) -> Recipe | None:
-    """Return the recipe of the newest unfinished run that ``name`` with ``overrides`` would train; None without."""
+def _newest(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run] | None:
+    """Return recipe and run of the newest unfinished run that ``name`` with ``overrides`` would train."""
     recipe = load_recipe(name, overrides, _NEEDED)
     free = [text for text in overrides if text.partition("=")[0] in FREE]
-    given = Run(recipe.run_dir)
-    if is_run(given.folder):  # named by the recipe or the command line: no other is meant
-        there = load_recipe(given.recipe)
-        _refuse(given, differences(there, recipe))
-        return _gone_on_with(given, [*free, *_smaller_batches(there, recipe)])
-    if recipe.run_dir != load_recipe(name, [*overrides, "run_dir=auto"]).run_dir:
-        return None
-    for run in _unfinished(given.folder.parent):
+    if recipe.run_dir != AUTO:  # no other run is meant
+        run = Run(recipe.run_dir)
+        if not is_run(run.folder):
+            return None
+        there = load_recipe(run.recipe)
+        _refuse(run, differences(there, recipe, run))
+        return _resumed_recipe(run, [*free, *_smaller_batches(there, recipe, run)]), run
+    for run in _unfinished(Run(choose_run_dir(recipe)).folder.parent):
         try:
             there = load_recipe(run.recipe)
         except RecipeError:
             continue
         if there.data.root != recipe.data.root or there.model.variant != recipe.model.variant:
             continue
-        if not (changed := differences(there, recipe)):
+        if not (changed := differences(there, recipe, run)):
             if is_locked(run.folder, _is_first()):
                 print_once(f"{run.folder} is unfinished, and another training is at work in it")
                 continue
-            return _gone_on_with(run, [*free, *_smaller_batches(there, recipe)])
+            return _resumed_recipe(run, [*free, *_smaller_batches(there, recipe, run)]), run
         print_once(f"{run.folder} is unfinished, but another run than this one:\n{listing(changed)}")
     return None
 

@@ -12,6 +12,11 @@ from effnet_ft.utils.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from effnet_ft.models.classifier import Classifier
+    from effnet_ft.recipe import Recipe
+
+
+RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
+"""Set by the process that starts a run, so that the processes it launches write to the same folder."""
 
 
 class Run:
@@ -24,6 +29,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
         self.recipe = self.folder / "recipe.yaml"
+        self.plan = self.folder / "plan.yaml"
         self.split = self.folder / "split.csv"
         self.classes = self.folder / "classes.txt"
         self.metrics = self.folder / "metrics.json"
@@ -57,6 +63,22 @@ _OLD_STATE_KEYS = {
     "AveragedWeights": "weight_ema",
 }
 """Names under which version 0.1 wrote the states of callbacks."""
+
+
+def choose_run_dir(recipe: Recipe) -> str:
+    """Return the folder that ``run_dir`` names; ``auto`` is the first free ``runs/DATA-VARIANT-N``.
+
+    The processes that a training launches take that training's.
+    """
+    if recipe.run_dir != "auto":
+        return os.path.expanduser(recipe.run_dir)
+    if given := os.environ.get(RUN_DIR_VARIABLE):
+        return given
+    root = recipe.data.root
+    name = os.path.basename(os.path.realpath(root)).removesuffix(".csv") if root else ""
+    stem = f"{name[:50] or 'run'}-{recipe.model.variant}"
+    names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 1_000_000))
+    return next(str(Path("runs") / name) for name in names if not (Path("runs") / name).exists())
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:

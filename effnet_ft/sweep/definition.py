@@ -119,7 +119,7 @@ def plan_sweep(
         raise RecipeError(list(dict.fromkeys(faults)), recipe)
     first = checked[0]
     if folder is None:
-        folder = Path("runs") / f"{Path(first.data.root).resolve().name}-{first.model.variant}-sweep"
+        folder = Path("runs") / f"{Path(first.data.given_root).resolve().name}-{first.model.variant}-sweep"
     # "auto" would use every GPU, each with a process that starts the sweep again.
     device = ["trainer.devices=1"] if first.trainer.devices == "auto" else []
     swept = tuple(axis.key for axis in axes)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from effnet_ft.errors import DataError, DivergedError, RecipeError, UserError
 from effnet_ft.recipe import Recipe, flat, load_recipe
+from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run, is_run
 from effnet_ft.sweep.definition import FINAL, Sweep, open_folder
 from effnet_ft.sweep.grid import as_overrides
@@ -96,7 +97,7 @@ def _train(run: Run, recipe: Recipe, test: bool) -> None:
     half = is_run(run.folder)
     if half:
         recipe = load_recipe(run.recipe, [f"run_dir={run.folder}"], ["data.root", "phases"])
-    fit.train(recipe, resume=half, test=test)
+    fit.train(recipe, str(run.folder), resume=half, test=test)
 
 
 def _require_test_images(run: Run) -> None:
@@ -107,10 +108,12 @@ def _require_test_images(run: Run) -> None:
 
 
 def _searched(run: Run) -> list[str]:
-    """Return the learning rates and weight decays that a run searched for, as overrides."""
-    rates = json.loads(run.rates.read_text(encoding="utf-8")) if run.rates.is_file() else {}
+    """Return the learning rates and weight decays that a run searched for, as overrides; they are scaled no more."""
+    found = [phase for phase in read_plan(run.plan).phases if phase.search]
     return [
-        f"phases.{int(phase) - 1}.{key}={value!r}" for phase, chosen in rates.items() for key, value in chosen.items()
+        f"phases.{phase.index}.{key}={value}"
+        for phase in found
+        for key, value in (("lr", phase.optim.lr), ("weight_decay", phase.optim.weight_decay), ("lr_scaling", "off"))
     ]
 
 

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable
-from dataclasses import replace
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed import collectives
 from effnet_ft.errors import DataError, WeightsError
-from effnet_ft.planning.phases import PhasePlan
-from effnet_ft.recipe import Recipe, TrainerSettings
 from effnet_ft.utils.text import listing
-
-
-def resolve_processes(trainer: TrainerSettings, gpu: bool) -> None:
-    """Replace in place the ``auto`` of devices and nodes: as they were started, else this machine's own.
-
-    Args:
-        trainer: the settings.
-        gpu: train on all graphics cards; without, on one device.
-    """
-    local, nodes = collectives.external_launch() or (torch.cuda.device_count() if gpu else 1, 1)
-    trainer.devices = local if trainer.devices == "auto" else trainer.devices
-    trainer.num_nodes = nodes if trainer.num_nodes == "auto" else trainer.num_nodes
-
-
-def take_batches(recipe: Recipe) -> None:
-    """Take the batch sizes that the first process found, in place of this one's."""
-    recipe.phases, recipe.data.batch_size = collectives.broadcast((recipe.phases, recipe.data.batch_size))
 
 
 def require_same_images(split: Split) -> None:
@@ -99,31 +77,6 @@ def all_reduce_mean(values: Iterable[Tensor]) -> None:
         for value in values:
             dist.all_reduce(value)
             value /= collectives.world_size()
-
-
-def describe_batch(plan: PhasePlan, count: int) -> str:
-    """Return how a step's images come about, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
-    batch, accumulated = plan.data.batch_size, plan.optim.accumulate
-    if accumulated == count == 1:
-        return f"{batch} images a step"
-    parts = [f"{batch} images"]
-    parts += [f"{accumulated} accumulated"] if accumulated > 1 else []
-    parts += [f"{count} processes"] if count > 1 else []
-    return f"{' x '.join(parts)} = {batch * accumulated * count} a step"
-
-
-def scale_lr(plan: PhasePlan, count: int) -> PhasePlan:
-    """Return ``plan`` with its learning rate scaled to the images of a step, where ``optim.lr_scaling`` says how."""
-    images = plan.data.batch_size * plan.optim.accumulate * count
-    ratio = images / plan.optim.lr_batch
-    factor = {"off": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[plan.optim.lr_scaling]
-    return plan if factor == 1 else replace(plan, lr=float(plan.lr) * factor)
-
-
-def describe_lr(plan: PhasePlan, count: int) -> str:
-    """Return the learning rate of ``plan``, with its scaling where there is one."""
-    images, how = plan.data.batch_size * plan.optim.accumulate * count, plan.optim.lr_scaling
-    return f"{plan.lr:g}" if how == "off" else f"{plan.lr:g} ({how} in {images} / {plan.optim.lr_batch} images a step)"
 
 
 def _checksum(value: Tensor) -> int:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed.collectives import broadcast, is_main_process
 from effnet_ft.evaluation.evaluate import Evaluation
 from effnet_ft.evaluation.final_metrics import measure
 from effnet_ft.inference.predictor import Predictor
-from effnet_ft.recipe import Recipe
 from effnet_ft.report import write_report
+from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint, update_description
-from effnet_ft.training.callbacks.epochs import Throughput
-from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.callbacks.throughput import Throughput
+from effnet_ft.training.phase_data import PhaseData
 from effnet_ft.utils.atomic_files import write_json
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_and_report(
-    recipe: Recipe, run: Run, split: Split, feeder: PhaseDataSource, stopwatch: Throughput
-) -> dict[str, float]:
+def evaluate_and_report(plan: PlanFile, run: Run, data: PhaseData, throughput: Throughput) -> dict[str, float]:
     """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
 
     The model comes from the first process: another node need not see the run folder.
@@ -34,17 +31,17 @@ def evaluate_and_report(
     model = broadcast(load_model(run.best) if main else None)
     phase = broadcast(read_checkpoint(run.best)["effnet_ft"]["phase"] if main else 0)
     assert model is not None
-    predictor = Predictor(model, "cpu" if recipe.trainer.accelerator == "cpu" else None)
-    plan, batch = feeder.plans[phase], recipe.data.batch_size
+    predictor = Predictor(model, "cpu" if plan.plan.trainer.accelerator == "cpu" else None)
+    split, settings = data.split, plan.plan.data
     parts = [name for name in ("val", "test") if split.part(name)]
-    logits = {name: feeder.answers(predictor, plan, name, batch) for name in parts}
+    logits = {name: data.logits(predictor, phase, name, settings.batch_size) for name in parts}
     if not main:
         return {}
-    metrics, evaluation = measure(split, predictor, batch, logits, calibrate=recipe.data.fit == "train")
+    metrics, evaluation = measure(split, predictor, settings.batch_size, logits, calibrate=settings.fit == "train")
     update_description(run.best, predictor.model)
     evaluation.write_predictions(run.predictions)
-    seconds = stopwatch.total["elapsed"]
-    written = {**metrics, "train_seconds": seconds, **stopwatch.speed(stopwatch.total)}
+    seconds = throughput.total["elapsed"]
+    written = {**metrics, "train_seconds": seconds, **throughput.speed(throughput.total)}
     write_json(written, run.metrics)
     _tell_of_calibration(metrics, evaluation, len(split.val))
     _tell_result(metrics, evaluation, seconds)

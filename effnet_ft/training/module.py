@@ -20,7 +20,8 @@ from effnet_ft.distributed import collectives
 from effnet_ft.evaluation.metrics import MeanAveragePrecision
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor, parameter_groups
+from effnet_ft.optim.optimizers import build_optimizer, schedule_factor
+from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.runs.run_folder import upgrade_checkpoint
 
 
@@ -29,20 +30,10 @@ class FineTuner(pl.LightningModule):
 
     Args:
         model: the network, frozen and cut as the phase wants it.
+        optim: how it is optimised; its ``lr`` must be known.
+        mixing: how the images of a batch are blended.
         phase: index of the phase, for the checkpoint.
-        lr: highest learning rate.
-        optimiser: a name in :data:`effnet_ft.optim.optimizers.OPTIMISERS`.
-        momentum: of ``sgd`` and ``rmsprop``.
-        weight_decay: not applied to norms and biases.
-        schedule: a name in :data:`effnet_ft.optim.optimizers.SCHEDULES`.
-        warmup_epochs: of the linear rise at the start.
-        step_epochs: between two drops of the schedule ``step``.
-        step_factor: of each drop.
-        layer_decay: a stage's learning rate is that of the next one times this; the head's is ``lr``.
-        label_smoothing: mass given to the other classes.
         class_weights: weight of each class in the loss, ``[K]``; None weighs all alike.
-        mixup: alpha of MixUp (Zhang et al. 2018, arXiv:1710.09412); 0 mixes nothing.
-        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); with both, each batch takes one of them.
         seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
         stored: batches hold what the prefix made of the images, not the images.
         compiled: compile the network for training steps of full batches; the rest would be compiled for a few steps.
@@ -51,41 +42,24 @@ class FineTuner(pl.LightningModule):
     def __init__(
         self,
         model: Classifier,
+        optim: Optimization,
+        mixing: BatchMixing | None = None,
         *,
         phase: int = 0,
-        lr: float,
-        optimiser: str = "adamw",
-        momentum: float = 0.9,
-        weight_decay: float = 1e-4,
-        schedule: str = "cosine",
-        warmup_epochs: float = 0.0,
-        step_epochs: float = 2.4,
-        step_factor: float = 0.97,
-        layer_decay: float = 1.0,
-        label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
         seed: Sequence[int] = (0,),
         stored: bool = False,
         compiled: bool = False,
     ) -> None:
         super().__init__()
+        assert optim.lr is not None, "a learning rate is searched before the module is built"
         self.model = model
+        self.optim = optim
+        self.lr: float = optim.lr
         self.phase = phase
-        self.lr = lr
-        self.optimiser = optimiser
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.warmup_epochs = warmup_epochs
-        self.step_epochs = step_epochs
-        self.step_factor = step_factor
-        self.layer_decay = layer_decay
-        self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._mixed = _mixing(mixup, cutmix, len(model.classes))
+        self._mixed = _mixing(mixing or BatchMixing(), len(model.classes))
         self.seed = tuple(seed)
         self.stored = stored
         self._network = model.suffix if stored else model.forward
@@ -132,7 +106,7 @@ class FineTuner(pl.LightningModule):
             logits,
             targets,
             multilabel=self.model.multilabel,
-            smoothing=self.label_smoothing,
+            smoothing=self.optim.label_smoothing,
             class_weights=self.class_weights,
         )
         self.train_loss.update(loss.detach().expand(len(labels)))
@@ -191,20 +165,12 @@ class FineTuner(pl.LightningModule):
         # Lightning neither unscales nor, in mixed precision, clips the gradients of a fused optimiser.
         clipped = self.trainer.precision.endswith("-mixed") and bool(self.trainer.gradient_clip_val)
         fused = self.trainer.precision != "16-mixed" and not clipped
-        groups = parameter_groups(self.model, self.weight_decay, self.lr, self.layer_decay)
-        optimiser = OPTIMISERS[self.optimiser](groups, self.lr, self.momentum, fused)
+        optimiser = build_optimizer(self.model, self.optim, fused)
         total = int(self.trainer.estimated_stepping_batches)
         steps_an_epoch = total / max(1, self.trainer.max_epochs or 1)
 
         def factor(step: int) -> float:
-            return learning_rate_factor(
-                step,
-                schedule=self.schedule,
-                total_steps=total,
-                warmup_steps=self.warmup_epochs * steps_an_epoch,
-                drop_steps=self.step_epochs * steps_an_epoch,
-                drop_factor=self.step_factor,
-            )
+            return schedule_factor(self.optim, step, total, steps_an_epoch)
 
         scheduler = LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -257,10 +223,10 @@ def _seed(number: int, device: torch.device) -> None:
         torch.mps.manual_seed(number)
 
 
-def _mixing(mixup: float, cutmix: float, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Return what mixes the images of a batch and makes soft targets of their classes; None where nothing does."""
+def _mixing(mixing: BatchMixing, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Return what blends the images of a batch and makes soft targets of their classes; None where nothing does."""
     from torchvision.transforms import v2
 
-    kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+    kinds = ((v2.MixUp, mixing.mixup), (v2.CutMix, mixing.cutmix))
     chosen = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha]
     return v2.RandomChoice(chosen) if chosen else None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,28 +12,27 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from effnet_ft.activations.datamodule import ActivationDataModule
-from effnet_ft.distributed import collectives
-from effnet_ft.distributed.collectives import is_main_process
+from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.errors import Interrupted
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.planning.phases import PhasePlan, plan_phases
-from effnet_ft.recipe import Recipe
+from effnet_ft.optim.optimizers import balanced_weights
+from effnet_ft.recipe.plan import PhasePlan
+from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.building import build_module, log_phase, norm_momentum
 from effnet_ft.training.callbacks.checkpoint import CheckpointSaver, scaled
-from effnet_ft.training.callbacks.epochs import EpochTable, Throughput
+from effnet_ft.training.callbacks.epoch_table import EpochTable
 from effnet_ft.training.callbacks.nan_guard import NaNGuard
-from effnet_ft.training.consistency import require_same_weights, scale_lr, share_statistics
+from effnet_ft.training.callbacks.throughput import Throughput
+from effnet_ft.training.consistency import require_same_weights, share_statistics
 from effnet_ft.training.lr_finder.finder import find_lr
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.phase_data import PhaseData
 from effnet_ft.training.recovery.machine_errors import translate_machine_errors
 from effnet_ft.training.recovery.out_of_memory import retry_on_oom
 from effnet_ft.training.recovery.resume import ResumeState
 from effnet_ft.training.recovery.signals import StopSignal
 from effnet_ft.training.sync_batchnorm import sync_batchnorm
-from effnet_ft.training.trainer import build_trainer, optional_callbacks, worth_compiling
-from effnet_ft.utils.atomic_files import write_json
+from effnet_ft.training.trainer import build_trainer, optional_callbacks
 
 log = logging.getLogger(__name__)
 
@@ -45,130 +41,153 @@ class PhaseTrainer:
     """Trains the phases of a run.
 
     Args:
-        recipe: resolved, for this machine too; a batch that does not fit is made smaller in it.
+        plan: of the run; revised by what is found on the way.
         run: the run folder.
-        feeder: gives each phase its batches.
+        data: gives each phase its batches.
         model: what is trained, in place.
         loggers: beside the table of epochs.
         stop: whether the user, or a signal, wants the training to end.
 
     Attributes:
-        stopwatch: what the training took so far.
+        throughput: what the training took so far.
+        table: the rows of ``metrics.csv``.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
+        plan: PlanFile,
         run: Run,
-        feeder: PhaseDataSource,
+        data: PhaseData,
         model: Classifier,
         loggers: list[Logger],
         stop: StopSignal,
     ) -> None:
-        self.recipe = recipe
+        self.plan = plan
         self.run = run
-        self.feeder = feeder
+        self.data = data
         self.model = model
         self.loggers = loggers
         self.stop = stop
-        self.stopwatch = Throughput()
-        self.table = EpochTable(run.table, self.stopwatch, len(feeder.plans))
+        self.throughput = Throughput()
+        self.table = EpochTable(run.table, self.throughput, len(plan.plan.phases))
 
-    def fit(self, left: ResumeState | None = None) -> None:
-        """Train every phase; ``left`` is where an interrupted run goes on.
+    def fit(self, state: ResumeState | None = None) -> None:
+        """Train every phase; ``state`` is where an interrupted run goes on.
 
         Errors are those of :func:`effnet_ft.training.fit.train`.
         """
-        plans = self.feeder.plans
-        if left:
-            for callback in (self.stopwatch, self.table):
-                callback.load_state_dict(left.states[callback.state_key])
-            self.feeder.load_choices(left.notes)
-        best = left.best if left else None
-        for plan in plans[left.phase if left else 0 :]:
-            within = left if left and left.within and left.phase == plan.index else None
+        if state:
+            for callback in (self.throughput, self.table):
+                callback.load_state_dict(state.states[callback.state_key])
+        best = state.best if state else None
+        for index in range(state.phase if state else 0, len(self.plan.plan.phases)):
+            within = state if state and state.within and state.phase == index else None
             best = retry_on_oom(
-                plan,
+                index,
+                self.plan,
                 self.model,
-                partial(self._fit_phase, within, best),
+                partial(self._fit_phase, index, within, best),
                 begun=partial(self._has_trained, -1 if within else len(self.table.rows)),
-                settle=self._settle,
             )
         require_same_weights(self.model, "after the last phase")
-
-    def _fit_phase(self, within: ResumeState | None, best: float | None, plan: PhasePlan) -> float | None:
-        """Train a phase, or the rest of it, and return the score of the best epoch so far."""
-        run, feeder, model, stopwatch = self.run, self.feeder, self.model, self.stopwatch
-        split, phases = feeder.split, len(feeder.plans)
-        model.freeze(plan.cut, plan.model.batchnorm)
-        model.set_rates(plan.model.dropout, plan.model.drop_path)
-        model.preprocessing = model.preprocessing.at_size(plan.data.image_size)
-        model.checkpointing = plan.trainer.checkpointing == "on"
-        keeper = CheckpointSaver(
-            run,
-            self.stop,
-            stopwatch,
-            minutes=plan.trainer.checkpoint_minutes,
-            select=self.recipe.data.fit == "train",
-            best=best,
-            begun=within is not None,
-            notes=feeder.choices,
-        )
-        guard = NaNGuard(run, [sample.path for sample in split.train])
-        callbacks = [guard, stopwatch, self.table, keeper, *optional_callbacks(plan, stopwatch, phases)]
-        trainer = build_trainer(plan, run, callbacks, self.loggers)
-        model.set_norm_momentum(norm_momentum(plan, len(split.train), trainer.world_size))
-        begun = time.perf_counter()
-        require_same_weights(model, f"before phase {plan.index + 1}")
-        with translate_machine_errors():  # a smaller batch of the phase would not help where its images are prepared
-            data = feeder.data(plan, model, trainer.strategy.root_device)
-        if plan.lr == "auto":
-            plan = _with_rate(plan, model, data, trainer.strategy.root_device, run, within is not None)
-        else:
-            plan = scale_lr(plan, trainer.world_size)
-        stopwatch.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
-        stored = isinstance(data, ActivationDataModule)
-        compiled = worth_compiling(plan, len(split.train), stored)
-        seed = (self.recipe.seed, plan.index)
-        module = build_module(plan, model, split, seed, stored=stored, compiled=compiled)
-        log_phase(plan, phases, model, trainer.world_size)
-        if compiled:
-            log.info("phase %d/%d: compiled first, which takes a minute or two", plan.index + 1, phases)
-        if within:
-            batch = scaled(within.batch, within.accumulate, plan.optim.accumulate)
-            data.begin = (within.epoch, batch)
-            log.info("resumed in phase %d, epoch %d, after %d batches", plan.index + 1, within.epoch + 1, batch)
-        with sync_batchnorm(model, plan.trainer.sync_batchnorm == "on" and trainer.world_size > 1):
-            _fit(trainer, module, data, self.stop, str(run.last) if within else None)
-        share_statistics(model)
-        return keeper.best
 
     def _has_trained(self, rows: int) -> bool:
         """Return whether the table has more than ``rows`` by now."""
         return len(self.table.rows) > rows
 
-    def _settle(self, plan: PhasePlan) -> None:
-        """Enter the batches of ``plan`` in the recipe, and in that of the run, which is resumed with them."""
-        batches = {"batch_size": plan.data.batch_size, "accumulate": plan.optim.accumulate}
-        self.recipe.phases[plan.index] = self.recipe.phases[plan.index].with_values(**batches)
-        self.feeder.plans = plan_phases(self.recipe)
-        if is_main_process():
-            self.recipe.save(self.run.recipe)
+    def _fit_phase(self, index: int, within: ResumeState | None, best: float | None) -> float | None:
+        """Train a phase, or the rest of it, and return the score of the best epoch so far."""
+        phase, model = self.plan.phase(index), self.model
+        self._prepare_model(phase)
+        saver = CheckpointSaver(
+            self.run,
+            self.stop,
+            self.throughput,
+            minutes=self.plan.plan.trainer.checkpoint_minutes,
+            select=self.plan.plan.data.fit == "train",
+            best=best,
+            begun=within is not None,
+            plan=self.plan,
+        )
+        guard = NaNGuard(self.run, [sample.path for sample in self.data.split.train])
+        optional = optional_callbacks(phase, self.throughput, len(self.plan.plan.phases))
+        callbacks = [guard, self.throughput, self.table, saver, *optional]
+        trainer = build_trainer(self.plan.plan.trainer, phase, self.run.folder, callbacks, self.loggers)
+        require_same_weights(model, f"before phase {phase.number}")
+        data = self._data(index, trainer.strategy.root_device, within is not None)
+        phase = self.plan.phase(index)
+        module = self._module(phase, stored=isinstance(data, ActivationDataModule))
+        self._log(phase, trainer.world_size)
+        if within:
+            batch = scaled(within.batch, within.accumulate, phase.optim.accumulate)
+            data.begin = (within.epoch, batch)
+            log.info("resumed in phase %d, epoch %d, after %d batches", phase.number, within.epoch + 1, batch)
+        with sync_batchnorm(model, phase.sync_batchnorm and trainer.world_size > 1):
+            _fit(trainer, module, data, self.stop, str(self.run.last) if within else None)
+        share_statistics(model)
+        return saver.best
+
+    def _prepare_model(self, phase: PhasePlan) -> None:
+        model = self.model
+        model.freeze(phase.cut, phase.batchnorm)
+        model.set_rates(phase.dropout, phase.drop_path)
+        model.set_norm_momentum(phase.bn_momentum)
+        model.preprocessing = model.preprocessing.at_size(phase.image_size)
+        model.checkpointing = phase.checkpointing
+
+    def _data(self, index: int, device: torch.device, resumed: bool) -> ImageDataModule | ActivationDataModule:
+        """Return the phase's batches, and revise the plan by a learning rate that is searched."""
+        begun = time.perf_counter()
+        with translate_machine_errors():  # a smaller batch of the phase would not help where its images are prepared
+            data = self.data.data_module(index, self.model, device, resumed)
+        phase = self.plan.phase(index)
+        if phase.optim.lr is None:
+            precision = self.plan.plan.trainer.precision
+            found, how = find_lr(phase, self.model, data, device, precision, self.run.folder)
+            self.plan.revise(self.plan.plan.with_phase(found, how, {f"phases.{index}.lr": how.partition(": ")[2]}))
+        self.throughput.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
+        return data
+
+    def _module(self, phase: PhasePlan, stored: bool) -> FineTuner:
+        split = self.data.split
+        balanced = phase.optim.class_weights == "balanced"
+        return FineTuner(
+            self.model,
+            phase.optim,
+            phase.mixing,
+            phase=phase.index,
+            class_weights=balanced_weights(split.labels(split.train)) if balanced else None,
+            seed=(self.plan.plan.seed, phase.index),
+            stored=stored,
+            compiled=phase.compile,
+        )
+
+    def _log(self, phase: PhasePlan, processes: int) -> None:
+        """Log what the phase trains, at which rate, and how many images a step has."""
+        trained = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        total = sum(parameter.numel() for parameter in self.model.parameters())
+        name = f"phase {phase.number}/{len(self.plan.plan.phases)}"
+        lr = f"{phase.optim.lr:g}"
+        scaling = self.plan.plan.reasons.get(f"phases.{phase.index}.lr", "")
+        if " images a step" in scaling:
+            lr += f" ({scaling.partition(', ')[2]})"
+        log.info(
+            "%s: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
+            *(name, phase.train, trained / 1e6, total / 1e6, phase.epochs, lr, step_in_words(phase, processes)),
+        )
+        if phase.compile:
+            log.info("%s: compiled first, which takes a minute or two", name)
 
 
-def _with_rate(
-    plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, run: Run, resume: bool
-) -> PhasePlan:
-    """Return ``plan`` with its learning rate chosen, or, resumed, with the one that was chosen."""
-    known: dict[str, Any] = collectives.broadcast(json.loads(run.rates.read_text()) if run.rates.is_file() else {})
-    number = str(plan.index + 1)
-    if resume and number in known:
-        decay = known[number]["weight_decay"]
-        return replace(plan, lr=known[number]["lr"], optim=plan.optim.with_values(weight_decay=decay))
-    chosen = find_lr(plan, model, data, device, run.folder)
-    if is_main_process():
-        write_json({**known, number: {"lr": chosen.lr, "weight_decay": chosen.optim.weight_decay}}, run.rates)
-    return chosen
+def step_in_words(phase: PhasePlan, processes: int) -> str:
+    """Return how a step's images come about, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
+    batch, accumulated = phase.batch_size, phase.optim.accumulate
+    if accumulated == processes == 1:
+        return f"{batch} images a step"
+    parts = [f"{batch} images"]
+    parts += [f"{accumulated} accumulated"] if accumulated > 1 else []
+    parts += [f"{processes} processes"] if processes > 1 else []
+    return f"{' x '.join(parts)} = {batch * accumulated * processes} a step"
 
 
 def _fit(

@@ -1,11 +1,10 @@
-"""Where a phase's batches come from: stored activations where its prefix is frozen and they fit, images otherwise."""
+"""The batches of each phase, from where the plan says; where that fails on the way, the plan is revised."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,229 +20,204 @@ from effnet_ft.distributed.collectives import NodeGroup
 from effnet_ft.errors import DataError
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.variants import STAGES
-from effnet_ft.planning.phases import PhasePlan
-from effnet_ft.recipe import Recipe
-from effnet_ft.training.trainer import AUTOCAST
+from effnet_ft.planning.devices import AUTOCAST
+from effnet_ft.planning.sources import choose_sources, cut_name, image_source
+from effnet_ft.recipe.plan import BatchSource, PhasePlan, Plan
+from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.utils.array_cache import ArrayCache, half_of_free_memory
 
 log = logging.getLogger(__name__)
 
 
-class PhaseDataSource:
+class PhaseData:
     """Gives each phase its batches.
 
     Args:
-        recipe: resolved, for this machine too.
+        plan: of the run; revised where its sources fail.
         split: the images.
-        plans: all phases.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, plans: Sequence[PhasePlan]) -> None:
-        self.recipe = recipe
+    def __init__(self, plan: PlanFile, split: Split) -> None:
+        self.plan = plan
         self.split = split
-        self.plans = plans
         self.cache = ArrayCache()
-        self.choices: dict[str, Any] = {"dtype": recipe.store.dtype, "kept": [], "stored": {}}
-        """What was decided on the way, as plain values for checkpoints: a resumed run decides nothing otherwise."""
-        self._held: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
-        store = recipe.store
-        settings = ComputeSettings(
-            views=store.views,
-            max_bytes=self._limit(),
-            dtype=store.dtype,
-            autocast=AUTOCAST.get(recipe.trainer.precision),
-        )
-        self.store = ActivationStore(split, settings, self.cache) if store.mode == "keep" else None
+        self._decoded: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
+        """The decoded images of the last phase that read some, and what they depend on: the next may take the same."""
 
-    def load_choices(self, choices: Mapping[str, Any]) -> None:
-        """Keep to what an interrupted run decided."""
-        self.choices.update(choices)
-        if self.store is not None:
-            self.store.settings = replace(self.store.settings, dtype=self.choices["dtype"])
-
-    def data(self, plan: PhasePlan, model: Classifier, device: torch.device) -> ImageDataModule | ActivationDataModule:
-        """Return the batches of ``plan``; a :class:`ActivationDataModule` holds what the prefix made of the images.
+    def data_module(
+        self, index: int, model: Classifier, device: torch.device, resumed: bool = False
+    ) -> ImageDataModule | ActivationDataModule:
+        """Return the batches of a phase.
 
         Args:
-            plan: the phase.
+            index: of the phase.
             model: as the phase begins with it.
             device: where a prefix is computed.
+            resumed: the phase goes on within, and must read what it read before.
 
         Raises:
-            DataError: where an image cannot be read, or a phase that was fed from the store cannot be any more.
+            DataError: where an image cannot be read, or stored activations of a resumed phase cannot be kept any more.
         """
-        if self.store is not None:
-            self.store.settings = replace(self.store.settings, device=device)
-        before = self.choices["stored"].get(plan.index)
-        stored = None if before is False else self._stored(plan, model)
-        if before and stored is None:
-            raise DataError(
-                f"phase {plan.index + 1} trained from stored activations before it was interrupted, which do not fit "
-                f"now: make room on the disk of {self.cache.folder}"
-            )
-        self.choices["stored"][plan.index] = stored is not None
-        return stored or ImageDataModule(
+        if self.plan.phase(index).source.kind == "stored":
+            stored = self._stored(index, model, device)
+            if stored is not None:
+                return stored
+            if resumed:
+                raise DataError(
+                    f"phase {index + 1} trained from stored activations before it was interrupted, which do not fit "
+                    f"now: make room on the disk of {self.cache.folder}"
+                )
+        phase, plan = self.plan.phase(index), self.plan.plan
+        decoded = self._decoded_images(phase, model) if phase.source.kind == "decoded" else (None, None)
+        return ImageDataModule(
             self.split,
             model.preprocessing,
-            batch_size=plan.data.batch_size,
-            augment=plan.data.augment,
-            **_rates(plan),
-            balanced=plan.data.sampling == "balanced",
+            batch_size=phase.batch_size,
+            augment=phase.augmentation.name,
+            **phase.augmentation.rates,
+            balanced=phase.balanced,
             workers=plan.data.workers,
-            seed=(self.recipe.seed, plan.index),
-            decoded=self._decoded(plan, model),
+            seed=(plan.seed, index),
+            decoded=decoded,
         )
 
-    def answers(self, predictor: Predictor, plan: PhasePlan, part: str, batch_size: int) -> np.ndarray:
-        """Return the logits of a part's images, ``[N, K]``, of a model of phase ``plan``.
+    def logits(self, predictor: Predictor, index: int, part: str, batch_size: int) -> np.ndarray:
+        """Return the logits of a part's images, ``[N, K]``, by a model of the phase with ``index``.
 
-        All processes call this together: each computes its part. The frozen stages are computed once for all runs,
-        exactly as a prediction computes them, where the phase was fed from the store and their maps do not take too
-        much.
+        All processes call this together: each computes its part. Where the phase reads the store, what the frozen
+        stages make of the images is kept too, computed exactly as a prediction computes it.
         """
-        share = collectives.rank_slice(len(self.split.part(part)))
-        maps = self._maps(predictor, plan, part)
+        shard = collectives.rank_slice(len(self.split.part(part)))
+        cut = self.plan.phase(index).cut
+        maps = self._evaluated_maps(predictor, index, part)
         if maps is None:
             images = [self.split.image(sample) for sample in self.split.part(part)]
-            own = images[share.start : share.stop]
+            own = images[shard.start : shard.stop]
             rows = collectives.run_on_all_ranks(lambda: predictor.logits(own, batch_size, f"evaluating {part}"))
         else:
             rows = collectives.run_on_all_ranks(
-                lambda: predictor.logits_from(maps[share.start : share.stop], plan.cut, batch_size)
+                lambda: predictor.logits_from(maps[shard.start : shard.stop], cut, batch_size)
             )
         return np.concatenate(collectives.all_gather(rows))
 
-    def _maps(self, predictor: Predictor, plan: PhasePlan, part: str) -> np.ndarray | None:
-        """Return what the frozen stages of phase ``plan`` make of a part's images, where they are kept."""
-        if self.store is None or plan.cut not in self.choices["kept"]:
+    def _evaluated_maps(self, predictor: Predictor, index: int, part: str) -> np.ndarray | None:
+        """Return what the frozen stages make of a part's images, where the phase reads the store and there is room."""
+        phase, store = self.plan.phase(index), self.plan.plan.store
+        if phase.source.kind != "stored":
             return None
-        settings = replace(self.store.settings, dtype="float32", autocast=None, device=predictor.device)
-        store = ActivationStore(self.split, replace(settings, max_bytes=self._limit()), self.cache)
+        settings = ComputeSettings(max_bytes=store.max_bytes, dtype="float32", device=predictor.device)
         try:
-            return store.evaluated(predictor.model, part, plan.cut)
+            return ActivationStore(self.split, settings, self.cache).evaluated(predictor.model, part, phase.cut)
         except (OSError, Overflow):
             return None
 
-    def _decoded(self, plan: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
-        """Return the training and the validation images decoded, where they fit and are read more than once."""
-        if self.recipe.data.decoded == "off" or plan.epochs < 2:
-            return None, None
-        places = {"auto": (self.cache, None), "disk": (self.cache,), "memory": (None,)}[self.recipe.data.decoded]
-        view, root = model.preprocessing, self.split.root
-        wanted = (plan.data.augment == "none", view)
-        if self._held and self._held[0] == wanted:
-            return self._held[1]
-        self._held = None  # before others are made room for
-        for cache in places:
-            room, where = (self._memory, "memory") if cache is None else (self._limit, str(cache.folder))
-            try:
-                if plan.data.augment == "none":
-                    train = decoded_for_evaluation(root, self.split.train, view, cache, room())
-                else:
-                    train = decoded_for_training(root, self.split.train, view.size, cache, room())
-                if train is None:
-                    reason = f"would take more than {room() / 1e9:.1f} GB in {where}"
-                    continue
-                val = decoded_for_evaluation(root, self.split.val, view, cache, room())
-            except OSError as error:
-                reason = f"cannot be written to {where} ({error})"
-                continue
-            log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
-            self._held = (wanted, (train, val))
-            return train, val
-        log.warning("decoded images %s: files are decoded again in every epoch", reason)
-        return None, None
+    def _stored(self, index: int, model: Classifier, device: torch.device) -> ActivationDataModule | None:
+        """Return the stored activations of a phase; None, and a revised plan, where they cannot be kept."""
+        plan, phase = self.plan.plan, self.plan.phase(index)
+        source = phase.source
+        settings = ComputeSettings(
+            max_bytes=plan.store.max_bytes,
+            dtype=plan.store.dtype,
+            device=device,
+            autocast=AUTOCAST.get(plan.trainer.precision),
+        )
+        rates = phase.augmentation.rates
+        views = Views(model.preprocessing, phase.augmentation.name, source.views, (plan.seed,), **rates)
+        log.info(
+            "store: %d x %d + %d views at %s, %.2f GB in %s",
+            *(len(self.split.train), len(views), len(self.split.val)),
+            " and ".join(cut_name(cut) for cut in source.cuts),
+            *(source.bytes / 1e9, self.cache.folder),
+        )
+        try:
+            arrays = ActivationStore(self.split, settings, self.cache).arrays(model, views, source.cuts)
+        except OSError as error:
+            why = f"store: cannot be written ({error}): phase {phase.number} reads images in every epoch"
+            self._read_images(phase, why)
+            return None
+        except Overflow:
+            return self._overflowed(index, model, device)
+        labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
+        train, val = arrays[phase.cut]
+        return ActivationDataModule(
+            train,
+            val,
+            labels,
+            views,
+            batch_size=phase.batch_size,
+            balanced=phase.balanced,
+            seed=(plan.seed, index),
+        )
+
+    def _overflowed(self, index: int, model: Classifier, device: torch.device) -> ActivationDataModule | None:
+        """Keep float32 where 16 bits are too few; where values are no numbers at all, read images."""
+        plan = self.plan.plan
+        if plan.store.dtype == "float32":
+            self._read_images(plan.phases[index], "store: values are infinite or no numbers: images are read instead")
+            return None
+        wider = replace(plan, store=replace(plan.store, dtype="float32"))
+        phases, reasons = choose_sources(wider, self._memory(), start=index)
+        why = f"store: values too large for {plan.store.dtype}: kept as float32"
+        self._revise(plan.revised(why, reasons, store=wider.store, phases=phases))
+        return self._stored(index, model, device) if phases[index].source.kind == "stored" else None
+
+    def _read_images(self, phase: PhasePlan, why: str) -> None:
+        source, reason = image_source(self.plan.plan, phase, self._memory())
+        self._take_source(phase, source, why, reason)
+
+    def _take_source(self, phase: PhasePlan, source: BatchSource, why: str, reason: str) -> None:
+        # A grid of heads is trained on stored features alone.
+        search = "range test" if phase.search and source.kind != "stored" else phase.search
+        changed = replace(phase, source=source, search=search)
+        self._revise(self.plan.plan.with_phase(changed, why, {f"phases.{phase.index}.source": reason}))
+
+    def _revise(self, plan: Plan) -> None:
+        self.plan.revise(plan, logging.WARNING)
+
+    def _decoded_images(self, phase: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
+        """Return the training and the validation images decoded; where they cannot be kept, nothing, and revise."""
+        plain, view = phase.augmentation.name == "none", model.preprocessing
+        wanted = (plain, view)
+        if self._decoded and self._decoded[0] == wanted:
+            return self._decoded[1]
+        self._decoded = None  # before others are made room for
+        places: Mapping[str, tuple[ArrayCache | None, int]] = {
+            "disk": (self.cache, self.plan.plan.store.max_bytes),
+            "memory": (None, self._memory()),
+        }
+        cache, room = places[phase.source.place]
+        root, split = self.split.root, self.split
+        try:
+            if plain:
+                train = decoded_for_evaluation(root, split.train, view, cache, room)
+            else:
+                train = decoded_for_training(root, split.train, view.size, cache, room)
+            fault = "" if train else f"would take more than {room / 1e9:.1f} GB"
+            val = decoded_for_evaluation(root, split.val, view, cache, room) if train else None
+        except OSError as error:
+            train, val, fault = None, None, f"cannot be kept ({error})"
+        if train is None:
+            return self._decoded_elsewhere(phase, model, fault)
+        where = str(self.cache.folder) if cache else "memory"
+        log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
+        self._decoded = (wanted, (train, val))
+        return train, val
+
+    def _decoded_elsewhere(
+        self, phase: PhasePlan, model: Classifier, fault: str
+    ) -> tuple[DecodedImages | None, DecodedImages | None]:
+        """Keep decoded images in memory where the disk cannot; else read the files in every epoch."""
+        place, data = phase.source.place, self.plan.plan.data
+        if place == "disk" and data.decoded == "auto" and phase.source.bytes <= self._memory():
+            source, next_ = replace(phase.source, place="memory"), "kept in memory"
+        else:
+            source, next_ = BatchSource("files"), "files are decoded again in every epoch"
+        why = f"decoded images {fault} on {place}: {next_}" if place == "disk" else f"decoded images {fault}: {next_}"
+        self._take_source(phase, source, why, fault)
+        phase = self.plan.phase(phase.index)
+        return self._decoded_images(phase, model) if phase.source.kind == "decoded" else (None, None)
 
     def _memory(self) -> int:
         """Return what may be kept in memory, bytes; each process of a node keeps its own."""
-        return min(collectives.all_gather(half_of_free_memory() // len(NodeGroup.at(self.cache.folder).ranks)))
-
-    def _limit(self) -> int:
-        """Return what may be kept in all, bytes: half of the disk's free space where nothing is set.
-
-        Of several processes, whose disks may differ, the least: they must keep the same arrays.
-        """
-        given = self.recipe.store.max_gb
-        return min(collectives.all_gather(self.cache.half_of_free_disk() if given is None else int(given * 1e9)))
-
-    def _stored(self, plan: PhasePlan, model: Classifier) -> ActivationDataModule | None:
-        if self.store is None or plan.cut == 0:
-            return None
-        if plan.data.mixup or plan.data.cutmix:
-            log.info("store: not for images that are mixed (data.mixup, data.cutmix): they are read in every epoch")
-            return None
-        together = self._together(plan)
-        if not any(
-            self._worth(earlier) and plan in self._together(earlier) for earlier in self.plans[: plan.index + 1]
-        ):
-            return None  # nothing would be read twice
-        count = min(self.store.settings.views, max(other.epochs for other in together))
-        views = Views(model.preprocessing, plan.data.augment, count, (self.recipe.seed,), **_rates(plan))
-        cuts = sorted({other.cut for other in together})
-        limit = self._limit()
-        while cuts and self.store.size(model, views, cuts) > limit:
-            cuts.remove(min(cuts))  # the earlier the cut, the larger the maps
-        if plan.cut not in cuts:
-            need = self.store.size(model, views, [plan.cut])
-            log.info(
-                "store: %s would take %.1f GB, more than the %.1f GB allowed (store.max_gb): images are read again "
-                "in every epoch",
-                *(_name(plan.cut), need / 1e9, limit / 1e9),
-            )
-            return None
-        images = f"{len(self.split.train)} x {len(views)} + {len(self.split.val)} views"
-        where = " and ".join(_name(cut) for cut in cuts)
-        size = self.store.size(model, views, cuts)
-        log.info("store: %s at %s, %.2f GB in %s", images, where, size / 1e9, self.store.cache.folder)
-        try:
-            arrays = self.store.arrays(model, views, cuts)
-        except OSError as error:
-            log.warning("store: cannot be written (%s): images are read again in every epoch", error)
-            return None
-        except Overflow:
-            if self.store.settings.dtype == "float32":
-                log.warning("store: values are infinite or no numbers: images are read again in every epoch")
-                return None
-            log.warning("store: values too large for %s: kept as float32", self.store.settings.dtype)
-            self.choices["dtype"] = "float32"
-            self.store.settings = replace(self.store.settings, dtype="float32")
-            return self._stored(plan, model)
-        self.choices["kept"] = sorted({*self.choices["kept"], *cuts})
-        labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
-        train, val = arrays[plan.cut]
-        seed = (self.recipe.seed, plan.index)
-        balanced = plan.data.sampling == "balanced"
-        return ActivationDataModule(
-            train, val, labels, views, batch_size=plan.data.batch_size, balanced=balanced, seed=seed
-        )
-
-    def _worth(self, plan: PhasePlan) -> bool:
-        """Return whether what is kept for ``plan`` is read twice."""
-        mixed = plan.data.mixup or plan.data.cutmix
-        return plan.cut > 0 and not mixed and sum(other.epochs for other in self._together(plan)) >= 2
-
-    def _together(self, plan: PhasePlan) -> list[PhasePlan]:
-        """Return ``plan`` and the later phases whose prefix holds still until they come, on the same views."""
-        together, lowest = [plan], plan.cut
-        for later in self.plans[plan.index + 1 :]:
-            if 0 < later.cut <= lowest and _pixels(later) == _pixels(plan):
-                together.append(later)
-            lowest = min(lowest, later.cut)
-        return together
-
-
-def _pixels(plan: PhasePlan) -> tuple[object, ...]:
-    """Return what decides the pixels that a phase sees, but for the order of the epochs."""
-    data = plan.data
-    return data.augment, _rates(plan), data.mixup, data.cutmix, data.image_size
-
-
-def _rates(plan: PhasePlan) -> dict[str, float]:
-    """Return what augmentation is told beside its name."""
-    data = plan.data
-    return {"erasing": data.erasing, "cutout": data.cutout, "smallest_crop": data.smallest_crop}
-
-
-def _name(cut: int) -> str:
-    return "the features" if cut == STAGES else f"stage{cut}"
+        ranks = len(NodeGroup.at(self.cache.folder).ranks)
+        return min(collectives.all_gather(half_of_free_memory() // ranks))

@@ -6,19 +6,25 @@ import logging
 import shlex
 from pathlib import Path
 
-from effnet_ft.data.images.decoding import median_side
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.opening import HASHED, open_source
+from effnet_ft.data.sources.opening import HASHED, image_root, open_source
 from effnet_ft.data.sources.source import Source, require_printable_names
 from effnet_ft.data.splits.split import Split, make_split
-from effnet_ft.data.splits.split_file import write_split
+from effnet_ft.data.splits.split_file import read_split, require_images, write_split
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
-from effnet_ft.planning.phases import plan_phases
+from effnet_ft.planning.batch_size import batch_that_fits
+from effnet_ft.planning.devices import plan_trainer, torch_device
+from effnet_ft.planning.estimate import with_estimate
+from effnet_ft.planning.facts import Machine, image_facts, machine_facts
+from effnet_ft.planning.planner import make_plan
+from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import Recipe
+from effnet_ft.recipe.plan import ModelPlan, PhasePlan, Plan
 from effnet_ft.runs.environment import record_start
-from effnet_ft.runs.run_folder import Run
+from effnet_ft.runs.plan_file import PlanFile
+from effnet_ft.runs.run_folder import Run, choose_run_dir, load_model
 from effnet_ft.runs.run_lock import INNER_LOCK_NAME
 from effnet_ft.utils.array_cache import ArrayCache
 from effnet_ft.utils.atomic_files import PARTIAL_SUFFIX, atomic_write_text
@@ -50,7 +56,7 @@ def _holds(path: Path) -> bool:
     return path.is_file() and path.suffix != PARTIAL_SUFFIX and path.name != INNER_LOCK_NAME
 
 
-def create_run_folder(recipe: Recipe, run: Run, split: Split, resumed: bool) -> None:
+def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, resumed: bool) -> None:
     """Make the run folder and write what is known before training; the recipe first, from which it can be resumed.
 
     A resumed run's recipe is written again: its images may be in another place now.
@@ -60,6 +66,7 @@ def create_run_folder(recipe: Recipe, run: Run, split: Split, resumed: bool) -> 
     except OSError as error:
         raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
     recipe.save(run.recipe)
+    plan.save()
     if not resumed:
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
@@ -76,7 +83,7 @@ def split_images(recipe: Recipe) -> Split:
     settings = recipe.data
     source = open_source(
         settings.source,
-        settings.root,
+        settings.given_root,
         images=settings.images,
         ground_truth=settings.ground_truth,
         download=settings.download == "on",
@@ -106,43 +113,65 @@ def _tell_left_out(source: Source) -> None:
         log.warning("%d %s\n%s", len(others), what, listing(others, 3))
 
 
-def require_single_label_settings(recipe: Recipe) -> None:
-    """Refuse settings that are meant for one class an image.
+def read_run(run: Run, recipe: Recipe) -> tuple[Classifier, Split]:
+    """Return the model of an interrupted run, and its images where ``recipe`` says that they lie now.
 
     Raises:
-        RecipeError: naming all of them.
+        DataError: where images are missing.
     """
-    plans = plan_phases(recipe)
-    asked = {
-        "data.sampling": any(plan.data.sampling == "balanced" for plan in plans),
-        "optim.class_weights": any(plan.optim.class_weights == "balanced" for plan in plans),
-    }
-    if faults := [f"{key} is 'balanced', which is for one class an image" for key, set_so in asked.items() if set_so]:
-        raise RecipeError([f"{fault}: the images have any number of labels" for fault in faults])
+    model = load_model(run.last)
+    split = read_split(
+        run.split, image_root(recipe.data.source, recipe.data.given_root, recipe.data.images), model.classes
+    )
+    require_images(split)
+    return model, split
 
 
-def log_image_notes(recipe: Recipe, split: Split) -> None:
+def new_plan(recipe: Recipe, split: Split, machine: Machine, run_dir: str) -> Plan:
+    """Return the plan of a new run.
+
+    Raises:
+        RecipeError: where settings do not go together, with the images or with the machine.
+        WeightsError: where the weights cannot be had.
+    """
+    weights = choose_weights(recipe.model, recipe.data)
+    trainer, _ = plan_trainer(recipe.trainer, machine)
+
+    def largest(phase: PhasePlan, wanted: int) -> int:
+        model, device = weights.model, torch_device(trainer)
+        return batch_that_fits(phase, wanted, model.variant, model.head, len(split.classes), trainer.precision, device)
+
+    plan = make_plan(recipe, image_facts(split), weights, machine, run_dir=run_dir, largest_batch=largest)
+    files = [path for sample in split.train[:16] if isinstance(path := split.image(sample), Path)]
+    return with_estimate(plan, files)
+
+
+def dry_plan(recipe: Recipe) -> Plan:
+    """Return the plan of a training that is not begun.
+
+    Errors are those of :func:`split_images` and :func:`new_plan`.
+    """
+    return new_plan(recipe, split_images(recipe), machine_facts(), choose_run_dir(recipe))
+
+
+def log_image_notes(plan: Plan) -> None:
     """Log what a look at the images says of the settings."""
-    if recipe.data.fit == "trainval":
+    if plan.data.fit == "trainval":
         log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
-    step = max(1, len(split.train) // 100)
-    side = median_side([split.image(sample) for sample in split.train[::step]])
-    if side and side < 0.75 * recipe.data.image_size:
-        log.info("images of about %d px are enlarged to %d px", side, recipe.data.image_size)
+    side, size = plan.images.short_side, plan.data.image_size
+    if side and side < 0.75 * size:
+        log.info("images of about %d px are enlarged to %d px", side, size)
 
 
-def build_model(recipe: Recipe, split: Split) -> Classifier:
+def build_model(network: ModelPlan, image_size: int, crop: str, split: Split) -> Classifier:
     """Return the pretrained network with a new head for the split's classes."""
-    settings = recipe.model
     model = create_model(
-        settings.variant,
-        settings.weights,
-        family=settings.family,
+        network.variant,
+        network.weights,
+        family=network.family,
         classes=split.classes,
-        head=settings.head,
-        dropout=settings.dropout,
-        drop_path=settings.drop_path,
+        head=network.head,
         task="multi" if split.multilabel else "single",
     )
-    model.preprocessing = model.preprocessing.at_size(recipe.data.image_size, recipe.data.crop)
+    model.preprocessing = model.preprocessing.at_size(image_size, crop)
     return model

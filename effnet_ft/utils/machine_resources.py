@@ -61,6 +61,12 @@ def container_cores() -> float | None:
     return min(quotas, default=None)
 
 
+def default_workers() -> int:
+    """Return how many processes read images, a device, where the recipe says ``auto``."""
+    # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
+    return max(1, min(8, usable_cores() - 1))
+
+
 def _memory_limits() -> Iterator[tuple[int, int]]:
     """Yield limit and use, in bytes, of every control group around this process; cached files do not count as used."""
     for group in _groups("memory"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +16,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from plans import plan_file, plan_of
 from tiny import TINY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -33,14 +32,14 @@ from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.planning.phases import plan_phases
+from effnet_ft.optim.settings import Optimization
+from effnet_ft.planning.facts import image_facts
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run, read_checkpoint
-from effnet_ft.training.callbacks.epochs import EpochTable
+from effnet_ft.training.callbacks.epoch_table import EpochTable
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.phase_data import PhaseData
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE, ArrayCache
 
 PREPROCESSING = Preprocessing(size=32, resize=36)
@@ -120,13 +119,13 @@ class ViewedDataModule(ImageDataModule):
 
 def trained(model: Classifier, data: pl.LightningDataModule, stored: bool) -> tuple[dict[str, Tensor], float]:
     """Return the weights after two epochs, and the validation loss."""
-    steps = {"optimiser": "sgd", "lr": 0.02, "label_smoothing": 0.1, "warmup_epochs": 0.5}
+    optim = Optimization("sgd", lr=0.02, label_smoothing=0.1, warmup_epochs=0.5)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=2, num_sanity_val_steps=0, use_distributed_sampler=False, **quiet
         )
-        trainer.fit(FineTuner(model, seed=(0, 1), stored=stored, **steps), datamodule=data)
+        trainer.fit(FineTuner(model, optim, seed=(0, 1), stored=stored), datamodule=data)
     return model.state_dict(), float(trainer.callback_metrics["val/loss"])
 
 
@@ -162,8 +161,9 @@ def test_arrays_are_what_the_prefix_makes_of_the_views(
     dtype: str, tolerance: float, split: Split, model: Classifier, tmp_path: Path
 ) -> None:
     model.double()  # rounding of folded norms grows from layer to layer; what is kept has the type that is tested
+    split = replace(split, train=split.train[::2])
     views, cuts = views_of(model), [5, 7, 9]
-    settings = ComputeSettings(dtype=dtype, batch_size=20)  # 6 images a batch: the last one of 24 is whole, of 6 too
+    settings = ComputeSettings(dtype=dtype, batch_size=20)  # 6 images a batch: the last one of 12 is whole, of 6 too
     together = ActivationStore(split, settings).arrays(model, views, cuts)
     for cut in cuts:
         alone = ActivationStore(split, replace(settings, batch_size=13), ArrayCache(tmp_path / f"alone{cut}"))
@@ -315,34 +315,26 @@ def test_a_damaged_array_is_computed_again_alone(
         np.testing.assert_allclose(array, before, rtol=2e-3, atol=2e-3)
 
 
-# Which phases are fed from it
+# Which images are read for which phases
 
 HEAD, STAGE7, STAGE6, ALL = "train: head, lr: 1e-2", "train: stage7, lr: 1e-3", "train: stage6, lr: 1e-3", "train: all"
 
 
-def feeder_of(split: Split, phases: list[tuple[str, int]], *overrides: str) -> PhaseDataSource:
+def data_of(split: Split, phases: list[tuple[str, int]], *overrides: str) -> PhaseData:
     listed = ", ".join(f"{{{phase}, epochs: {epochs}}}" for phase, epochs in phases)
-    given = [
-        f"data.root={split.root}",
-        f"phases=[{listed}]",
-        *TINY,
-        "data.image_size=32",
-        "data.decoded=off",
-        *overrides,
-    ]
-    recipe = load_recipe("folder", given)
-    return PhaseDataSource(recipe, split, plan_phases(recipe))
+    given = [f"phases=[{listed}]", *TINY, "data.image_size=32", "data.decoded=off", *overrides]
+    return PhaseData(plan_file(plan_of(*given, images=image_facts(split)), Path()), split)
 
 
-def fed(feeder: PhaseDataSource, model: Classifier) -> list[bool]:
+def fed(data: PhaseData, model: Classifier) -> list[bool]:
     """Return for each phase whether its batches come from the store."""
     kinds = []
-    for plan in feeder.plans:
-        model.freeze(plan.cut)
-        data = feeder.data(plan, model, torch.device("cpu"))
-        images, labels = next(iter(data.train_dataloader()))
+    for phase in data.plan.plan.phases:
+        model.freeze(phase.cut)
+        module = data.data_module(phase.index, model, torch.device("cpu"))
+        images, labels = next(iter(module.train_dataloader()))
         assert len(images) == len(labels)
-        kinds.append(isinstance(data, ActivationDataModule))
+        kinds.append(isinstance(module, ActivationDataModule))
         assert kinds[-1] == (images.dtype != torch.uint8)
     return kinds
 
@@ -384,8 +376,7 @@ def test_images_are_read_once_for_all_phases_whose_prefix_holds_still(
     case: str, split: Split, model: Classifier, computed: list[tuple[str, list[int], int]]
 ) -> None:
     phases, stored, passes = PASSES[case]
-    moving = feeder_of(split, phases)
-    assert fed(moving, model) == stored
+    assert fed(data_of(split, phases), model) == stored
     assert [cuts for part, cuts, _ in computed if part == "train"] == passes
     assert [read for part, _, read in computed if part == "train"] == [len(split.train)] * len(passes)
 
@@ -394,7 +385,7 @@ def test_images_are_read_once_for_all_phases_whose_prefix_holds_still(
 def test_nothing_is_computed_that_no_phase_reads(
     epochs: tuple[int, int], split: Split, model: Classifier, computed: list[tuple[str, list[int], int]]
 ) -> None:
-    kinds = fed(feeder_of(split, [(HEAD, epochs[0]), (STAGE7, epochs[1])]), model)
+    kinds = fed(data_of(split, [(HEAD, epochs[0]), (STAGE7, epochs[1])]), model)
     assert {cut for _, cuts, _ in computed for cut in cuts} == {
         cut for cut, stored in zip((9, 7), kinds, strict=True) if stored
     }
@@ -402,20 +393,8 @@ def test_nothing_is_computed_that_no_phase_reads(
 
 def test_the_store_can_be_turned_off(split: Split, model: Classifier, forbid: Callable[[], None]) -> None:
     forbid()
-    assert fed(feeder_of(split, [(HEAD, 3), (STAGE7, 3)], "store=off"), model) == [False, False]
+    assert fed(data_of(split, [(HEAD, 3), (STAGE7, 3)], "store=off"), model) == [False, False]
     assert not Path(os.environ[FOLDER_VARIABLE]).exists()
-
-
-def test_the_recipe_reaches_the_store(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    feeder = feeder_of(split, [(HEAD, 9)], "store.views=3", "store.dtype=float32")
-    [plan] = feeder.plans
-    data = feeder.data(plan, model, torch.device("cpu"))
-    assert isinstance(data, ActivationDataModule)
-    assert [array.dtype for array in data.train.arrays] == [np.float32] * 3
-    assert len(empty_cache.entries()) == 3 + 1
-    assert feeder.store is not None
-    kept = sum(entry.size for entry in empty_cache.entries())
-    assert kept - 1024 < feeder.store.size(model, views_of(model), [9]) < kept
 
 
 # Where it does not fit
@@ -425,32 +404,24 @@ def kept_bytes(cache: ArrayCache) -> int:
     return sum(entry.size for entry in cache.entries())
 
 
-def test_a_phase_that_does_not_fit_streams_and_says_so(
-    split: Split, model: Classifier, caplog: pytest.LogCaptureFixture, empty_cache: ArrayCache
-) -> None:
+def test_what_does_not_fit_is_not_kept(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
     need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
     phases = [(HEAD, 4), ("train: stage3, lr: 1e-3", 4)]
-    with caplog.at_level(logging.INFO, logger="effnet_ft"):
-        assert fed(feeder_of(split, phases, f"store.max_gb={1.02 * need / 1e9}"), model) == [True, False]
-    assert "stage3 would take" in caplog.text and "store.max_gb" in caplog.text
-    assert "the features would take" not in caplog.text
+    assert fed(data_of(split, phases, f"store.max_gb={1.02 * need / 1e9}"), model) == [True, False]
     assert 0 < kept_bytes(empty_cache) < 1.02 * need + 5 * 128
-    caplog.clear()
     empty_cache.clear()
-    with caplog.at_level(logging.INFO, logger="effnet_ft"):
-        assert fed(feeder_of(split, phases, f"store.max_gb={0.98 * need / 1e9}"), model) == [False, False]
-    assert "the features would take" in caplog.text
+    assert fed(data_of(split, phases, f"store.max_gb={0.98 * need / 1e9}"), model) == [False, False]
     assert kept_bytes(empty_cache) == 0
 
 
 def test_old_arrays_make_room(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
     need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
     limit = f"store.max_gb={1.2 * need / 1e9}"
-    fed(feeder_of(split, [(HEAD, 4)], limit), model)
+    fed(data_of(split, [(HEAD, 4)], limit), model)
     old = {entry.key for entry in empty_cache.entries()}
     with torch.no_grad():
         model.stages[0][0].weight.mul_(2)
-    assert fed(feeder_of(split, [(HEAD, 4)], limit), model) == [True]
+    assert fed(data_of(split, [(HEAD, 4)], limit), model) == [True]
     new = {entry.key for entry in empty_cache.entries()} - old
     assert len(new) == 4 + 1
     assert kept_bytes(empty_cache) < 1.2 * need + 5 * 128
@@ -472,24 +443,6 @@ def test_what_is_missing_pushes_out_no_more_than_it_takes(
     assert len(empty_cache.entries()) == 2 * (4 + 1), "all of both fits"
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system does not promise space")
-def test_on_a_full_disk_a_phase_streams(
-    split: Split,
-    model: Classifier,
-    caplog: pytest.LogCaptureFixture,
-    empty_cache: ArrayCache,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    assert fed(feeder_of(split, [(HEAD, 2)]), model) == [False]
-    [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "cannot be written" in record.getMessage() and "No space left" in record.getMessage()
-    assert list(empty_cache.folder.glob("*.np*")) == []
-
-
 # Values that do not fit
 
 
@@ -500,39 +453,18 @@ def enlarge(model: Classifier, factor: float) -> None:
         norm.weight.mul_(factor)
 
 
-def test_values_too_large_for_float16_are_kept_as_float32(
-    split: Split, model: Classifier, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_values_too_large_for_float16_are_not_kept(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
     enlarge(model, 1e6)
     with pytest.raises(Overflow):
         ActivationStore(split, ComputeSettings()).arrays(model, views_of(model), [7])
-    caplog.set_level("INFO")
-    model.freeze(7)
-    feeder = feeder_of(split, [(STAGE7, 2)])
-    data = feeder.data(feeder.plans[0], model, torch.device("cpu"))
-    assert isinstance(data, ActivationDataModule)
-    train, val = data.train.arrays, data.val.arrays[0]
-    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in (*train, val))
-    assert np.abs(val).max() > np.finfo(np.float16).max
-    assert "too large for float16" in caplog.text
-
-
-def test_a_phase_of_large_values_is_fed_from_the_store(split: Split, model: Classifier) -> None:
-    enlarge(model, 1e6)
-    assert fed(feeder_of(split, [(STAGE7, 2)]), model) == [True]
+    assert kept_bytes(empty_cache) == 0
 
 
 def test_large_values_keep_to_the_limit(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
     limit = int(1.5 * ActivationStore(split, ComputeSettings()).size(model, views_of(model, 2), [7]))
     enlarge(model, 1e6)
-    fed(feeder_of(split, [(STAGE7, 2)], f"store.max_gb={limit / 1e9}"), model)
+    fed(data_of(split, [(STAGE7, 2)], f"store.max_gb={limit / 1e9}"), model)
     assert kept_bytes(empty_cache) <= limit
-
-
-def test_values_that_no_type_holds_are_not_kept(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    enlarge(model, float("inf"))
-    assert fed(feeder_of(split, [(STAGE7, 2)]), model) == [False]
-    assert kept_bytes(empty_cache) == 0
 
 
 # Whole runs
@@ -575,9 +507,8 @@ def test_a_run_resumed_in_its_second_phase_finds_the_store(
         settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", RUN.format(1e-2), *TINY]
         assert main(["train", "folder", *settings]) == 130
     forbid()
-    monkeypatch.setattr(
-        PhaseDataSource, "_maps", lambda *_: None
-    )  # what measures the best model was not computed before
+    # What measures the best model was not computed before.
+    monkeypatch.setattr(PhaseData, "_evaluated_maps", lambda *_: None)
     assert main(["train", "folder", f"resume={tmp_path / 'run'}"]) == 0
     expected, resumed = (read_checkpoint(Run(folder / "run").last)["state_dict"] for folder in (whole, tmp_path))
     assert [key for key in expected if not torch.equal(expected[key], resumed[key])] == []
@@ -589,6 +520,7 @@ def test_another_learning_rate_finds_what_is_kept(
     whole: Path, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbid: Callable[[], None]
 ) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(whole / "cache"))
+    monkeypatch.setattr(PhaseData, "_evaluated_maps", lambda *_: None)  # another phase may have the best model
     forbid()
     settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", RUN.format(3e-3), *TINY]
     assert main(["train", "folder", *settings]) == 0

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
+from plans import GPU, phase_of, plan_of
 
 from effnet_ft.cli import main
 from effnet_ft.errors import RecipeError
-from effnet_ft.models.classifier import Classifier
-from effnet_ft.planning import batch_size
-from effnet_ft.planning.batch_size import largest_batch, resolve_batches
-from effnet_ft.planning.phases import plan_phases
-from effnet_ft.recipe import Recipe, load_recipe
-from effnet_ft.runs.run_folder import Run
+from effnet_ft.planning.batch_size import batch_that_fits, largest_batch
+from effnet_ft.recipe.plan import PhasePlan, Plan
 
 AUTO = "data.batch_size=auto"
 PHASES = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: all, epochs: 1, lr: 1e-3, accumulate: 4}]"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not look for cycles among all objects of the tests."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 def memory_of(images: int) -> object:
@@ -68,51 +71,46 @@ def test_what_a_step_held_is_let_go_before_the_next_is_tried(monkeypatch: pytest
     assert set(seen) == {0}
 
 
-def recipe_of(*overrides: str) -> Recipe:
-    return load_recipe("folder", ["data.root=photos", PHASES, *TINY, AUTO, *overrides])
+def batches(plan: Plan) -> list[tuple[int, int]]:
+    return [(phase.batch_size, phase.optim.accumulate) for phase in plan.phases]
+
+
+def never(phase: PhasePlan, wanted: int) -> int:
+    raise AssertionError("nothing is to be tried")
 
 
 def test_on_the_cpu_it_is_the_default() -> None:
-    recipe = recipe_of()
-    resolve_batches(recipe, Classifier("lite0", classes=("a", "b")), torch.device("cpu"))
-    assert [(plan.data.batch_size, plan.optim.accumulate) for plan in plan_phases(recipe)] == [(32, 1), (32, 4)]
-    assert recipe.data.batch_size == 32
+    plan = plan_of(PHASES, AUTO, largest_batch=never)
+    assert batches(plan) == [(32, 1), (32, 4)]
+    assert plan.data.batch_size == 32
 
 
-def test_on_a_gpu_the_optimisers_batch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = recipe_of()
+def test_on_a_gpu_the_optimisers_batch_is_kept() -> None:
     room = {9: 1000, 0: 20}  # images by cut: training everything takes more
-
-    def step(plan: object, model: object, device: object, images: int) -> None:
-        if images > room[plan.cut]:  # type: ignore[attr-defined]
-            raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(batch_size, "_step", step)
-    resolve_batches(recipe, Classifier("lite0", classes=("a", "b")), torch.device("cuda"))
-    assert [(plan.data.batch_size, plan.optim.accumulate) for plan in plan_phases(recipe)] == [(32, 1), (16, 8)]
-    assert recipe.data.batch_size == 16
+    plan = plan_of(
+        PHASES, AUTO, machine=GPU, largest_batch=lambda phase, wanted: largest_batch(memory_of(room[phase.cut]), wanted)
+    )  # type: ignore[arg-type]
+    assert batches(plan) == [(32, 1), (16, 8)]
+    assert plan.data.batch_size == 16
+    assert plan.reasons["phases.1.batch_size"] == "what fits on the GPU"
 
 
 def test_a_number_is_left_alone() -> None:
-    recipe = load_recipe("folder", ["data.root=photos", PHASES, *TINY])
-    before = recipe.to_dict()
-    resolve_batches(recipe, Classifier("lite0", classes=("a", "b")), torch.device("cuda"))
-    assert recipe.to_dict() == before
+    plan = plan_of(PHASES, "data.batch_size=8", machine=GPU, largest_batch=never)
+    assert batches(plan) == [(8, 1), (8, 4)]
+    assert "phases.0.batch_size" not in plan.reasons
 
 
-def test_a_run_writes_the_number_that_was_found(flowers: Path, tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    phases = "phases=[{train: head, epochs: 1, lr: 1e-2}]"
-    assert main(["train", "folder", f"data.root={flowers}", f"run_dir={run.folder}", phases, *TINY, AUTO]) == 0
-    assert load_recipe(run.recipe).data.batch_size == 32
-    assert main(["evaluate", str(run.folder), AUTO]) == 0
+def test_a_phase_may_leave_its_batch_alone_to_the_machine() -> None:
+    phases = "phases=[{train: head, epochs: 1, lr: 1, batch_size: auto}, {train: head, epochs: 1, lr: 1}]"
+    assert batches(plan_of(phases, "data.batch_size=8", machine=GPU, largest_batch=lambda *_: 16)) == [(16, 2), (8, 1)]
+
+
+def test_an_evaluation_takes_the_default(trained_run: Path) -> None:
+    assert main(["evaluate", str(trained_run), AUTO]) == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_trial_on_a_gpu_leaves_the_model_as_it_was() -> None:
-    model = Classifier("lite0", classes=("a", "b"))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    recipe = recipe_of("trainer.accelerator=gpu", "trainer.precision=bf16-mixed")
-    resolve_batches(recipe, model, torch.device("cuda"))
-    assert [plan.data.batch_size for plan in plan_phases(recipe)] == [32, 128]
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+def test_a_small_network_fits_on_a_gpu() -> None:
+    phase = phase_of("train: all, epochs: 1, lr: 1e-3", "data.image_size=64", machine=GPU)
+    assert batch_that_fits(phase, 128, "lite0", "linear", 3, "bf16-mixed", torch.device("cuda")) == 128

@@ -9,8 +9,6 @@ import pytest
 
 from effnet_ft import recipe as recipes
 from effnet_ft.errors import RecipeError
-from effnet_ft.models.variants import VARIANTS
-from effnet_ft.models.weights.resolving import default_family
 from effnet_ft.recipe import OptimSettings, Recipe, load_recipe, recipe_folder
 from effnet_ft.recipe.schema import flat_items
 
@@ -36,18 +34,6 @@ def fault_of(*arguments: Any, **keywords: Any) -> str:
 @pytest.mark.parametrize("path", sorted(recipe_folder().glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_loads_by_name_and_by_path(path: Path) -> None:
     assert load_recipe(path.stem, ["data.root=x"]).to_dict() == load_recipe(path, ["data.root=x"]).to_dict()
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_auto_is_resolved_for_every_variant(variant: str) -> None:
-    recipe = load_recipe("folder", [f"model.variant={variant}", "data.root=x"])
-    assert recipe.model.weights == default_family(variant)
-    assert recipe.model.family == ("auto" if recipe.model.weights == "none" else recipe.model.weights)
-    assert recipe.data.crop == "timm"  # the recipe says so, whatever the weights' own is
-    assert recipe.model.dropout == VARIANTS[variant].dropout
-    assert isinstance(recipe.data.image_size, int)
-    assert isinstance(recipe.data.workers, int)
-    assert variant in recipe.run_dir
 
 
 def test_saved_recipe_loads_to_the_same(tmp_path: Path) -> None:
@@ -123,12 +109,11 @@ def test_a_saved_store_loads_to_the_same(given: list[str], tmp_path: Path) -> No
     assert load_recipe(tmp_path / "recipe.yaml").store == first.store != Recipe().store
 
 
-def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(recipes.RUN_DIR_VARIABLE, raising=False)
-    assert load_recipe("folder", ["data.root=pets"]).run_dir == "runs/pets-lite0"
-    Path("runs/pets-lite0").mkdir(parents=True)
-    assert load_recipe("folder", ["data.root=pets"]).run_dir == "runs/pets-lite0-2"
+def test_a_recipe_is_left_as_it_was_written() -> None:
+    recipe = load_recipe("folder", ["data.root=x", "data.crop=auto", "phases.0.image_size=auto"])
+    assert (recipe.model.weights, recipe.model.dropout, recipe.data.image_size) == ("auto", "auto", "auto")
+    assert (recipe.data.crop, recipe.data.workers, recipe.run_dir) == ("auto", "auto", "auto")
+    assert recipe.phases[0].overrides == {"image_size": "auto"}
 
 
 @pytest.mark.parametrize("key", sorted(recipes.per_phase_keys()))
@@ -299,7 +284,7 @@ def test_defaults_pass_their_own_limits() -> None:
     assert OptimSettings().ema == "off"
 
 
-def test_a_resolved_recipe_loads_without_its_weights_file(tmp_path: Path) -> None:
+def test_a_recipe_loads_without_its_weights_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.touch()
     given = ["data.root=x", f"model.weights={file}", "model.family=lite"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,18 +18,19 @@ TRAINING = [name for name, recipe in RECIPES.items() if recipe.phases]
 EVALUATING = [name for name, recipe in RECIPES.items() if not recipe.phases]
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_recipe_trains_two_steps_a_phase(name: str, flowers: Path, tmp_path: Path) -> None:
     size = {"image_size": 32, "batch_size": 12}  # of 24 training images
     settings = ["data.source=folder", f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", "model.weights=none"]
+    settings += ["model.variant=lite0"]  # the smallest; searches are short in test_finder.py
     settings += ["store.views=1", *(f"data.{key}={value}" for key, value in size.items())]
     for index, phase in enumerate(RECIPES[name].phases):
         settings += [f"phases.{index}.{key}={size[key]}" for key in size if key in phase.overrides]
-        settings += [f"phases.{index}.epochs=1"]
+        settings += [f"phases.{index}.epochs=1", *([f"phases.{index}.lr=1e-3"] if phase.lr == "auto" else [])]
     assert main(["train", name, *TINY, *settings]) == 0
     table = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(table) == 1 + len(RECIPES[name].phases)
-    assert "test/acc1" in json.loads((tmp_path / "run" / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize("name", EVALUATING)

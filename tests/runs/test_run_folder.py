@@ -11,7 +11,8 @@ from trap import Trap
 
 from effnet_ft.cli import main
 from effnet_ft.errors import WeightsError
-from effnet_ft.runs.run_folder import Run, load_model
+from effnet_ft.recipe import load_recipe
+from effnet_ft.runs.run_folder import RUN_DIR_VARIABLE, Run, choose_run_dir, load_model
 
 
 def test_a_run_that_was_stopped_early_is_told_from_no_run(tmp_path: Path) -> None:
@@ -21,6 +22,18 @@ def test_a_run_that_was_stopped_early_is_told_from_no_run(tmp_path: Path) -> Non
     (tmp_path / "recipe.yaml").unlink()
     with pytest.raises(WeightsError, match=r"there is no .*: give a run folder"):
         load_model(tmp_path)
+
+
+def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+    recipe = load_recipe("folder", ["data.root=pets"])
+    assert choose_run_dir(recipe) == "runs/pets-lite0"
+    Path("runs/pets-lite0").mkdir(parents=True)
+    assert choose_run_dir(recipe) == "runs/pets-lite0-2"
+    monkeypatch.setenv(RUN_DIR_VARIABLE, "runs/first")
+    assert choose_run_dir(recipe) == "runs/first", "a process that the training launched"
+    assert choose_run_dir(load_recipe("folder", ["data.root=pets", "run_dir=own"])) == "own"
 
 
 COMMANDS = {

@@ -6,10 +6,12 @@ import csv
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import plan_of
 from tiny import TINY
 
 from effnet_ft.cli import main
@@ -20,7 +22,7 @@ from effnet_ft.sweep import Result, Sweep, plan_sweep, train_final
 from effnet_ft.sweep.grid import draw_settings, read_grid
 from effnet_ft.sweep.sweep_page import positions
 from effnet_ft.training import fit
-from effnet_ft.training.callbacks.epochs import EpochTable
+from effnet_ft.training.callbacks.epoch_table import EpochTable
 from effnet_ft.utils.atomic_files import write_json
 
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
@@ -81,7 +83,9 @@ def test_a_sweep_ranks_its_settings_and_trains_the_best_once_more(
 
     trained: list[str] = []
     train = fit.train
-    monkeypatch.setattr(fit, "train", lambda recipe, **how: (trained.append(recipe.run_dir), train(recipe, **how)))
+    monkeypatch.setattr(
+        fit, "train", lambda recipe, folder, **how: (trained.append(folder), train(recipe, folder, **how))
+    )
     assert main(command(*grid, "--metric", "val/ece", "--final")) == 0
     assert trained == [str(folder / "final")]
     assert "test/acc1" in capsys.readouterr().out
@@ -107,9 +111,9 @@ def test_an_interrupted_sweep_resumes(
             raise KeyboardInterrupt
         row(self, *arguments)
 
-    def watch(recipe: Recipe, resume: bool = False, test: bool = True) -> Run:
-        seen.append((Path(recipe.run_dir).name, resume))
-        return train(recipe, resume, test)
+    def watch(recipe: Recipe, folder: str, resume: bool = False, test: bool = True) -> Run:
+        seen.append((Path(folder).name, resume))
+        return train(recipe, folder, resume, test)
 
     with monkeypatch.context() as patch:
         patch.setattr(EpochTable, "on_train_epoch_end", stop_second)
@@ -129,8 +133,8 @@ def test_a_setting_interrupted_before_its_first_checkpoint_starts_again(
 ) -> None:
     words = command("--grid", "optim.weight_decay=0")
 
-    def stop(recipe: Recipe, resume: bool, test: bool) -> Run:
-        run = Run(recipe.run_dir)
+    def stop(recipe: Recipe, folder: str, resume: bool, test: bool) -> Run:
+        run = Run(folder)
         run.checkpoints.mkdir(parents=True)
         recipe.save(run.recipe)
         raise KeyboardInterrupt
@@ -243,19 +247,36 @@ def test_the_final_run_takes_the_learning_rate_that_the_best_setting_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = plan("seed=0,1", folder=tmp_path / "sweep", final=True)  # the recipe's first phase searches
-    write_json({"1": {"lr": 0.02, "weight_decay": 1e-05}}, make_folder(sweep.run(2).folder) / "learning_rates.json")
+    searched = plan_of("optim.lr_scaling=sqrt")
+    optim = replace(searched.phases[0].optim, lr=0.02, weight_decay=1e-5)
+    found = searched.with_phase(replace(searched.phases[0], optim=optim), "learning rate 0.02")
+    found.save(make_folder(sweep.run(2).folder) / "plan.yaml")
     trained: list[Recipe] = []
 
-    def watch(recipe: Recipe, resume: bool, test: bool) -> None:
-        assert (resume, test) == (False, True)
+    def watch(recipe: Recipe, folder: str, resume: bool, test: bool) -> None:
+        assert (folder, resume, test) == (str(sweep.final.folder), False, True)
         trained.append(recipe)
-        write_json({"test/acc1": 0.5}, make_folder(Path(recipe.run_dir)) / "metrics.json")
+        write_json({"test/acc1": 0.5}, make_folder(Path(folder)) / "metrics.json")
 
     monkeypatch.setattr(fit, "train", watch)
     assert train_final(sweep, Result(2, sweep.settings[1])) == {"test/acc1": 0.5}
     assert (trained[0].seed, trained[0].data.fit) == (1, "trainval")
     assert (trained[0].phases[0].lr, trained[0].phases[0].overrides["weight_decay"]) == (0.02, 1e-05)
     assert "weight_decay" not in trained[0].phases[1].overrides
+
+
+def test_a_sweep_of_version_0_1_has_its_rates_in_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = plan("seed=0,1", folder=tmp_path / "sweep", final=True)
+    write_json({"1": {"lr": 0.02, "weight_decay": 1e-05}}, make_folder(sweep.run(2).folder) / "learning_rates.json")
+    trained: list[Recipe] = []
+
+    def watch(recipe: Recipe, folder: str, resume: bool, test: bool) -> None:
+        trained.append(recipe)
+        write_json({"test/acc1": 0.5}, make_folder(Path(folder)) / "metrics.json")
+
+    monkeypatch.setattr(fit, "train", watch)
+    train_final(sweep, Result(2, sweep.settings[1]))
+    assert (trained[0].phases[0].lr, trained[0].phases[0].overrides["weight_decay"]) == (0.02, 1e-05)
 
 
 def test_a_final_run_of_another_setting_is_not_mistaken_for_the_best(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 
 from effnet_ft.cli import main
+from effnet_ft.planning import estimate
+from effnet_ft.planning.speed import Speed
 from effnet_ft.training import fit  # loaded here, once for all times
 from effnet_ft.training.module import FineTuner
 
@@ -75,6 +77,7 @@ def train(ending: Ending | None, arguments: list[str]) -> list[int]:
 
 if __name__ == "__main__":
     assert fit
+    estimate.measured_speed = lambda *_: Speed(1e-3, 1e-3, 1e-3, 1e6)  # which takes its time
     signal.alarm(300)
     endings, *arguments = sys.argv[1:]
     print("exit codes", json.dumps([train(ending, arguments) for ending in json.loads(endings)]))

@@ -13,6 +13,8 @@ from torch import nn
 
 from effnet_ft.cli import main
 from effnet_ft.distributed import collectives
+from effnet_ft.planning import estimate
+from effnet_ft.planning.speed import Speed
 from effnet_ft.training import phase
 
 folder, *arguments = sys.argv[1:]
@@ -28,4 +30,5 @@ def share_and_keep(model: nn.Module) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     phase.share_statistics = share_and_keep
+    estimate.measured_speed = lambda *_: Speed(1e-3, 1e-3, 1e-3, 1e6)  # which takes its time
     sys.exit(main(["train", *arguments]))

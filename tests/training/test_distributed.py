@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from plans import phase_of
 from tiny import TINY
 from torch import Tensor
 
@@ -21,10 +22,10 @@ from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import make_split
 from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.planning.phases import PhasePlan, plan_phases
-from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training import consistency
+from effnet_ft.training.phase import step_in_words
 from effnet_ft.training.sync_batchnorm import SyncedBatchNorm2d, sync_batchnorm
 from effnet_ft.utils.array_cache import FOLDER_VARIABLE
 
@@ -151,8 +152,13 @@ def test_processes_train_what_one_does(alone: Training, pair: Training) -> None:
         assert [key for key in whole if not torch.equal(first[key], second[key])] == []
         apart = {key: float((first[key] - whole[key]).abs().max()) for key in whole if whole[key].is_floating_point()}
         assert max(apart.values()) < 1e-5, phase
-    rates = [json.loads(training.run.rates.read_text()) for training in (alone, pair)]
+    plans = [read_plan(training.run.plan) for training in (alone, pair)]
+    rates = [[(phase.optim.lr, phase.optim.weight_decay) for phase in plan.phases] for plan in plans]
     assert rates[0] == rates[1]
+    assert [[phase.source for phase in plan.phases] for plan in plans] == [
+        [phase.source for phase in plans[0].phases]
+    ] * 2
+    assert [plan.revision for plan in plans] == [3, 3], "two rates are searched"
 
 
 def test_the_run_folder_is_that_of_one(alone: Training, pair: Training) -> None:
@@ -184,10 +190,6 @@ def test_arrays_filled_by_shares_are_those_of_one(alone: Training, pair: Trainin
         assert left <= {".npy", ".json", ".noted", ".lock"}
 
 
-def plan_of(phase: str) -> PhasePlan:
-    return plan_phases(load_recipe("folder", ["data.root=x", f"phases=[{{train: head, epochs: 1, {phase}}}]"]))[0]
-
-
 @pytest.mark.parametrize(
     ("phase", "processes", "words"),
     [
@@ -198,17 +200,7 @@ def plan_of(phase: str) -> PhasePlan:
     ],
 )
 def test_the_log_tells_the_images_of_a_step(phase: str, processes: int, words: str) -> None:
-    assert consistency.describe_batch(plan_of(phase), processes) == words
-
-
-@pytest.mark.parametrize(
-    ("how", "processes", "rate"), [("off", 8, 0.1), ("linear", 4, 0.2), ("linear", 1, 0.05), ("sqrt", 8, 0.2)]
-)
-def test_learning_rates_grow_with_the_images_of_a_step(how: str, processes: int, rate: float) -> None:
-    plan = plan_of(f"lr: 0.1, lr_scaling: {how}, lr_batch: 64")
-    scaled = consistency.scale_lr(plan, processes)
-    assert scaled.lr == pytest.approx(rate)
-    assert ("images a step" in consistency.describe_lr(scaled, processes)) == (how != "off")
+    assert step_in_words(phase_of(f"train: head, epochs: 1, {phase}"), processes) == words
 
 
 def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,17 +21,18 @@ import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.optimizers import OPTIMISERS
-from effnet_ft.recipe import flat, load_recipe
+from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
-from effnet_ft.training.callbacks.epochs import COLUMNS
+from effnet_ft.training.callbacks.epoch_table import COLUMNS
 from effnet_ft.training.loggers import LOGGERS
 from effnet_ft.training.module import FineTuner
-from effnet_ft.training.phase_data import PhaseDataSource
+from effnet_ft.training.phase_data import PhaseData
 
 ROOT = Path(__file__).parent.parent.parent
 
 RUN_FILES = {
-    *("recipe.yaml", "split.csv", "classes.txt", "metrics.json", "metrics.csv", "predictions.csv"),
+    *("recipe.yaml", "plan.yaml", "split.csv", "classes.txt", "metrics.json", "metrics.csv", "predictions.csv"),
     *("report.html", "log.txt", "environment.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"),
 }
 ENDS = ("", "_low", "_high")
@@ -96,16 +97,28 @@ def test_predictions_agree_with_split_metrics_and_python(trained_run: Path) -> N
         assert (row["prediction"], float(row["probability"])) == (name, pytest.approx(probability, abs=1e-5))
 
 
-def test_the_resolved_recipe_trains_the_same_run_again(trained_run: Path, tmp_path: Path) -> None:
-    text = (trained_run / "recipe.yaml").read_text()
-    for key in ("strategy", "decoded", "compile"):  # what the machine decides, run by run
-        text = text.replace(f"{key}: auto", "")
-    assert "auto" not in text
+def test_the_plan_is_that_of_the_run(trained_run: Path) -> None:
+    plan = read_plan(trained_run / "plan.yaml")
+    assert (plan.revision, plan.changes, plan.run_dir) == (1, (), str(trained_run))
+    assert (plan.images.train, plan.images.val, plan.images.test, plan.images.classes) == (24, 6, 6, 3)
+    assert [(phase.train, phase.epochs, phase.batch_size) for phase in plan.phases] == [
+        ("head", 2, 8),
+        ("stage7", 1, 4),
+    ]
+    assert [phase.source.kind for phase in plan.phases] == ["stored", "stored"]
+    steps = read_checkpoint(trained_run / "checkpoints" / "last.ckpt")["global_step"]
+    assert steps == plan.phases[1].steps == 6
+    log = (trained_run / "log.txt").read_text()
+    assert "phase 2: stage7, 1 epochs, from stored activations" in log and "expected: about" in log
+
+
+def test_the_runs_recipe_trains_the_same_run_again(trained_run: Path, tmp_path: Path) -> None:
     assert main(["train", str(trained_run / "recipe.yaml"), f"run_dir={tmp_path / 'again'}"]) == 0
     first, second = weights_of(Run(trained_run)), weights_of(Run(tmp_path / "again"))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize(
     ("train", "batchnorm"), [("head", "train"), ("stage7", "train"), ("stage7", "frozen"), ("all", "train")]
 )
@@ -126,9 +139,7 @@ def test_frozen_stages_keep_every_bit_and_trained_ones_move(
     run = run_phases(flowers, tmp_path / "run", f"{{train: {train}, epochs: 1, lr: 1e-2, batchnorm: {batchnorm}}}")
     after = weights_of(run)
     cut = {"head": 9, "stage7": 7, "all": 0}[train]
-    norms = {
-        name for name, module in effnet_ft.load(run.folder).model.named_modules() if hasattr(module, "running_mean")
-    }
+    norms = {name for name, module in load_model(run.last).named_modules() if hasattr(module, "running_mean")}
     for key, value in before.items():
         name = key.removeprefix("model.")
         stage = int(name.split(".")[1]) if name.startswith("stages.") else 9
@@ -146,11 +157,12 @@ def test_the_best_epoch_of_all_phases_is_kept(flowers: Path, tmp_path: Path) -> 
     assert json.loads(run.metrics.read_text())["val/acc1"] == pytest.approx(max(accuracies), abs=1e-6)
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_gradients_are_clipped_in_mixed_precision_too(optimiser: str, flowers: Path, tmp_path: Path) -> None:
     phase = f"{{train: head, epochs: 1, lr: 1e-3, clip_norm: 1, name: {optimiser}}}"
     run = run_phases(flowers, tmp_path / "run", phase, "trainer.precision=bf16-mixed")
-    assert run.report.is_file(), "Lightning refuses to clip for a fused optimiser"
+    assert run.table.is_file(), "Lightning refuses to clip for a fused optimiser"
 
 
 SETTINGS = {
@@ -179,6 +191,7 @@ def plain_weights(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     )
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_of_a_phase_changes_what_is_trained(
     setting: str, flowers: Path, tmp_path: Path, plain_weights: dict[str, Tensor]
@@ -189,6 +202,7 @@ def test_every_setting_of_a_phase_changes_what_is_trained(
     assert any(not torch.equal(other[key], value) for key, value in plain_weights.items())
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize(("whole", "batch", "accumulate"), [(10, 5, 2), (14, 7, 2), (20, 5, 4)])
 def test_accumulated_batches_train_what_one_does(
     whole: int, batch: int, accumulate: int, flowers: Path, tmp_path: Path
@@ -205,6 +219,7 @@ def test_accumulated_batches_train_what_one_does(
         torch.testing.assert_close(heads[1][key], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_early_stopping_ends_a_phase(flowers: Path, tmp_path: Path) -> None:
     run = run_phases(flowers, tmp_path / "run", "{train: head, epochs: 9, lr: 1e-9, patience: 1, batch_size: 30}")
     with run.table.open() as file:
@@ -235,6 +250,7 @@ def test_a_folder_that_brings_its_own_split(image_folder: Callable[..., Path], t
     assert len(run.predictions.read_text().splitlines()) == 1 + 5
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize("workers", [2])
 def test_reading_processes_change_nothing(workers: int, trained_run: Path, flowers: Path, tmp_path: Path) -> None:
     recipe = str(trained_run / "recipe.yaml")
@@ -266,7 +282,7 @@ class NotingLogger(Logger):
         self.rows.append((metrics, step))
 
 
-def test_a_logger_gets_the_recipe_every_epoch_and_the_result(
+def test_a_logger_gets_the_plan_every_epoch_and_the_result(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[NotingLogger] = []
@@ -274,8 +290,9 @@ def test_a_logger_gets_the_recipe_every_epoch_and_the_result(
     phases = "{train: head, epochs: 2, lr: 1e-3}, {train: stage8, epochs: 1, lr: 2e-3, label_smoothing: 0}"
     run = run_phases(flowers, tmp_path / "run", phases, "trainer.loggers=[wandb]")
     (logger,) = made
-    assert logger.settings == flat(load_recipe(run.recipe))
-    assert (logger.settings["phases.1.lr"], logger.settings["phases.1.label_smoothing"]) == (2e-3, 0)
+    assert logger.settings == read_plan(run.plan).flat()
+    optim = "phases.1.optim"
+    assert (logger.settings[f"{optim}.lr"], logger.settings[f"{optim}.label_smoothing"]) == (2e-3, 0)
     *epochs, (result, last) = logger.rows
     assert [step for _, step in epochs] == [1, 2, 3] and last == 3
     assert result == json.loads(run.metrics.read_text())
@@ -289,6 +306,7 @@ def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
     assert "EFFNET_FT_RUN_DIR" not in os.environ
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,13 +327,13 @@ def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
 def test_what_is_computed_once_counts_as_training(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = PhaseDataSource.data
+    data_module = PhaseData.data_module
 
-    def slow(self: PhaseDataSource, *arguments: Any) -> Any:
-        time.sleep(1.0)
-        return feed(self, *arguments)
+    def slow(self: PhaseData, *arguments: Any) -> Any:
+        time.sleep(0.5)
+        return data_module(self, *arguments)
 
-    monkeypatch.setattr(PhaseDataSource, "data", slow)
+    monkeypatch.setattr(PhaseData, "data_module", slow)
     phases = "phases=[{train: head, epochs: 1, lr: 1e-2}, {train: head, epochs: 1, lr: 1e-3}]"
     assert main(["train", "folder", f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, *TINY]) == 0
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] >= 2.0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] >= 1.0

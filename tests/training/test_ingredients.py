@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,21 +13,14 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
-from effnet_ft.data.splits.split import Split
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import balanced_weights, parameter_groups
-from effnet_ft.planning.phases import PhasePlan, plan_phases
-from effnet_ft.recipe import load_recipe
+from effnet_ft.optim.optimizers import balanced_weights, build_optimizer, parameter_groups
+from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.runs.run_folder import Run, load_model
-from effnet_ft.training.building import build_module, norm_momentum
 from effnet_ft.training.module import FineTuner
 
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 9)
-
-
-def plan_of(*overrides: str, phase: str = "{train: all, epochs: 1, lr: 1e-3}") -> PhasePlan:
-    return plan_phases(load_recipe("folder", ["data.root=x", f"phases=[{phase}]", *TINY, *overrides]))[0]
 
 
 # Balanced sampling
@@ -86,21 +80,11 @@ def test_batches_averaged_by_their_images_have_the_loss_of_one(weighted: bool) -
     torch.testing.assert_close(0.7 * parts[0] + 0.3 * parts[1], whole)
 
 
-@pytest.mark.parametrize(("images", "momentum"), [(80, 0.1), (8 * 1000, 0.01), (8 * 200, 0.05), (3, 0.1)])
-def test_the_papers_momentum_follows_the_steps_of_an_epoch(images: int, momentum: float) -> None:
-    assert norm_momentum(plan_of("model.bn_momentum=auto"), images) == pytest.approx(momentum)
-    assert norm_momentum(plan_of(), images) == 0.01
-    # Of four accumulated batches each moves the statistics: together as far.
-    plan = plan_of("model.bn_momentum=auto", "data.batch_size=2", "optim.accumulate=4")
-    assert 1 - (1 - norm_momentum(plan, images)) ** 4 == pytest.approx(momentum)
-
-
 @pytest.mark.parametrize(("unit", "expected"), [("rate", 1e-5), ("step", 1e-2)])
-def test_the_optimiser_gets_the_weight_decay_in_its_own_unit(unit: str, expected: float) -> None:
-    plan = plan_of("optim.weight_decay=1e-5", f"optim.decay_unit={unit}")
-    split = Split(Path(), ("a", "b"), [], [], [])
-    module = build_module(plan, Classifier("lite0", classes=("a", "b")), split, (0, 0))
-    assert module.weight_decay == pytest.approx(expected)
+def test_the_optimiser_gets_the_weight_decay_in_its_own_unit(unit: Any, expected: float) -> None:
+    optim = Optimization(lr=1e-3, weight_decay=1e-5, decay_unit=unit)
+    optimiser = build_optimizer(Classifier("lite0", classes=("a", "b")), optim, fused=False)
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [pytest.approx(expected), 0.0]
 
 
 def test_stages_learn_slower_the_earlier_they_are() -> None:
@@ -122,7 +106,7 @@ def test_stages_learn_slower_the_earlier_they_are() -> None:
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_mixed_images_have_mixed_targets(mixup: float, cutmix: float) -> None:
-    module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=0.1, mixup=mixup, cutmix=cutmix)
+    module = FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=0.1), BatchMixing(mixup, cutmix))
     assert module._mixed is not None
     images = torch.zeros(8, 3, 32, 32)
     images[4:] = 200.0
@@ -139,15 +123,36 @@ def test_mixed_images_have_mixed_targets(mixup: float, cutmix: float) -> None:
 
 
 def test_nothing_is_mixed_where_it_is_off() -> None:
-    assert FineTuner(Classifier("lite0", classes=("a", "b")), lr=0.1)._mixed is None
+    assert FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=0.1))._mixed is None
 
 
 # Whole runs
 
 
-PHASE = "{train: stage7, epochs: 2, lr: 1e-2, %s}"
+def trained(root: Path, folder: Path, setting: str) -> dict[str, torch.Tensor]:
+    """Return the weights after a phase with ``setting``."""
+    phase = f"phases=[{{train: stage7, epochs: 1, lr: 1e-2, {setting}}}]"
+    command = ["train", "folder", f"data.root={root}", f"run_dir={folder}", phase, *TINY]
+    assert main([*command, "model.batchnorm=train", "store=off"]) == 0
+    return load_model(Run(folder).last).state_dict()
 
 
+@pytest.fixture(scope="module")
+def unequal(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes of one size would need no balance."""
+    root = tmp_path_factory.mktemp("unequal") / "images"
+    shutil.copytree(flowers, root)
+    for path in sorted((root / "tulip").iterdir())[:6]:
+        path.unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def plain(unequal: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return trained(unequal, tmp_path_factory.mktemp("plain") / "run", "batch_size: 8")
+
+
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize(
     "setting",
     [
@@ -166,21 +171,16 @@ PHASE = "{train: stage7, epochs: 2, lr: 1e-2, %s}"
         "image_size: 32",
     ],
 )
-def test_every_ingredient_changes_what_is_trained(setting: str, flowers: Path, tmp_path: Path) -> None:
+def test_every_ingredient_changes_what_is_trained(
+    setting: str, unequal: Path, plain: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     """Twice alike with it, and otherwise without it."""
-    root = tmp_path / "images"
-    shutil.copytree(flowers, root)
-    for path in sorted((root / "tulip").iterdir())[:6]:  # classes of one size need no balance
-        path.unlink()
-    runs = [Run(tmp_path / name) for name in ("with", "again", "without")]
-    for run, phase in zip(runs, (PHASE % setting, PHASE % setting, PHASE % "batch_size: 8"), strict=True):
-        command = ["train", "folder", f"data.root={root}", f"run_dir={run.folder}", f"phases=[{phase}]"]
-        assert main([*command, *TINY, "model.batchnorm=train", "store=off"]) == 0
-    first, again, without = (load_model(run.last).state_dict() for run in runs)
+    first, again = (trained(unequal, tmp_path / name, setting) for name in ("first", "again"))
     assert all(torch.equal(value, again[key]) for key, value in first.items())
-    assert any(not torch.equal(value, without[key]) for key, value in first.items())
+    assert any(not torch.equal(value, plain[key]) for key, value in first.items())
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_sizes_grow_from_phase_to_phase(flowers: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     phases = (

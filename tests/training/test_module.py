@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import torchmetrics
 
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.optim.settings import Optimization
 from effnet_ft.training.module import FineTuner
 
 
@@ -16,7 +17,7 @@ def tuner() -> FineTuner:
     torch.manual_seed(0)
     model = Classifier("lite0", classes=("a", "b", "c"))
     model.freeze(9)
-    return FineTuner(model, lr=0.1, stored=True).eval()
+    return FineTuner(model, Optimization(lr=0.1), stored=True).eval()
 
 
 def test_a_short_batch_counts_by_its_images(tuner: FineTuner) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plans import plan_of
 from tiny import TINY
 
 import effnet_ft
@@ -21,9 +22,7 @@ from effnet_ft.evaluation.metrics import best_thresholds, mean_average_precision
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.planning.phases import plan_phases
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.recipe import load_recipe
 from effnet_ft.runs.run_folder import Run, load_model
 from effnet_ft.training.lr_finder.head_grid import search_head_grid
 
@@ -140,8 +139,8 @@ def test_the_gradient_of_the_search_is_that_of_the_smoothed_loss() -> None:
     data = ActivationDataModule([features], features, (labels, labels), views, batch_size=20)
     plain = ["model.dropout=0", "optim.name=sgd", "optim.momentum=0", "optim.schedule=constant"]
     plain += ["optim.warmup_epochs=0", "optim.label_smoothing=0.2", "phases=[{train: head, epochs: 1, lr: auto}]"]
-    plan = plan_phases(load_recipe("folder", ["data.root=x", *plain]))[0]
-    trials = search_head_grid(data, 6, 3, plan, torch.device("cpu"))
+    (phase,) = plan_of(*plain).phases
+    trials = search_head_grid(data, 6, 3, phase, torch.device("cpu"))
     assert len(trials) == 56 and trials[0].accuracy == max(trial.accuracy for trial in trials)
     weight = torch.empty(3, 6).normal_(std=0.01, generator=torch.Generator().manual_seed(0)).requires_grad_()
     x, y = torch.from_numpy(features), torch.from_numpy(labels)

@@ -14,7 +14,7 @@ from effnet_ft.cli import main
 from effnet_ft.data.sources.manifest import read_manifest
 from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.utils.tables import unescape_formula
 
 PHASES = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: stage7, epochs: 2, lr: 1e-3}]"
@@ -38,6 +38,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("no_evaluation")
 @pytest.mark.parametrize("store", ["keep", "off"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_image_is_trained_on(case: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +52,7 @@ def test_every_image_is_trained_on(case: str, store: str, tmp_path: Path, monkey
     command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run.folder}", PHASES, f"store={store}"]
     assert main([*command, *TINY]) == 0
     images = sum(counts.values())
-    assert seen == [images] * 4 + [images * 4], "an epoch left an image out, or showed one twice"
-    assert len(run.predictions.read_text().splitlines()) == len(counts) + 1
+    assert seen == [images] * 4, "an epoch left an image out, or showed one twice"
 
 
 def test_hostile_names_are_trained_on_and_read_back(tmp_path: Path) -> None:
@@ -86,6 +86,7 @@ def test_a_class_of_two_lines_is_refused_before_training(tmp_path: Path, capsys:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_an_image_of_a_hundred_million_pixels(tmp_path: Path) -> None:
     draw(tmp_path / "images", "train", {"a": 3, "b": 3}, SIDES["plain"])
     draw(tmp_path / "images", "val", {"a": 1, "b": 1}, SIDES["plain"])

@@ -104,7 +104,7 @@ def read_downscaled(path: str | os.PathLike[str] | ArchiveMember, short: int) ->
 def downscale(pixels: np.ndarray, short: int) -> np.ndarray:
     """Return ``pixels``, uint8 ``[height, width, 3]``, with a short side of at most ``short``, by area averages."""
     height, width = pixels.shape[:2]
-    return _at_shape(pixels, _reduced_shape(height, width, short))
+    return _at_shape(pixels, downscaled_size(height, width, short))
 
 
 def downscaled_shape(image: Image.Image, short: int) -> tuple[int, int]:
@@ -121,10 +121,11 @@ def downscaled_shape(image: Image.Image, short: int) -> tuple[int, int]:
     except Exception:  # struct.error, SyntaxError and others: such EXIF turns nothing
         turned = False
     width, height = image.size
-    return _reduced_shape(width, height, short) if turned else _reduced_shape(height, width, short)
+    return downscaled_size(width, height, short) if turned else downscaled_size(height, width, short)
 
 
-def _reduced_shape(height: int, width: int, short: int) -> tuple[int, int]:
+def downscaled_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """Return height and width of an image whose short side is reduced to ``short`` pixels where it is longer."""
     scale = min(1.0, short / min(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -171,13 +172,13 @@ def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None
         return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
 
 
-def median_side(paths: Sequence[Path]) -> int | None:
-    """Return the median of the images' short sides, pixels, from their headers; None where none can be read."""
+def image_sides(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return height and width of the images whose headers can be read, pixels, before any EXIF rotation."""
     sides = []
     for path in paths:
         with silence_pillow(), suppress(Exception), Image.open(path) as image:  # as in read_image, of many kinds
-            sides.append(min(image.size))
-    return int(np.median(sides)) if sides else None
+            sides.append((image.height, image.width))
+    return sides
 
 
 def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:

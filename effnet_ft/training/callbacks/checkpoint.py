@@ -13,8 +13,9 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from effnet_ft.errors import Interrupted
+from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.training.recovery.signals import SIGNALS, StopSignal
 from effnet_ft.utils.atomic_files import atomic_link, atomic_replace, partial_path
 
@@ -31,13 +32,13 @@ class CheckpointSaver(Checkpoint):
     Args:
         run: the run folder.
         stop: whether to stop.
-        stopwatch: told what of the time between two batches is no waiting for data.
+        throughput: told what of the time between two batches is no waiting for data.
         minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser. Several
             processes look about every 10 batches whether it is time, and whether a signal came.
         select: keep the best epoch by the validation images; without, the last epoch counts as the best.
         best: the score of ``best.ckpt``, as earlier phases left it; None where there is none.
         begun: the phase goes on from a checkpoint of its own.
-        notes: plain values that travel in the checkpoints.
+        plan: of the run, whose revision is named in the checkpoints.
     """
 
     state_key = "checkpoint"
@@ -46,22 +47,22 @@ class CheckpointSaver(Checkpoint):
         self,
         run: Run,
         stop: StopSignal,
-        stopwatch: Throughput,
+        throughput: Throughput,
         *,
         minutes: float = 10.0,
         select: bool = True,
         best: float | None = None,
         begun: bool = False,
-        notes: dict[str, Any] | None = None,
+        plan: PlanFile | None = None,
     ) -> None:
         self.run = run
         self.stop = stop
-        self.stopwatch = stopwatch
+        self.throughput = throughput
         self.minutes = minutes
         self.select = select
         self.best = best
         self.begun = begun
-        self.notes = notes
+        self.plan = plan
         self.place = (0, 0)
         """The epoch of the phase, and the batch of the epoch, that come next."""
         self.accumulate: int | None = None
@@ -103,11 +104,11 @@ class CheckpointSaver(Checkpoint):
             return
         due = time.monotonic() - self._written >= 60 * self.minutes
         due, *asked = _anyones(trainer, [due, *self._asked()])
-        self.stopwatch.mark_step_end()  # a vote waits for the other processes and for the device, not for data
+        self.throughput.mark_step_end()  # a vote waits for the other processes and for the device, not for data
         if due or any(asked):
             self.place = (trainer.current_epoch, batch_idx + 1)
             self._write(trainer)
-            self.stopwatch.exclude()
+            self.throughput.exclude()
         self._end_where(asked)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -136,7 +137,12 @@ class CheckpointSaver(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to know before it has a trainer."""
-        return {"best": self.best, "place": list(self.place), "accumulate": self.accumulate, "notes": self.notes}
+        return {
+            "best": self.best,
+            "place": list(self.place),
+            "accumulate": self.accumulate,
+            "plan_revision": self.plan.plan.revision if self.plan else None,
+        }
 
     def _asked(self) -> list[bool]:
         return [self.stop.received == number for number in SIGNALS]

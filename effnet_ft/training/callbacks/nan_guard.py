@@ -13,8 +13,8 @@ from torch import Tensor
 
 from effnet_ft.distributed import collectives
 from effnet_ft.errors import DivergedError, WeightsError
+from effnet_ft.models.variants import train_of
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import train_word
 from effnet_ft.training.module import FineTuner
 from effnet_ft.utils.text import listing
 
@@ -92,7 +92,7 @@ class NaNGuard(Callback):
         assert isinstance(module, FineTuner)
         step = "" if batch is None else f", step {batch + 1} of {trainer.num_training_batches:.0f}"
         return (
-            f"in phase {module.phase + 1} ({train_word(module)}), epoch {trainer.current_epoch + 1}{step}, "
+            f"in phase {module.phase + 1} ({train_of(module.model.cut)}), epoch {trainer.current_epoch + 1}{step}, "
             f"at a learning rate of {rate:.3g}: lower phases[{module.phase}].lr, or set optim.clip_norm=1. "
             f"The checkpoints of before are kept in {self.run.checkpoints}"
         )

@@ -1,9 +1,8 @@
-"""Chooses the learning rate of a phase: by a grid for a head on its stored features, by a range test for any other."""
+"""Finds the learning rate of a phase: by a grid for a head on its stored features, by a range test for any other."""
 
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,41 +14,51 @@ from pytorch_lightning.utilities import rank_zero_only
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.distributed import collectives
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.models.variants import STAGES
-from effnet_ft.planning.phases import PhasePlan
+from effnet_ft.recipe.plan import PhasePlan
 from effnet_ft.training.lr_finder.head_grid import Trial, search_head_grid
 from effnet_ft.training.lr_finder.range_test import range_test
 from effnet_ft.utils.atomic_files import atomic_write
 
-log = logging.getLogger(__name__)
-
 
 def find_lr(
-    plan: PhasePlan, model: Classifier, data: pl.LightningDataModule, device: torch.device, folder: Path
-) -> PhasePlan:
-    """Return ``plan`` with its learning rate chosen, and for a head its weight decay; the search goes into ``folder``.
+    phase: PhasePlan,
+    model: Classifier,
+    data: ActivationDataModule | pl.LightningDataModule,
+    device: torch.device,
+    precision: str,
+    folder: Path,
+) -> tuple[PhasePlan, str]:
+    """Return ``phase`` with its learning rate, and for a head its weight decay, and how they were found.
 
-    A linear head on stored features is searched on the grid, by the first process for all; anything else takes a range
-    test.
+    A grid is searched by the first process for all.
+
+    Args:
+        phase: what is trained.
+        model: frozen and cut as the phase wants it; it is left as it was.
+        data: the phase's batches.
+        device: where it is computed.
+        precision: of what is computed.
+        folder: the search is written to ``lr_search-N.csv`` there.
     """
-    path = folder / f"lr_search-{plan.index + 1}.csv"
+    path = folder / f"lr_search-{phase.number}.csv"
     stored = isinstance(data, ActivationDataModule)
-    if isinstance(data, ActivationDataModule) and plan.cut == STAGES and plan.model.head == "linear":
+    if isinstance(data, ActivationDataModule) and phase.search == "grid of heads":
         features, classes = model.variant.features, len(model.classes)
         main = collectives.rank() == 0
-        trials = collectives.broadcast(search_head_grid(data.alone(), features, classes, plan, device) if main else [])
+        trials = search_head_grid(data.alone(), features, classes, phase, device) if main else []
+        trials = collectives.broadcast(trials)
         rank_zero_only(_write_trials)(trials, path, "val/map" if model.multilabel else "val/acc1")
         best = trials[0]
-        log.info(
-            "learning rate %.2g, weight decay %.2g: the best of %d settings on the validation images (%.1f%%)",
-            *(best.lr, best.weight_decay, len(trials), 100 * best.accuracy),
+        decay = best.weight_decay * (best.lr if phase.optim.decay_unit == "step" else 1)
+        how = (
+            f"learning rate {best.lr:.2g}, weight decay {best.weight_decay:.2g}: the best of {len(trials)} settings on "
+            f"the validation images ({100 * best.accuracy:.1f}%)"
         )
-        decay = best.weight_decay * (best.lr if plan.optim.decay_unit == "step" else 1)
-        return replace(plan, lr=best.lr, optim=plan.optim.with_values(weight_decay=decay))
-    lr, curve = collectives.broadcast(range_test(model, data.train_dataloader(), stored, plan, device))
+        return replace(phase, optim=replace(phase.optim, lr=best.lr, weight_decay=decay)), how
+    lr, curve = collectives.broadcast(range_test(model, data.train_dataloader(), stored, phase, device, precision))
     rank_zero_only(_write_curve)(curve, path)
-    log.info("learning rate %.2g: half of the rate at which the loss rose in a range test of %d steps", lr, len(curve))
-    return replace(plan, lr=lr)
+    how = f"learning rate {lr:.2g}: half of the rate at which the loss rose in a range test of {len(curve)} steps"
+    return replace(phase, optim=replace(phase.optim, lr=lr)), how
 
 
 def _write_trials(trials: list[Trial], path: Path, score: str) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.evaluation.metrics import mean_average_precision
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import OPTIMISERS, learning_rate_factor
-from effnet_ft.planning.phases import PhasePlan
+from effnet_ft.optim.optimizers import OPTIMISERS, schedule_factor
+from effnet_ft.recipe.plan import PhasePlan
 
 LEARNING_RATES = tuple(np.logspace(-4, -1, 7).tolist())
 WEIGHT_DECAYS = (0.0, *np.logspace(-6, -3, 7).tolist())
@@ -39,7 +39,7 @@ class Trial:
 
 
 def search_head_grid(
-    data: ActivationDataModule, features: int, classes: int, plan: PhasePlan, device: torch.device
+    data: ActivationDataModule, features: int, classes: int, phase: PhasePlan, device: torch.device
 ) -> list[Trial]:
     """Train a linear head at every setting of the grid, and return what came out, the best first.
 
@@ -47,19 +47,18 @@ def search_head_grid(
         data: stored features of the phase.
         features: length of a feature vector.
         classes: how many.
-        plan: the phase: its optimiser, schedule, smoothing, dropout, batches and epochs, of which the search may take
-            fewer.
+        phase: its optimiser, schedule, smoothing, dropout, batches and epochs, of which the search may take fewer.
         device: where it is computed.
     """
     settings = [(lr, decay) for lr in LEARNING_RATES for decay in WEIGHT_DECAYS]
-    generator = torch.Generator().manual_seed(plan.index)
+    generator = torch.Generator().manual_seed(phase.index)
     count = len(settings)
-    drawn = torch.Generator(device).manual_seed(plan.index)
+    drawn = torch.Generator(device).manual_seed(phase.index)
     weight = torch.empty(classes, features).normal_(std=0.01, generator=generator)  # as a new linear head is drawn
     weights = weight.to(device).repeat(count, 1, 1)
     biases = torch.zeros(count, classes, device=device)
     weight_gradients, bias_gradients = torch.zeros_like(weights), torch.zeros_like(biases)
-    optimiser = OPTIMISERS[plan.optim.name](
+    optimiser = OPTIMISERS[phase.optim.optimizer](
         [
             group
             for number, (lr, decay) in enumerate(settings)
@@ -73,18 +72,18 @@ def search_head_grid(
             )
         ],
         LEARNING_RATES[0],
-        plan.optim.momentum,
+        phase.optim.momentum,
         True,
     )
     highest = [group["lr"] for group in optimiser.param_groups]
     batches = data.train_dataloader()
-    epochs = min(plan.epochs, max(1, _MOST_STEPS // len(batches)))
+    epochs = min(phase.epochs, max(1, _MOST_STEPS // len(batches)))
     total, step = epochs * len(batches), 0
     for epoch in range(epochs):
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         for batch, labels in batches:
-            x, targets = batch.to(device).float(), _smoothed(labels.to(device), classes, plan.optim.label_smoothing)
-            kept = 1 - plan.model.dropout
+            x, targets = batch.to(device).float(), _smoothed(labels.to(device), classes, phase.optim.label_smoothing)
+            kept = 1 - phase.dropout
             x = x * torch.empty_like(x).bernoulli_(kept, generator=drawn) / kept
             logits = (x @ weights.flatten(0, 1).T).unflatten(1, (count, classes)) + biases
             # Of several labels an image, the loss is a mean over them too.
@@ -93,7 +92,7 @@ def search_head_grid(
             errors = (answers - goal[:, None]) / len(x)
             weight_gradients.copy_((errors.flatten(1).T @ x).unflatten(0, (count, classes)))
             bias_gradients.copy_(errors.sum(0))
-            factor = _factor(plan, step, total, len(batches))
+            factor = schedule_factor(phase.optim, step, total, len(batches))
             for group, lr in zip(optimiser.param_groups, highest, strict=True):
                 group["lr"] = lr * factor
             optimiser.step()
@@ -150,14 +149,3 @@ def _smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     if labels.ndim == 2:
         return labels * (1 - smoothing) + smoothing / 2
     return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
-
-
-def _factor(plan: PhasePlan, step: int, total: int, steps_an_epoch: int) -> float:
-    return learning_rate_factor(
-        step,
-        schedule=plan.optim.schedule,
-        total_steps=total,
-        warmup_steps=plan.optim.warmup_epochs * steps_an_epoch,
-        drop_steps=plan.optim.step_epochs * steps_an_epoch,
-        drop_factor=plan.optim.step_factor,
-    )

@@ -15,7 +15,7 @@ from torch import Tensor
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
 from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
-from effnet_ft.planning.phases import PhasePlan
+from effnet_ft.recipe.plan import PhasePlan
 from effnet_ft.training.consistency import all_reduce_mean
 
 _STEPS = 60
@@ -23,7 +23,12 @@ _RANGE = (1e-6, 1.0)
 
 
 def range_test(
-    model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], stored: bool, plan: PhasePlan, device: torch.device
+    model: Classifier,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    stored: bool,
+    phase: PhasePlan,
+    device: torch.device,
+    precision: str,
 ) -> tuple[float, list[tuple[float, float]]]:
     """Raise the learning rate step by step until the loss rises, and return half of the rate at which it had risen.
 
@@ -35,21 +40,22 @@ def range_test(
         model: frozen and cut as the phase wants it.
         batches: of the phase.
         stored: they hold what the prefix made of the images.
-        plan: the phase.
+        phase: what is trained.
         device: where the model is.
+        precision: of what is computed.
 
     Returns:
         The learning rate, and the curve: learning rates and smoothed losses.
     """
     trial = copy.deepcopy(model).to(device).train()
-    optimiser = OPTIMISERS[plan.optim.name](
-        parameter_groups(trial, plan.optim.weight_decay), _RANGE[0], plan.optim.momentum, True
+    optimiser = OPTIMISERS[phase.optim.optimizer](
+        parameter_groups(trial, phase.optim.weight_decay), _RANGE[0], phase.optim.momentum, True
     )
     curve: list[tuple[float, float]] = []
     average = 0.0
-    bf16 = plan.trainer.precision == "bf16-mixed"  # float16 would need its gradients scaled
+    bf16 = precision == "bf16-mixed"  # float16 would need its gradients scaled
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(plan.index)
+        torch.manual_seed(phase.index)
         for step, (x, labels) in enumerate(_endless(batches, _STEPS)):
             lr = _RANGE[0] * (_RANGE[1] / _RANGE[0]) ** (step / (_STEPS - 1))
             for group in optimiser.param_groups:
@@ -60,7 +66,7 @@ def range_test(
                     network(x.to(device)),
                     labels.to(device),
                     multilabel=model.multilabel,
-                    smoothing=plan.optim.label_smoothing,
+                    smoothing=phase.optim.label_smoothing,
                 )
             images = torch.tensor(float(len(labels)), device=device)
             all_reduce_mean([images])

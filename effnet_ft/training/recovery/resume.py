@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import WeightsError
+from effnet_ft.errors import DataError, WeightsError
+from effnet_ft.planning.planner import with_free_settings
+from effnet_ft.recipe import Recipe
+from effnet_ft.recipe.plan import BatchSource, Plan, read_plan
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training.callbacks.checkpoint import CheckpointSaver
 from effnet_ft.utils.atomic_files import atomic_link, remove_partial_files
@@ -31,7 +35,7 @@ class ResumeState:
         batch: of the epoch, that comes next.
         accumulate: batches a step of the optimiser, as ``batch`` counts them; None where that is not known.
         best: score of ``best.ckpt``.
-        notes: what :class:`effnet_ft.training.callbacks.checkpoint.CheckpointSaver` was given.
+        notes: what version 0.1 decided on the way; empty where there is a plan.
         states: of Lightning's callbacks, by their keys.
     """
 
@@ -72,13 +76,51 @@ def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
                 log.warning("%s is missing: falling back to the checkpoint before it", run.last)
             if main:
                 os.replace(run.previous, run.last)
-        return _sound_best(run, _left(checkpoint), main)
+        return _sound_best(run, _state(checkpoint), main)
     if present:
         raise WeightsError(
             f"no checkpoint in {run.checkpoints} is whole: begin the run again in another folder\n{listing(faults)}"
         )
     log.info("no checkpoint was written before the interruption: training from the beginning")
     return None
+
+
+def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int, new_plan: Callable[[], Plan]) -> Plan:
+    """Return the plan of an interrupted run, with what a resumed run may have otherwise as ``recipe`` says it.
+
+    Args:
+        run: the run folder.
+        recipe: of the run, with the user's overrides.
+        state: where the run goes on.
+        memory_bytes: that decoded images may take in memory.
+        new_plan: makes a plan from ``recipe``; for runs of version 0.1, which saved none.
+
+    Raises:
+        DataError: where ``plan.yaml`` is damaged.
+    """
+    try:
+        plan = read_plan(run.plan)
+    except FileNotFoundError:
+        plan = _plan_of_version_0_1(run, state, new_plan())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run.plan} cannot be read: {error}") from error
+    changed = with_free_settings(plan, recipe, memory_bytes)
+    return plan if changed == plan else replace(changed, revision=plan.revision + 1)
+
+
+def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
+    """Return ``plan`` with what a run of version 0.1 had decided: learning rates, and which phases read the store."""
+    rates = run.folder / "learning_rates.json"
+    found = json.loads(rates.read_text(encoding="utf-8")) if rates.is_file() else {}
+    phases = []
+    for phase in plan.phases:
+        if known := found.get(str(phase.number)):
+            phase = replace(phase, optim=replace(phase.optim, lr=known["lr"], weight_decay=known["weight_decay"]))
+        if state.notes.get("stored", {}).get(phase.index) is False:
+            phase = replace(phase, source=BatchSource("files"))
+        phases.append(phase)
+    store = replace(plan.store, dtype=state.notes.get("dtype", plan.store.dtype))
+    return replace(plan, phases=tuple(phases), store=store)
 
 
 def find_damage(path: Path) -> str:
@@ -96,7 +138,7 @@ def find_damage(path: Path) -> str:
     return ""
 
 
-def _left(checkpoint: Mapping[str, Any]) -> ResumeState:
+def _state(checkpoint: Mapping[str, Any]) -> ResumeState:
     ours, states = checkpoint["effnet_ft"], checkpoint["callbacks"]
     kept = states[CheckpointSaver.state_key]
     finished = bool(ours["finished"])
@@ -108,7 +150,7 @@ def _left(checkpoint: Mapping[str, Any]) -> ResumeState:
         batch=batch,
         accumulate=kept.get("accumulate"),
         best=kept["best"],
-        notes=kept["notes"] or {},
+        notes=kept.get("notes") or {},
         states=states,
     )
 

@@ -17,7 +17,7 @@ from effnet_ft.data.images.decoding import (
     downscale,
     downscaled_shape,
     find_unreadable,
-    median_side,
+    image_sides,
     read_downscaled,
     read_image,
     to_rgb,
@@ -333,9 +333,10 @@ def test_the_limit_holds_for_reduced_images_too(tmp_path: Path, monkeypatch: pyt
         read_downscaled(tmp_path / "a.jpg", 8)
 
 
-def test_the_median_side_is_read_from_headers(tmp_path: Path) -> None:
+def test_sides_are_read_from_headers(tmp_path: Path) -> None:
     for number, side in enumerate((20, 300, 90)):
         Image.new("L", (side, 400)).save(tmp_path / f"{number}.png")
     (tmp_path / "3.png").write_bytes(b"no image")
-    assert median_side([tmp_path / f"{number}.png" for number in range(4)]) == 90
-    assert median_side([tmp_path / "3.png"]) is None
+    (tmp_path / "4.png").mkdir()
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    assert image_sides(files) == [(400, 20), (400, 300), (400, 90)]

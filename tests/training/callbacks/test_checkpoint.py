@@ -14,9 +14,9 @@ import pytest
 
 from effnet_ft.errors import Interrupted
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks import checkpoint, epochs
+from effnet_ft.training.callbacks import checkpoint, throughput
 from effnet_ft.training.callbacks.checkpoint import CheckpointSaver
-from effnet_ft.training.callbacks.epochs import Throughput
+from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.training.recovery.signals import SIGNALS, StopSignal
 
 
@@ -142,7 +142,7 @@ def test_writing_a_checkpoint_and_voting_are_no_waiting_for_data(
         clock.now += 1
         return list(flags)
 
-    monkeypatch.setattr(epochs, "time", clock)
+    monkeypatch.setattr(throughput, "time", clock)
     monkeypatch.setattr(checkpoint, "_anyones", vote)
     stopwatch.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
     for number in range(4):

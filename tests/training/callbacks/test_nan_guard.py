@@ -18,6 +18,7 @@ from effnet_ft.data.datamodule import ImageDataset
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.errors import DivergedError
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.optim.settings import Optimization
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.training.callbacks.nan_guard import LOOK_STEPS, NaNGuard, images_of, nonfinite_tensors
 from effnet_ft.training.module import FineTuner
@@ -107,7 +108,7 @@ def test_weights_that_are_broken_from_the_beginning_are_called_so(
 
 
 def test_a_device_is_waited_for_every_so_many_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = FineTuner(Classifier("lite0", classes=("a", "b")), lr=1.0)
+    module = FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=1.0))
     monkeypatch.setattr(FineTuner, "device", torch.device("cuda"))
     loader = SimpleNamespace(
         batch_sampler=None, sampler=DistributedBatchSampler(EpochSampler(200, (0,)), 2), dataset=range(200)

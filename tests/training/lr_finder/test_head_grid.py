@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plans import phase_of
 
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.data.images.views import Views
-from effnet_ft.planning.phases import PhasePlan, plan_phases
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.plan import PhasePlan
 from effnet_ft.training.lr_finder import head_grid
 from effnet_ft.training.lr_finder.head_grid import search_head_grid
 
@@ -21,8 +21,7 @@ FEATURES, CLASSES = 12, 3
 
 
 def plan_of(*overrides: str) -> PhasePlan:
-    phases = "phases=[{train: head, epochs: 3, lr: auto}]"
-    return plan_phases(load_recipe("folder", ["data.root=x", "model.dropout=0", phases, *overrides]))[0]
+    return phase_of("train: head, epochs: 3, lr: auto", "model.dropout=0", *overrides)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from plans import phase_of
 from torch import Tensor
 
 from effnet_ft.models.creation import create_model
-from effnet_ft.planning.phases import PhasePlan, plan_phases
-from effnet_ft.recipe import load_recipe
+from effnet_ft.training.lr_finder import range_test as module
 from effnet_ft.training.lr_finder.range_test import _risen, range_test
 
 
@@ -30,9 +30,12 @@ def test_where_a_loss_rose(losses: list[float], rate: int) -> None:
     assert _risen([(float(step), loss) for step, loss in enumerate(losses)]) == rate
 
 
-def plan_of(*overrides: str) -> PhasePlan:
-    phases = "phases=[{train: stage7, epochs: 3, lr: auto}]"
-    return plan_phases(load_recipe("folder", ["data.root=x", phases, *overrides]))[0]
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEPS", 3)
+
+
+PHASE, CPU = phase_of("train: stage7, epochs: 3, lr: auto"), torch.device("cpu")
 
 
 def batch_of(images: int) -> list[tuple[Tensor, Tensor]]:
@@ -45,13 +48,14 @@ def test_a_range_test_leaves_the_model_and_the_random_numbers_as_they_were() -> 
     before = {key: value.clone() for key, value in model.state_dict().items()}
     batches = batch_of(4)
     state = torch.random.get_rng_state()
-    lr, curve = range_test(model, batches, False, plan_of(), torch.device("cpu"))
+    lr, curve = range_test(model, batches, False, PHASE, CPU, "32-true")
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert 1e-6 < lr < 1 and len(curve) > 10
     assert all(later[0] > earlier[0] for earlier, later in pairwise(curve))
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_the_other_gpus_of_the_machine_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     forked, real = [], torch.random.fork_rng
 
@@ -60,13 +64,14 @@ def test_the_other_gpus_of_the_machine_are_left_alone(monkeypatch: pytest.Monkey
         return real(devices)
 
     monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
-    range_test(create_model("lite0", "none", num_classes=3), batch_of(2), False, plan_of(), torch.device("cpu"))
+    range_test(create_model("lite0", "none", num_classes=3), batch_of(2), False, PHASE, CPU, "32-true")
     assert forked == [[]], "None takes every GPU of the machine, each with memory of its own in every process"
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_it_computes_as_the_phase_does(precision: str) -> None:
     model, kinds = create_model("lite0", "none", num_classes=3), set()
     model.stages[8].register_forward_hook(lambda module, images, maps: kinds.add(maps.dtype))
-    range_test(model, batch_of(2), False, plan_of(f"trainer.precision={precision}"), torch.device("cpu"))
+    range_test(model, batch_of(2), False, PHASE, CPU, precision)
     assert kinds == {torch.bfloat16 if precision == "bf16-mixed" else torch.float32}, "a batch that fits would not"

@@ -20,7 +20,7 @@ from effnet_ft.commands.shell import own_command
 from effnet_ft.data.datamodule import ImageDataset
 from effnet_ft.errors import DataError, MachineError
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.training.callbacks.epochs import EpochTable
+from effnet_ft.training.callbacks.epoch_table import EpochTable
 from effnet_ft.training.console import _LogFile
 from effnet_ft.training.recovery.machine_errors import explain_machine_error, translate_machine_errors
 from effnet_ft.utils import atomic_files

@@ -14,26 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from plans import plan_of
 from same_runs import assert_same
 from tiny import TINY
 
 from effnet_ft.cli import main
-from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
-from effnet_ft.data.splits.split_file import read_split
 from effnet_ft.distributed import collectives
-from effnet_ft.errors import DataError
-from effnet_ft.planning.phases import plan_phases
+from effnet_ft.planning.phases import PhaseSettings, with_batch
 from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.plan import BatchSource, read_plan
 from effnet_ft.runs.resume_target import choose_run, differences, print_once
-from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
+from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.runs.run_lock import lock_path, run_lock
 from effnet_ft.training import fit, trainer
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phase import PhaseTrainer
-from effnet_ft.training.phase_data import PhaseDataSource
-from effnet_ft.training.recovery.resume import ResumeState, load_resume_state
+from effnet_ft.training.phase_data import PhaseData
+from effnet_ft.training.recovery.resume import ResumeState, load_resume_state, resumed_plan
 from effnet_ft.training.recovery.signals import SIGNALS
 
 ROOT = Path(__file__).parents[3]
@@ -82,14 +80,14 @@ def kill() -> None:
 
 def kill_before(phase: int, patch: pytest.MonkeyPatch) -> None:
     """End a training when ``phase`` is about to begin: the phase before it is over."""
-    feed = PhaseDataSource.data
+    data_module = PhaseData.data_module
 
-    def ending(self: PhaseDataSource, plan: Any, *arguments: Any) -> Any:
-        if plan.index == phase:
+    def ending(self: PhaseData, index: int, *arguments: Any) -> Any:
+        if index == phase:
             raise Killed
-        return feed(self, plan, *arguments)
+        return data_module(self, index, *arguments)
 
-    patch.setattr(PhaseDataSource, "data", ending)
+    patch.setattr(PhaseData, "data_module", ending)
 
 
 def killed(ending: Place | int, settings: list[str], patch: pytest.MonkeyPatch) -> None:
@@ -123,8 +121,11 @@ def test_kill_minus_nine_while_a_checkpoint_is_written(settings: list[str], whol
     script = """
 import os, signal, sys
 from effnet_ft.cli import main
+from effnet_ft.planning import estimate
+from effnet_ft.planning.speed import Speed
 from effnet_ft.training.callbacks import checkpoint
 
+estimate.measured_speed = lambda *_: Speed(1e-3, 1e-3, 1e-3, 1e6)  # which takes its time
 written = 0
 
 def replace(part, path, real=checkpoint.atomic_replace):
@@ -196,13 +197,12 @@ def test_two_processes_stop_together_and_go_on_to_the_same(flowers: Path, tmp_pa
     assert_same(runs[1], runs[0])
 
 
-def test_slurm_does_not_requeue_by_itself(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("folder", [*settings, f"run_dir={tmp_path}"])
-    trainer.resolve_devices(recipe.trainer)
+def test_slurm_does_not_requeue_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of()
     monkeypatch.setattr(trainer.SLURMEnvironment, "detect", lambda: True)
     for name, value in {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "NNODES": "1"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    built = trainer.build_trainer(plan_phases(recipe)[0], Run(tmp_path), [], [])
+    built = trainer.build_trainer(plan.trainer, plan.phases[0], tmp_path, [], [])
     environment = built._accelerator_connector.cluster_environment
     assert isinstance(environment, trainer.SLURMEnvironment) and not environment.auto_requeue
 
@@ -329,19 +329,30 @@ def test_a_key_that_would_change_the_run_is_refused(
 
 def test_keys_that_change_no_number_may_change(half: Path, settings: list[str]) -> None:
     free = ["data.workers=3", "trainer.checkpoint_minutes=5", "trainer.loggers=[]", "data.decoded=off"]
-    recipe, resumed = choose_run("folder", free, str(half))
+    recipe, _, resumed = choose_run("folder", free, str(half))
     assert resumed and (recipe.data.workers, recipe.trainer.checkpoint_minutes) == (3, 5)
-    recipe, resumed = choose_run("folder", [*settings, *free, f"run_dir={half}"], "auto")
+    recipe, _, resumed = choose_run("folder", [*settings, *free, f"run_dir={half}"], "auto")
     assert resumed and (recipe.data.workers, recipe.data.decoded) == (3, "off")
 
 
-def test_a_batch_that_was_made_to_fit_is_no_change(half: Path, settings: list[str]) -> None:
-    there = load_recipe(half / "recipe.yaml")
-    there.phases[0] = there.phases[0].with_values(batch_size=2, accumulate=4)  # as after running out of memory
-    assert differences(there, load_recipe("folder", settings)) == []
-    assert differences(there, load_recipe("folder", [*settings, "data.batch_size=auto"])) == []
-    larger = differences(there, load_recipe("folder", [*settings, "data.batch_size=16"]))
+def test_a_batch_that_was_made_to_fit_is_no_change(settings: list[str], tmp_path: Path) -> None:
+    there, plan = load_recipe("folder", settings), plan_of(*settings)
+    plan.with_phase(with_batch(plan, plan.phases[0], 2, 4), "8 images do not fit").save(tmp_path / "plan.yaml")
+    run = Run(tmp_path)
+    assert differences(there, load_recipe("folder", settings), run) == []
+    assert differences(there, load_recipe("folder", [*settings, "data.batch_size=auto"]), run) == []
+    larger = differences(there, load_recipe("folder", [*settings, "data.batch_size=16"]), run)
     assert "phases.0.batch_size: 2 in the run, 16 now" in larger
+
+
+def test_what_was_decided_for_auto_is_no_change(settings: list[str], tmp_path: Path) -> None:
+    free = [text for text in settings if not text.startswith(("data.image_size", "trainer.accelerator"))]
+    plan_of(*free).save(tmp_path / "plan.yaml")
+    there, run = load_recipe("folder", free), Run(tmp_path)
+    same = ["data.image_size=224", "model.weights=lite", "trainer.accelerator=cpu", "phases.2.dropout=0.2"]
+    assert differences(there, load_recipe("folder", [*free, *same]), run) == []
+    other = differences(there, load_recipe("folder", [*free, "data.image_size=64", "model.weights=none"]), run)
+    assert {"data.image_size: 224 in the run, 64 now", "model.weights: lite in the run, none now"} <= {*other}
 
 
 @pytest.mark.parametrize("first", [[], ["data.batch_size=4", "optim.accumulate=2"]])
@@ -359,10 +370,10 @@ def test_a_batch_that_makes_the_same_step_is_no_change(settings: list[str], firs
 def test_what_the_messages_name_as_cure_is_taken(resume: str, half: Path, settings: list[str]) -> None:
     cure = ["data.batch_size=4", "optim.accumulate=2", "trainer.checkpointing=on"]
     given = [*settings, f"run_dir={half}"] if resume == "auto" else []
-    recipe, resumed = choose_run("folder", [*given, *cure], str(half) if resume == "RUN" else "auto")
-    plan = plan_phases(recipe)[1]
+    recipe, _, resumed = choose_run("folder", [*given, *cure], str(half) if resume == "RUN" else "auto")
+    second = PhaseSettings(recipe, recipe.phases[1])
     assert resumed and recipe.trainer.checkpointing == "on"
-    assert (plan.data.batch_size, plan.optim.accumulate) == (4, 2)
+    assert (second["batch_size"], second["accumulate"]) == (4, 2)
 
 
 @pytest.mark.parametrize("place", [(0, 0, 2), (0, 1, 0)])
@@ -444,14 +455,14 @@ def test_auto_passes_over_a_run_that_is_trained(
 ) -> None:  # fmt: skip
     run, process = at_work
     monkeypatch.chdir(tmp_path)
-    assert not choose_run("folder", settings, "auto")[1]
+    assert not choose_run("folder", settings, "auto")[2]
     assert "runs/run is unfinished, and another training is at work in it" in capsys.readouterr().out
     shutil.copytree(half, tmp_path / "runs" / "older")
     os.utime(run.recipe, (5e9, 5e9))
-    assert choose_run("folder", settings, "auto")[0].run_dir == "runs/older"
+    assert choose_run("folder", settings, "auto")[1].folder == Path("runs/older")
     process.kill()
     process.wait()
-    assert choose_run("folder", settings, "auto")[0].run_dir == "runs/run"
+    assert choose_run("folder", settings, "auto")[1].folder == Path("runs/run")
 
 
 def test_the_processes_of_one_launch_choose_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,7 +497,7 @@ def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
     half: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not choose_run("folder", settings, "auto")[1]
+    assert not choose_run("folder", settings, "auto")[2]
     assert "a new one is begun" in capsys.readouterr().out
     for number, name in enumerate(("older", "newer", "finished", "other"), start=1):
         shutil.copytree(half, tmp_path / "runs" / name)
@@ -496,25 +507,55 @@ def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
     text = (tmp_path / "runs" / "other" / "recipe.yaml").read_text()
     (tmp_path / "runs" / "other" / "recipe.yaml").write_text(text.replace("seed: 0", "seed: 5"))
     os.utime(tmp_path / "runs" / "other" / "recipe.yaml", (5e9, 5e9))
-    recipe, resumed = choose_run("folder", settings, "auto")
-    assert resumed and recipe.run_dir == "runs/newer"
+    _, run, resumed = choose_run("folder", settings, "auto")
+    assert resumed and run.folder == Path("runs/newer")
     assert (
         "runs/other is unfinished, but another run than this one:\n  seed: 5 in the run, 0 now"
         in capsys.readouterr().out
     )
-    assert not choose_run("folder", [*settings, "run_dir=runs/new"], "auto")[1]
+    assert not choose_run("folder", [*settings, "run_dir=runs/new"], "auto")[2]
 
 
-def test_what_the_feeder_decided_is_kept_to(half: Path, flowers: Path) -> None:
-    recipe = load_recipe(half / "recipe.yaml")
-    model = load_model(half / "checkpoints" / "last.ckpt")
-    feeder = PhaseDataSource(recipe, read_split(half / "split.csv", flowers, model.classes), plan_phases(recipe))
-    feeder.load_choices({"dtype": "float32", "stored": {0: False}})
-    assert feeder.store is not None and feeder.store.settings.dtype == "float32"
-    assert isinstance(feeder.data(feeder.plans[0], model, torch.device("cpu")), ImageDataModule)
-    feeder.load_choices({"stored": {2: True}})
-    with pytest.raises(DataError, match="phase 3 trained from stored activations before"):
-        feeder.data(feeder.plans[2], model, torch.device("cpu"))
+MEMORY = 10**12
+
+
+def never() -> Any:
+    raise AssertionError("there is a plan")
+
+
+def test_a_resumed_run_reads_its_plan(half: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    state, recipe = load_resume_state(run), load_recipe(run.recipe)
+    assert state is not None
+    assert resumed_plan(run, recipe, state, MEMORY, never) == read_plan(run.plan)
+    plan = read_plan(run.plan)
+    decided = replace(plan.phases[2], source=BatchSource("files"), optim=replace(plan.phases[2].optim, lr=0.5))
+    plan.with_phase(decided, "decided on the way").save(run.plan)
+    found = resumed_plan(run, recipe, state, MEMORY, never)
+    assert found == read_plan(run.plan) and found.phases[2] == decided
+    faster = resumed_plan(run, load_recipe(run.recipe, ["data.workers=3"]), state, MEMORY, never)
+    assert (faster.data.workers, faster.revision) == (3, found.revision + 1)
+
+
+def test_a_damaged_plan_is_not_guessed(half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    cut_short(run.plan)
+    assert main(["train", "folder", f"resume={run.folder}"]) == 2
+    assert f"{run.plan} cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_of_version_0_1_has_its_decisions_in_other_files(half: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(half, tmp_path / "run"))
+    state, recipe, plan = load_resume_state(run), load_recipe(run.recipe), read_plan(run.plan)
+    assert state is not None
+    run.plan.unlink()
+    rates = {"2": {"lr": 0.25, "weight_decay": 1e-6}}
+    (run.folder / "learning_rates.json").write_text(json.dumps(rates))
+    state = replace(state, notes={"dtype": "float32", "stored": {0: False, 1: True}, "kept": [7]})
+    found = resumed_plan(run, recipe, state, MEMORY, lambda: plan)
+    assert (found.phases[1].optim.lr, found.phases[1].optim.weight_decay) == (0.25, 1e-6)
+    assert [phase.source.kind for phase in found.phases] == ["files", "stored", plan.phases[2].source.kind]
+    assert found.store.dtype == "float32" and found.phases[0].optim == plan.phases[0].optim
 
 
 def test_all_processes_go_on_where_the_first_one_does(

@@ -1,0 +1,120 @@
+"""What a run will take: time, disk and memory, from a measurement of a few steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from effnet_ft.data.images.decoding import read_downscaled
+from effnet_ft.data.images.transforms import SHORT_SIDE
+from effnet_ft.errors import DataError
+from effnet_ft.models.variants import VARIANTS
+from effnet_ft.planning.devices import torch_device
+from effnet_ft.planning.sources import pixels_of, stored_arrays
+from effnet_ft.planning.speed import Speed, measured_speed
+from effnet_ft.recipe.plan import Estimate, PhasePlan, Plan
+from effnet_ft.utils.array_cache import ArrayCache
+
+_FIXED_SECONDS = 6.0
+"""Reading the list of images, calibration, the report."""
+
+_GRID_SECONDS = 2.5e-10
+"""Of the grid of heads, for each step, setting, image of the batch, feature and class; on two cores."""
+
+_RANGE_TEST_STEPS = 60
+_GRID_STEPS, _GRID_SETTINGS = 600, 56
+_DECODED_SECONDS = 0.003
+"""To augment an image that is decoded, on one core."""
+
+_PROGRAM_BYTES = 700_000_000
+"""Python, torch and Lightning themselves, in the machine's memory."""
+
+
+def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = None) -> Plan:
+    """Return ``plan`` with what it is expected to take.
+
+    Args:
+        plan: decided.
+        files: some of the training images, which are decoded to see how long that takes.
+        cache: remembers measurements.
+    """
+    cache, device = cache or ArrayCache(), torch_device(plan.trainer)
+    decode = _decoding_seconds(files, plan.data.image_size)
+    phases, seconds, memory = [], _FIXED_SECONDS, 0.0
+    computed: set[object] = set()
+    speed = None
+    for phase in plan.phases:
+        speed = measured_speed(plan, phase, device, cache)
+        place = (pixels_of(phase), phase.cut if phase.source.kind == "stored" else phase.source.kind)
+        took = _phase_seconds(plan, phase, speed, decode, place in computed)
+        computed |= {place, *((pixels_of(phase), cut) for cut in phase.source.cuts)}
+        phases.append(replace(phase, seconds=round(took, 1)))
+        seconds += took
+        memory = max(memory, _phase_bytes(plan, phase, speed))
+    if speed is not None:
+        evaluated = plan.images.val + plan.images.test
+        seconds += evaluated * max(speed.forward, decode / _cores()) / plan.trainer.processes
+    if not plan.trainer.on_gpu:
+        memory += _PROGRAM_BYTES
+    estimate = Estimate(round(seconds, 1), _disk_bytes(plan), int(memory))
+    return replace(plan, phases=tuple(phases), estimate=estimate)
+
+
+def _phase_seconds(plan: Plan, phase: PhasePlan, speed: Speed, decode: float, computed: bool) -> float:
+    """Return what a phase takes: what is computed once, the search of its rate, its epochs and their validation."""
+    images, source, cores = plan.images, phase.source, _cores()
+    once = 0.0
+    each, validated = speed.step, speed.forward
+    if source.kind == "stored":
+        views = images.train * source.views + images.val
+        reading = (images.train + images.val) * decode
+        once = 0.0 if computed else views * speed.prefix + reading / cores
+        validated = max(0.0, speed.forward - speed.prefix)
+    elif source.kind == "decoded":
+        once = 0.0 if computed else (images.train + images.val) * decode / cores
+        each = max(each, _DECODED_SECONDS / max(1, plan.data.workers))
+    else:
+        each = max(each, (decode + _DECODED_SECONDS) / max(1, plan.data.workers))
+    search = 0.0
+    if phase.search == "range test":
+        search = _RANGE_TEST_STEPS * phase.batch_size * each
+    elif phase.search:
+        steps = min(_GRID_STEPS, phase.steps * phase.optim.accumulate)
+        values = phase.batch_size * VARIANTS[plan.model.variant].features * images.classes
+        search = steps * _GRID_SETTINGS * values * _GRID_SECONDS
+    epochs = phase.epochs * (images.train * each + images.val * validated)
+    return (once + epochs) / plan.trainer.processes + search
+
+
+def _phase_bytes(plan: Plan, phase: PhasePlan, speed: Speed) -> float:
+    """Return what training a phase takes of the device's memory: weights, gradients, optimiser and activations."""
+    parameters = VARIANTS[plan.model.variant].parameters
+    return 4 * parameters * 4 + speed.step_bytes * phase.batch_size
+
+
+def _disk_bytes(plan: Plan) -> int:
+    """Return what is written: stored activations, decoded images and checkpoints."""
+    decoded = {pixels_of(phase): phase.source.bytes for phase in plan.phases if phase.source.place == "disk"}
+    checkpoints = 3 * 3 * 4 * VARIANTS[plan.model.variant].parameters
+    return sum(stored_arrays(plan).values()) + sum(decoded.values()) + checkpoints
+
+
+def _decoding_seconds(files: Sequence[Path], size: int) -> float:
+    """Return what decoding one of ``files`` takes, seconds on one core."""
+    start, read = perf_counter(), 0
+    for path in files[:16]:
+        try:
+            read_downscaled(path, int(SHORT_SIDE * size))
+        except (DataError, OSError):  # told when it is trained on
+            continue
+        read += 1
+    return (perf_counter() - start) / read if read else 0.0
+
+
+def _cores() -> int:
+    return torch.get_num_threads() or os.cpu_count() or 1

@@ -1,0 +1,53 @@
+"""The progress bar of a training on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+
+from effnet_ft.models.variants import train_of
+from effnet_ft.training.callbacks.throughput import Throughput
+from effnet_ft.training.module import FineTuner
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar with the phase, loss, accuracy, images a second and the share of waiting; for a terminal only.
+
+    Args:
+        throughput: measures the epochs.
+        phases: how many the run has.
+    """
+
+    def __init__(self, throughput: Throughput, phases: int) -> None:
+        super().__init__(refresh_rate=5)
+        self.throughput = throughput
+        self.phases = phases
+
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Begin the bar of an epoch that is resumed within, whose start Lightning does not tell of."""
+        super().on_train_start(trainer, *args)
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start(trainer, *args)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Name phase and epoch."""
+        super().on_train_epoch_start(trainer, *args)
+        module = trainer.lightning_module
+        assert isinstance(module, FineTuner)
+        self.train_progress_bar.set_description(
+            f"phase {module.phase + 1}/{self.phases} {train_of(module.model.cut)}"
+            f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        )
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Return what stands at the end of the bar."""
+        assert isinstance(pl_module, FineTuner)
+        shown = {name: f"{float(value):.3f}" for name, value in pl_module.recent.items()}
+        speed = self.throughput.speed(self.throughput.epoch)
+        return {
+            **shown,
+            "images/s": f"{speed['images_per_second']:.0f}",
+            "data wait": f"{speed['data_wait_fraction']:.0%}",
+        }

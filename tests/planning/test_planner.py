@@ -1,0 +1,122 @@
+"""A whole plan: nothing stays auto, what contradicts itself is refused, and what a resumed run may have otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from plans import GPU, IMAGES, plan_of, recipe_of
+
+from effnet_ft.errors import RecipeError
+from effnet_ft.planning.facts import Machine
+from effnet_ft.planning.phases import with_batch
+from effnet_ft.planning.planner import make_plan, with_free_settings
+from effnet_ft.planning.weights import choose_weights
+from effnet_ft.recipe import recipe_folder
+from effnet_ft.recipe.plan import Plan
+
+TWO = "phases=[{train: head, epochs: 2, lr: auto}, {train: all, epochs: 2, lr: 1e-3}]"
+
+
+@pytest.mark.parametrize("path", sorted(recipe_folder().glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("machine", [Machine(), GPU], ids=["cpu", "gpu"])
+def test_nothing_stays_auto(path: Path, machine: Machine) -> None:
+    plan = plan_of(name=path, machine=machine)
+    left = {key for key, value in plan.flat().items() if value == "auto"}
+    assert left - {"data.decoded"} == ({"model.family"} if plan.model.weights == "none" else set())
+    assert all(phase.optim.lr is not None or phase.search for phase in plan.phases)
+    assert all(text for text in plan.reasons.values())
+
+
+def test_the_recipe_is_left_as_it_was() -> None:
+    recipe = recipe_of(TWO, "data.batch_size=auto", "model.bn_momentum=auto")
+    before = recipe.to_dict()
+    make_plan(recipe, IMAGES, choose_weights(recipe.model, recipe.data), GPU, largest_batch=lambda *_: 8)
+    assert recipe.to_dict() == before
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (64, 8)])
+def test_one_core_is_left_for_training(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    plan = plan_of()
+    assert plan.data.workers == workers and "data.workers" in plan.reasons
+    assert plan_of("data.workers=5").data.workers == 5
+
+
+# What does not go together
+
+
+def test_what_is_computed_again_is_not_compiled() -> None:
+    # PyTorch fails on it: "`context_fn` arg passed to `torch.utils.checkpoint` must generate ..."
+    with pytest.raises(RecipeError, match=r"trainer\.compile is 'on'.*trainer\.checkpointing"):
+        plan_of("trainer.checkpointing=on", "trainer.compile=on")
+
+
+def test_balancing_is_for_one_class_an_image() -> None:
+    with pytest.raises(RecipeError) as error:
+        plan_of(
+            "phases=[{train: head, epochs: 1, lr: 1, sampling: balanced}]",
+            "optim.class_weights=balanced",
+            images=replace(IMAGES, multilabel=True),
+        )
+    assert [fault.partition(" ")[0] for fault in error.value.faults] == ["data.sampling", "optim.class_weights"]
+
+
+# A resumed run
+
+MEMORY = 10**12
+
+
+def resumed(plan: Plan, *overrides: str, memory: int = MEMORY) -> Plan:
+    """Return what a run of ``plan`` goes on with, whose recipe has two phases."""
+    return with_free_settings(plan, recipe_of(TWO, *overrides), memory)
+
+
+def batches_of(plan: Plan) -> list[tuple[int, int]]:
+    return [(phase.batch_size, phase.optim.accumulate) for phase in plan.phases]
+
+
+def test_a_resumed_run_takes_what_does_not_decide_what_is_trained() -> None:
+    plan = plan_of(TWO)
+    free = ["data.root=elsewhere", "data.images=there", "data.workers=3", "data.download=off"]
+    free += [f"trainer.{text}" for text in ("checkpoint_minutes=5", "timeout_minutes=7", "loggers=[wandb]")]
+    found = resumed(plan, *free, "trainer.checkpointing=on")
+    data, trainer = found.data, found.trainer
+    assert (data.root, data.images, data.workers, data.download) == ("elsewhere", "there", 3, False)
+    assert (trainer.checkpoint_minutes, trainer.timeout_minutes, trainer.loggers) == (5, 7, ("wandb",))
+    assert all(phase.checkpointing for phase in found.phases)
+    assert resumed(found) == plan
+
+
+def test_a_resumed_run_keeps_what_decides_it() -> None:
+    plan = plan_of(TWO)
+    other = ["seed=5", "phases.1.lr=1", "optim.ema=0.9", "store.views=1", "data.batch_size=64", "model.variant=b0"]
+    assert resumed(plan, *other) == plan
+
+
+def test_a_resumed_run_takes_smaller_batches_that_make_the_same_step() -> None:
+    plan = plan_of(TWO, "model.bn_momentum=auto")
+    found = resumed(plan, "data.batch_size=8", "optim.accumulate=4", "model.bn_momentum=auto")
+    assert batches_of(found) == [(8, 4), (8, 4)]
+    assert [phase.steps for phase in found.phases] == [phase.steps for phase in plan.phases]
+    for before, phase in zip(plan.phases, found.phases, strict=True):  # four batches move the statistics as far
+        assert 1 - (1 - phase.bn_momentum) ** 4 == pytest.approx(before.bn_momentum)
+
+
+def test_a_resumed_run_keeps_batches_that_were_made_to_fit() -> None:
+    plan = plan_of(TWO)
+    fitting = plan.with_phase(with_batch(plan, plan.phases[1], 16, 2), "32 images do not fit")
+    assert batches_of(resumed(fitting)) == [(32, 1), (16, 2)]
+    assert batches_of(resumed(fitting, "data.batch_size=auto")) == [(32, 1), (16, 2)]
+
+
+@pytest.mark.parametrize(
+    ("decoded", "memory", "place"),
+    [("off", MEMORY, ""), ("memory", MEMORY, "memory"), ("memory", 10, ""), ("auto", MEMORY, "disk")],
+)
+def test_a_resumed_run_reads_images_as_it_is_told_now(decoded: str, memory: int, place: str) -> None:
+    found = resumed(plan_of(TWO), f"data.decoded={decoded}", memory=memory)
+    assert [phase.source.kind for phase in found.phases] == ["stored", "decoded" if place else "files"]
+    assert found.phases[1].source.place == place
