@@ -128,7 +128,7 @@ def _data(recipe: Recipe, weights: WeightsChoice, phases: list[PhasePlan]) -> Da
 
 def _store(recipe: Recipe, machine: Machine) -> StorePlan:
     store = recipe.store
-    room = machine.cache_bytes if store.max_gb is None else int(store.max_gb * 1e9)
+    room = machine.cache_bytes if store.max_gb is None else int(min(store.max_gb, 1e9) * 1e9)
     return StorePlan(store.mode == "keep", store.views, room, store.dtype)
 
 

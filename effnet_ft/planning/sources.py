@@ -31,7 +31,9 @@ def choose_sources(plan: Plan, memory_bytes: int, start: int = 0) -> tuple[tuple
         if source.kind != "stored":
             source, decoded = image_source(plan, phases[index], memory_bytes)
             reason = f"{reason}; {decoded}" if reason else decoded
-        phases[index] = replace(phases[index], source=source)
+        # A grid of heads is trained on stored features alone.
+        search = "range test" if phases[index].search and source.kind != "stored" else phases[index].search
+        phases[index] = replace(phases[index], source=source, search=search)
         reasons[f"phases.{index}.source"] = reason
     return tuple(phases), reasons
 

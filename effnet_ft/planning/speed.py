@@ -63,11 +63,11 @@ def measured_speed(plan: Plan, phase: PhasePlan, device: torch.device, cache: Ar
         checkpointing=phase.checkpointing,
         stored=phase.source.kind == "stored",
     )
-    if known := cache.recall(key):
+    if known := cache.stored_text(key):
         return Speed(**json.loads(known))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         speed = _measure(plan, phase, device)
-    cache.note(key, json.dumps(asdict(speed)))
+    cache.store_text(key, json.dumps(asdict(speed)))
     return speed
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from effnet_ft.models.variants import VARIANTS
 from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.recipe.schema import flat_items
 from effnet_ft.utils.atomic_files import atomic_write_text
@@ -282,6 +283,7 @@ def decided_values(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {
         "model.weights": plan.model.weights,
         "model.family": plan.model.family,
+        "model.dropout": VARIANTS[plan.model.variant].dropout,
         "data.image_size": plan.data.image_size,
         "data.crop": plan.data.crop,
         "data.batch_size": plan.data.batch_size,

@@ -111,7 +111,11 @@ def _decided(recipe: Recipe, run: Run | None) -> dict[str, Any]:
     searched = (key for key, phase in enumerate(recipe.phases) if phase.lr == AUTO)
     for index in searched:
         decided.pop(f"phases.{index}.lr")
-    return values | {key: value for key, value in decided.items() if _value(values, key) == AUTO or _is_batch(key)}
+    return values | {
+        key: value
+        for key, value in decided.items()
+        if values.get(key) == AUTO or (_is_batch(key) and value != _value(values, key))
+    }
 
 
 def print_once(text: str) -> None:

@@ -109,6 +109,10 @@ def _require_test_images(run: Run) -> None:
 
 def _searched(run: Run) -> list[str]:
     """Return the learning rates and weight decays that a run searched for, as overrides; they are scaled no more."""
+    if not run.plan.is_file():  # version 0.1
+        rates = run.folder / "learning_rates.json"
+        known = json.loads(rates.read_text(encoding="utf-8")) if rates.is_file() else {}
+        return [f"phases.{int(n) - 1}.{key}={value!r}" for n, one in known.items() for key, value in one.items()]
     found = [phase for phase in read_plan(run.plan).phases if phase.search]
     return [
         f"phases.{phase.index}.{key}={value}"

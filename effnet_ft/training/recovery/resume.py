@@ -116,7 +116,13 @@ def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
     for phase in plan.phases:
         if known := found.get(str(phase.number)):
             phase = replace(phase, optim=replace(phase.optim, lr=known["lr"], weight_decay=known["weight_decay"]))
-        if state.notes.get("stored", {}).get(phase.index) is False:
+        stored = state.notes.get("stored", {}).get(phase.index)
+        if stored and phase.source.kind != "stored" and state.within and state.phase == phase.index:
+            raise DataError(
+                f"phase {phase.number} trained from stored activations before it was interrupted, which do not fit now: "
+                "make room on the disk, or set store.max_gb as it was"
+            )
+        if stored is False:
             phase = replace(phase, source=BatchSource("files"))
         phases.append(phase)
     store = replace(plan.store, dtype=state.notes.get("dtype", plan.store.dtype))
