@@ -119,7 +119,7 @@ def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
         stored = state.notes.get("stored", {}).get(phase.index)
         if stored and phase.source.kind != "stored" and state.within and state.phase == phase.index:
             raise DataError(
-                f"phase {phase.number} trained from stored activations before it was interrupted, which do not fit now: "
+                f"phase {phase.number} trained from stored activations before it was interrupted, which do not fit: "
                 "make room on the disk, or set store.max_gb as it was"
             )
         if stored is False:
