@@ -94,7 +94,8 @@ def test_what_a_training_would_refuse_is_refused(
 
 
 def test_it_is_a_command_of_its_own(words: list[str]) -> None:
-    command = [sys.executable, "-m", "effnet_ft", "plan", *words, "--json"]
+    short = ["phases=[{train: head, epochs: 1, lr: 1e-3}]", "data.image_size=32"]
+    command = [sys.executable, "-m", "effnet_ft", "plan", *words, *short, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["revision"] == 1, "nothing else is printed"
