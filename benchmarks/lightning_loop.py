@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from common import Table, bare_trainer, machine
 
 from effnet_ft.models.creation import create_model
-from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
 from effnet_ft.optim.settings import Optimization
 from effnet_ft.training.console import quiet_lightning
 from effnet_ft.training.module import FineTuner
@@ -61,7 +61,7 @@ def main() -> None:
 
     def plain() -> list[float]:
         model.to(device).train()
-        optimiser = OPTIMISERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
+        optimiser = OPTIMIZERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
         clock = Clock()
         for x, labels in batches:
             loss = F.cross_entropy(model(x), labels, label_smoothing=0.1)

@@ -28,7 +28,7 @@ from common import Table, machine
 from torch.nn.parallel import DistributedDataParallel
 
 from effnet_ft.models.creation import create_model
-from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
 from effnet_ft.utils.process_settings import tune_process
 
 CLASSES, WARM_UP, SIZE = 100, 3, 224
@@ -41,7 +41,7 @@ def seconds_a_step(variant: str, cut: int, batch: int, steps: int, exchange: boo
     model = create_model(variant, "none", num_classes=CLASSES).train()
     model.freeze(cut)
     network = DistributedDataParallel(model) if dist.is_initialized() else model
-    optimiser = OPTIMISERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
+    optimiser = OPTIMIZERS["adamw"](parameter_groups(model, 1e-4), 1e-4, 0.9, True)
     images = torch.randint(0, 256, (batch, SIZE, SIZE, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     labels = torch.randint(0, CLASSES, (batch,))
     ends = []

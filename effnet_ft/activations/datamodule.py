@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effnet_ft.data.images.views import Views
-from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_batches
 from effnet_ft.distributed import collectives
 
 ActivationBatch = tuple[Tensor, Tensor]
@@ -106,7 +106,7 @@ class ActivationDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[ActivationBatch]:
         """Return this process's validation batches, in order."""
-        return _loader(self.val, evaluation_loader_options(len(self.val), self.batch_size, self.share))
+        return _loader(self.val, evaluation_batches(len(self.val), self.batch_size, self.share))
 
 
 def _loader(

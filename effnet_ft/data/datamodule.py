@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from effnet_ft.data.images.decoded_store import DecodedImages
 from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_downscaled, read_image
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
-from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_batches
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
@@ -151,7 +151,7 @@ def evaluation_loader(
     """Return this process's share of ``samples``, in order, preprocessed (``decoded`` already are), not augmented."""
     transform = _identity if decoded else augmentation("none", preprocessing)
     dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
-    return image_loader(dataset, workers, batch_sampler=evaluation_loader_options(len(dataset), batch_size))
+    return image_loader(dataset, workers, batch_sampler=evaluation_batches(len(dataset), batch_size))
 
 
 def image_loader(dataset: Dataset[Any], workers: int, **arguments: Any) -> DataLoader[Batch]:

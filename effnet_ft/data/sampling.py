@@ -1,4 +1,4 @@
-"""Which images a step sees: the order of an epoch, and each process's part of it."""
+"""The order of images in an epoch, and each process's share of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from effnet_ft.distributed import collectives
 
 
 class EpochSampler(Sampler[int]):
-    """The order of an epoch, drawn from the seed and the epoch, and the same in every process.
+    """The order of an epoch, which depends on seed and epoch and is the same in every process.
 
-    Yields ``epoch * length + index``; balanced, how often the image was shown before stands for the epoch.
+    Yields ``epoch * length + index``; if balanced, the number of earlier occurrences takes the place of the epoch.
 
     Args:
         length: images in the data set.
-        seed: numbers that the order starts from.
-        labels: class indices, to show each class equally often, in an epoch of about as many images: of a rare class
-            each image several times, of a frequent one a part in each epoch. None shows each image once.
+        seed: of the order.
+        labels: class indices, to show each class equally often in an epoch of about the same length: images of a rare
+            class several times, of a frequent class in turns. None shows each image once.
     """
 
     def __init__(self, length: int, seed: Sequence[int], labels: np.ndarray | None = None) -> None:
@@ -29,51 +29,50 @@ class EpochSampler(Sampler[int]):
         self._classes = [] if labels is None else [np.flatnonzero(labels == name) for name in np.unique(labels)]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0; Lightning calls it before each."""
+        """Set the epoch, from 0; Lightning calls it before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._of_each() * len(self._classes) or self.length
+        return self._images_per_class() * len(self._classes) or self.length
 
-    def _of_each(self) -> int:
-        """Return how many images of each class an epoch shows; 0 where classes do not matter."""
+    def _images_per_class(self) -> int:
+        """Return the images of each class in an epoch; 0 if it is not balanced."""
         return max(1, round(self.length / len(self._classes))) if self._classes else 0
 
     def _items(self) -> np.ndarray:
         random = np.random.default_rng([*self.seed, self.epoch])
         if not self._classes:
             return self.epoch * self.length + random.permutation(self.length)
-        return random.permutation(np.concatenate([self._turns(number) for number in range(len(self._classes))]))
+        return random.permutation(np.concatenate([self._class_items(number) for number in range(len(self._classes))]))
 
-    def _turns(self, number: int) -> np.ndarray:
-        """Return a class's items of this epoch: they go on where the last ended, each time round as another view."""
+    def _class_items(self, number: int) -> np.ndarray:
+        """Return a class's items in this epoch, continuing from the last one and with another view in each round."""
         order = np.random.default_rng([*self.seed, number]).permutation(self._classes[number])
-        count = self._of_each()
-        rounds, places = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(order))
-        return rounds * self.length + order[places]
+        count = self._images_per_class()
+        rounds, positions = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(order))
+        return rounds * self.length + order[positions]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._items().tolist())
 
 
 def batches_an_epoch(images: int, batch_size: int, processes: int) -> int:
-    """Return how many batches each process trains an epoch; a last one of less than two images joins the one before."""
-    batches, left = divmod(images, batch_size * processes)
-    return max(1, batches + (left >= 2 * processes))
+    """Return the batches of a process in an epoch; a last one of fewer than two images joins the one before."""
+    batches, remainder = divmod(images, batch_size * processes)
+    return max(1, batches + (remainder >= 2 * processes))
 
 
 class DistributedBatchSampler(Sampler[list[int]]):
-    """This process's part of the batches of a sampler's items.
+    """This process's share of batches.
 
-    The processes take turns in a step's items: together they train on the images that one process would, with batches
-    that are as many times as large. Each item is given out once; in the last step of an epoch a process may have an
-    item more than another. A last step with fewer than two images a process joins the step before it: one image has no
-    statistics.
+    The items of a step are dealt out to the processes, so that together they train on the batches of one process with
+    their summed batch size. Each item occurs once; in the last step some processes may have one more. A last step with
+    fewer than two images per process, too few for batch norms, joins the step before.
 
     Args:
-        sampler: gives the items.
+        sampler: of the items.
         batch_size: of a process, in all steps but the last.
-        share: rank and number of processes; None takes those of this run.
+        share: rank and number of processes; None means those of this run.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, share: tuple[int, int] | None = None) -> None:
@@ -83,48 +82,48 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self._begin = (0, 0)
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """Begin with ``epoch``, and in it with ``batch``: a resumed run asks for no item that it has trained on."""
+        """Start in ``epoch`` at ``batch``, as a resumed run does."""
         self._begin = (epoch, batch)
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0."""
+        """Set the epoch, from 0."""
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
         return batches_an_epoch(len(self.sampler), self.batch_size, self.processes)
 
-    def images_in_step(self, batch: int, together: int) -> int:
-        """Return how many images all processes have in a step of the optimiser.
+    def images_in_step(self, batch: int, accumulate: int) -> int:
+        """Return the images of all processes in an optimiser step.
 
         Args:
-            batch: one of the step's, from 0 at the beginning of the epoch.
-            together: batches that a step accumulates; the last step of an epoch may have fewer.
+            batch: any of the step's, counted from the start of the epoch.
+            accumulate: batches per step; the last step of an epoch may have fewer.
         """
-        number, images = batch // together, self.batch_size * self.processes * together
-        return images if (number + 1) * together < len(self) else len(self.sampler) - number * images
+        number, images = batch // accumulate, self.batch_size * self.processes * accumulate
+        return images if (number + 1) * accumulate < len(self) else len(self.sampler) - number * images
 
     def __iter__(self) -> Iterator[list[int]]:
         items = list(self.sampler)
         step = self.batch_size * self.processes
-        begin, done = self._begin
-        for number in range(done if self.sampler.epoch == begin else 0, len(self)):
+        epoch, first = self._begin
+        for number in range(first if self.sampler.epoch == epoch else 0, len(self)):
             end = len(items) if number == len(self) - 1 else (number + 1) * step
             yield items[number * step + self.rank : end : self.processes]
 
 
-def evaluation_loader_options(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
-    """Return this process's part of ``length`` images to be evaluated in order, in batches: each image once.
+def evaluation_batches(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
+    """Return this process's share of ``length`` images in order, in batches, each image once.
 
-    All processes have as many batches, so that none waits for another; one may have an image more than ``batch_size``.
+    All processes have equally many batches; one may have an image more than ``batch_size``.
 
     Args:
-        length: at least as many as there are processes.
+        length: at least the number of processes.
         batch_size: of a process.
-        share: as of :class:`DistributedBatchSampler`.
+        share: see :class:`DistributedBatchSampler`.
     """
-    rank, count = share or (collectives.rank(), collectives.world_size())
-    most = -(-length // count)
-    batches = min(-(-most // batch_size), length // count)
-    own = np.array_split(np.arange(length), count)[rank]
+    rank, processes = share or (collectives.rank(), collectives.world_size())
+    most = -(-length // processes)
+    batches = min(-(-most // batch_size), length // processes)
+    own = np.array_split(np.arange(length), processes)[rank]
     return [batch.tolist() for batch in np.array_split(own, batches)]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.images.decoding import find_unreadable, has_image_suffix
+from effnet_ft.data.images.decoding import has_image_suffix
+from effnet_ft.data.images.unreadable import find_unreadable
 from effnet_ft.errors import DataError
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictions import join_labels

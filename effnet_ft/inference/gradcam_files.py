@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from effnet_ft.data.images.decoding import find_unreadable
+from effnet_ft.data.images.unreadable import find_unreadable
 from effnet_ft.errors import MachineError
 from effnet_ft.inference.files import find_images
 from effnet_ft.inference.load import load

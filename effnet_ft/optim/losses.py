@@ -1,7 +1,9 @@
-"""What a training minimises: the cross-entropy of classes, or of labels that hold or do not."""
+"""The training loss: cross-entropy of classes, or of each label by itself."""
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,12 +20,11 @@ def classification_loss(
 
     Args:
         logits: float32 ``[N, K]``.
-        targets: class indices ``[N]`` or probabilities ``[N, K]``; of several labels an image, 0 to 1 ``[N, K]``.
-        multilabel: each logit is that of a label which holds or does not; the mean is over images and labels.
-        smoothing: mass that is given to the other classes; a label's target is pulled as far towards 0.5.
-        class_weights: weight of each class, ``[K]``, 1 on average over the training images; None weighs all alike. Of
-            single classes only. The sum is not divided by the batch's own weights: the batches of a step and of
-            several processes, averaged, have the loss of one batch of them all.
+        targets: class indices ``[N]`` or probabilities ``[N, K]``; if ``multilabel`` 0 to 1 ``[N, K]``.
+        multilabel: use a sigmoid for each label, and the mean over images and labels.
+        smoothing: probability mass given to the other classes; targets of labels are pulled towards 0.5.
+        class_weights: ``[K]``, not for ``multilabel``. The sum is divided by the number of images, not by the weights,
+            so that averaging over the batches of a step and over processes gives the loss of one large batch.
     """
     if multilabel:
         smoothed = targets * (1 - smoothing) + smoothing / 2
@@ -31,3 +32,9 @@ def classification_loss(
     if class_weights is None:
         return F.cross_entropy(logits, targets, label_smoothing=smoothing)
     return F.cross_entropy(logits, targets, class_weights, label_smoothing=smoothing, reduction="sum") / len(logits)
+
+
+def balanced_weights(labels: np.ndarray) -> Tensor:
+    """Return class weights ``[K]`` inverse to the class frequencies, with a mean of 1 over the images of ``labels``."""
+    counts = np.bincount(labels)
+    return torch.from_numpy(len(labels) / (len(counts) * np.maximum(counts, 1))).float()

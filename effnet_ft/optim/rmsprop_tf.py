@@ -1,4 +1,4 @@
-"""RMSProp as TensorFlow computes it, which EfficientNet was trained with; torch's takes other steps."""
+"""TensorFlow's RMSProp, with which EfficientNet was trained; torch's differs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from torch.optim import Optimizer
 class TensorFlowRMSprop(Optimizer):
     """RMSProp (Tieleman and Hinton 2012) with TensorFlow 1's arithmetic (``tf.train.RMSPropOptimizer``).
 
-    With the gradient g, a step is ``s = decay * s + (1 - decay) * g**2``, beginning at 1; ``m = momentum * m + lr * g /
-    sqrt(s + eps)``; ``w = w - m``. Torch's :class:`torch.optim.RMSprop` begins s at 0, adds eps to the root instead and
-    multiplies by the learning rate last: where gradients are small, its steps are up to ``1 / sqrt(eps)`` times as
-    long, and its first ones longer still.
+    A step is ``s = decay * s + (1 - decay) * g**2``, starting at 1; ``m = momentum * m + lr * g / sqrt(s + eps)``;
+    ``w = w - m``. :class:`torch.optim.RMSprop` starts s at 0, adds eps to the root and multiplies by the learning rate
+    last: its steps are up to ``1 / sqrt(eps)`` times as long for small gradients, its first ones even longer.
 
     Args:
         params: parameters or groups of them.
@@ -36,8 +35,8 @@ class TensorFlowRMSprop(Optimizer):
         eps: float = 1e-3,
         weight_decay: float = 0.0,
     ) -> None:
-        own = {"decay": decay, "momentum": momentum, "eps": eps}
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **own})
+        settings = {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, settings)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -47,16 +46,16 @@ class TensorFlowRMSprop(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take a step; ``closure`` computes the gradients first, and the loss, which is returned."""
+        """Take a step; ``closure`` first computes the gradients and the loss, which is returned."""
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    self._update(parameter, group)
         return loss
 
-    def _move(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["mean_square"] = torch.ones_like(parameter)

@@ -11,12 +11,12 @@ class Optimization:
     """How the weights move.
 
     Attributes:
-        optimizer: a name in :data:`effnet_ft.optim.optimizers.OPTIMISERS`.
+        optimizer: a name in :data:`effnet_ft.optim.optimizers.OPTIMIZERS`.
         lr: highest learning rate; None until it is found.
         momentum: of ``sgd`` and ``rmsprop``.
         weight_decay: not applied to norms and biases.
         decay_unit: ``rate``, per unit of learning rate; ``step``, what a step at the highest learning rate takes off.
-        schedule: a name in :data:`effnet_ft.optim.optimizers.SCHEDULES`.
+        schedule: a name in :data:`effnet_ft.optim.schedules.SCHEDULES`.
         warmup_epochs: of the linear rise at the start.
         step_epochs: between two drops of the schedule ``step``.
         step_factor: of each drop.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
 from effnet_ft.planning.devices import AUTOCAST
 from effnet_ft.recipe.plan import PhasePlan
 
@@ -71,7 +71,7 @@ def _step(
     model.checkpointing = phase.checkpointing
     model.train()
     optim = phase.optim
-    optimiser = OPTIMISERS[optim.optimizer](parameter_groups(model, optim.weight_decay), 1e-9, optim.momentum, True)
+    optimiser = OPTIMIZERS[optim.optimizer](parameter_groups(model, optim.weight_decay), 1e-9, optim.momentum, True)
     blank = torch.zeros(images, 3, phase.image_size, phase.image_size, dtype=torch.uint8, device=device)
     kind = AUTOCAST.get(precision)
     torch.cuda.reset_peak_memory_stats(device)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.variants import STAGES, VARIANTS
-from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
 from effnet_ft.planning.devices import AUTOCAST
 from effnet_ft.recipe.plan import PhasePlan, Plan
 from effnet_ft.utils.array_cache import ArrayCache, array_key
@@ -128,7 +128,7 @@ def _training_step(
     kind: torch.dtype | None,
 ) -> tuple[Callable[[], None], Callable[[], int]]:
     """Return a step of training, and what counts the bytes that one keeps for its backward pass."""
-    optimiser = OPTIMISERS[phase.optim.optimizer](parameter_groups(model, 0.0), 1e-9, phase.optim.momentum, True)
+    optimiser = OPTIMIZERS[phase.optim.optimizer](parameter_groups(model, 0.0), 1e-9, phase.optim.momentum, True)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
     kept: dict[int, int] = {}
 

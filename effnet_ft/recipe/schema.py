@@ -15,7 +15,8 @@ from effnet_ft.data.sources.published.table import PUBLISHED
 from effnet_ft.models.heads import HEADS
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights.table import FAMILIES
-from effnet_ft.optim.optimizers import OPTIMISERS, SCHEDULES
+from effnet_ft.optim.optimizers import OPTIMIZERS
+from effnet_ft.optim.schedules import SCHEDULES
 from effnet_ft.preprocessing import CROPS
 from effnet_ft.recipe.settings import PathText, Settings, Text, key, one_of, phase_key, properties
 from effnet_ft.utils.atomic_files import atomic_write_text
@@ -117,7 +118,7 @@ class StoreSettings(Settings):
 class OptimSettings(Settings):
     """Optimiser, schedule and loss."""
 
-    name: Annotated[str, one_of(OPTIMISERS)] = phase_key("adamw", "optimiser")
+    name: Annotated[str, one_of(OPTIMIZERS)] = phase_key("adamw", "optimiser")
     momentum: Rate = phase_key(0.9, "of sgd and rmsprop")
     weight_decay: NonNegativeFloat = phase_key(1e-4, "not applied to norms and biases")
     decay_unit: Literal["rate", "step"] = phase_key(

@@ -20,7 +20,8 @@ from effnet_ft.distributed import collectives
 from effnet_ft.evaluation.metrics import MeanAveragePrecision
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import build_optimizer, schedule_factor
+from effnet_ft.optim.optimizers import build_optimizer
+from effnet_ft.optim.schedules import schedule_factor
 from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.runs.run_folder import upgrade_checkpoint
 

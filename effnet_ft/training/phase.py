@@ -15,7 +15,7 @@ from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.errors import Interrupted
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.optim.optimizers import balanced_weights
+from effnet_ft.optim.losses import balanced_weights
 from effnet_ft.recipe.plan import PhasePlan
 from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.runs.run_folder import Run

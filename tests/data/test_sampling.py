@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_loader_options
+from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_batches
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, 32])
@@ -42,7 +42,7 @@ def test_processes_share_the_steps_of_one_with_their_batch(batch_size: int, proc
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
 def test_processes_share_an_evaluation_without_repeating(batch_size: int, processes: int) -> None:
     for length in range(processes, 70):
-        shares = [evaluation_loader_options(length, batch_size, (rank, processes)) for rank in range(processes)]
+        shares = [evaluation_batches(length, batch_size, (rank, processes)) for rank in range(processes)]
         assert [index for share in shares for batch in share for index in batch] == list(range(length))
         assert len({len(share) for share in shares}) == 1, "a process would wait for a batch that never comes"
         sizes = [len(batch) for share in shares for batch in share]

@@ -20,7 +20,7 @@ from torch import Tensor
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.optim.optimizers import OPTIMISERS
+from effnet_ft.optim.optimizers import OPTIMIZERS
 from effnet_ft.recipe import load_recipe
 from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint
@@ -158,7 +158,7 @@ def test_the_best_epoch_of_all_phases_is_kept(flowers: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("no_evaluation")
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimiser", OPTIMIZERS)
 def test_gradients_are_clipped_in_mixed_precision_too(optimiser: str, flowers: Path, tmp_path: Path) -> None:
     phase = f"{{train: head, epochs: 1, lr: 1e-3, clip_norm: 1, name: {optimiser}}}"
     run = run_phases(flowers, tmp_path / "run", phase, "trainer.precision=bf16-mixed")

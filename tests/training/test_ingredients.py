@@ -14,8 +14,8 @@ from tiny import TINY
 from effnet_ft.cli import main
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.models.classifier import Classifier
-from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import balanced_weights, build_optimizer, parameter_groups
+from effnet_ft.optim.losses import balanced_weights, classification_loss
+from effnet_ft.optim.optimizers import build_optimizer, parameter_groups
 from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.runs.run_folder import Run, load_model
 from effnet_ft.training.module import FineTuner

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
-from effnet_ft.data.images.decoding import find_unreadable
+from PIL import Image
+
+from effnet_ft.data.images.decoding import check_size, decode_error, silence_pillow, to_rgb
 from effnet_ft.data.sources.source import Source, labels_of
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
+from effnet_ft.utils.machine_resources import usable_cores
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.text import listing
+
+
+def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
+    """Decode every file, at the smallest scale its format allows, and return why some cannot be read, by path.
+
+    Args:
+        root: the folder that ``paths`` are relative to.
+        paths: the files.
+        threads: files to read at once; None means the number of cores.
+    """
+    with silence_pillow(), ThreadPoolExecutor(threads or usable_cores()) as pool:
+        reasons = pool.map(lambda path: _fault(root / path), paths)
+        shown = progress_bar("checking images", reasons, total=len(paths))
+        return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
+
+
+def _fault(path: Path) -> str:
+    """Return why ``path`` cannot be read, or an empty string."""
+    try:
+        with Image.open(path) as image:
+            check_size(image)
+            image.draft("L", (1, 1))  # JPEGs are decoded at an eighth: all bytes are read, few pixels computed
+            to_rgb(image)
+    except Exception as error:
+        return decode_error(error)
+    return ""
 
 
 def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:

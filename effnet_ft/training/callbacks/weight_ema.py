@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
-from effnet_ft.optim.optimizers import averaging_weight
+from effnet_ft.optim.schedules import ema_update_weight
 
 
 class WeightEMA(WeightAveraging):
@@ -23,7 +23,7 @@ class WeightEMA(WeightAveraging):
         def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
             if averaged[0].is_floating_point():
                 steps = torch._foreach_sub(current, averaged)
-                torch._foreach_mul_(steps, averaging_weight(updates, decay))
+                torch._foreach_mul_(steps, ema_update_weight(updates, decay))
                 torch._foreach_add_(averaged, steps)
             else:
                 torch._foreach_copy_(averaged, current)  # counts have no average

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.evaluation.metrics import mean_average_precision
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import OPTIMISERS, schedule_factor
+from effnet_ft.optim.optimizers import OPTIMIZERS
+from effnet_ft.optim.schedules import schedule_factor
 from effnet_ft.recipe.plan import PhasePlan
 
 LEARNING_RATES = tuple(np.logspace(-4, -1, 7).tolist())
@@ -58,7 +59,7 @@ def search_head_grid(
     weights = weight.to(device).repeat(count, 1, 1)
     biases = torch.zeros(count, classes, device=device)
     weight_gradients, bias_gradients = torch.zeros_like(weights), torch.zeros_like(biases)
-    optimiser = OPTIMISERS[phase.optim.optimizer](
+    optimiser = OPTIMIZERS[phase.optim.optimizer](
         [
             group
             for number, (lr, decay) in enumerate(settings)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.losses import classification_loss
-from effnet_ft.optim.optimizers import OPTIMISERS, parameter_groups
+from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
 from effnet_ft.recipe.plan import PhasePlan
 from effnet_ft.training.consistency import all_reduce_mean
 
@@ -48,7 +48,7 @@ def range_test(
         The learning rate, and the curve: learning rates and smoothed losses.
     """
     trial = copy.deepcopy(model).to(device).train()
-    optimiser = OPTIMISERS[phase.optim.optimizer](
+    optimiser = OPTIMIZERS[phase.optim.optimizer](
         parameter_groups(trial, phase.optim.weight_decay), _RANGE[0], phase.optim.momentum, True
     )
     curve: list[tuple[float, float]] = []

@@ -16,12 +16,12 @@ from effnet_ft.data.images.decoding import (
     SUFFIXES,
     downscale,
     downscaled_shape,
-    find_unreadable,
     image_sides,
     read_downscaled,
     read_image,
     to_rgb,
 )
+from effnet_ft.data.images.unreadable import find_unreadable
 from effnet_ft.errors import DataError
 
 # Twelve plain fields of 16 px, no two alike: survives JPEG, fits a palette, has no symmetry.
