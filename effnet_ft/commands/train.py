@@ -44,10 +44,9 @@ def run(options: argparse.Namespace) -> int:
             return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise
     if fit.is_main_process():
-        from effnet_ft.data.sources.opening import image_root
+        from effnet_ft.recipe.images import images_folder
 
-        data = recipe.data
-        folder, images = str(run.folder), str(image_root(data.source, data.given_root, data.images))
+        folder, images = str(run.folder), str(images_folder(recipe.data))
         print(f"\nrun folder: {folder} (open its report.html)\nnext:")
         for words in (["evaluate", folder], ["predict", folder, images, "--top-k", "3", "--out", "predictions.csv"]):
             print(f"  {shlex.join([own_command(), *words])}")

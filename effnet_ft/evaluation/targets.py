@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from effnet_ft.data.sources.folder import scan_folder
-from effnet_ft.data.sources.opening import image_root, open_source
 from effnet_ft.data.sources.source import SPLITS, Source
 from effnet_ft.data.splits.split import Split
 from effnet_ft.data.splits.split_file import read_split, require_images
@@ -21,6 +20,7 @@ from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
+from effnet_ft.recipe.images import images_folder, open_images
 from effnet_ft.recipe.loading import require_settable
 from effnet_ft.recipe.plan import ModelPlan
 from effnet_ft.runs.run_folder import Run
@@ -47,12 +47,11 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     resized = any(text.startswith("data.image_size=") for text in overrides)
     if resized and recipe.data.image_size != "auto":
         predictor.model.preprocessing = predictor.preprocessing.at_size(recipe.data.image_size)
-    folder = image_root(recipe.data.source, recipe.data.given_root, recipe.data.images)
-    split = read_split(run.split, folder, predictor.classes)
+    split = read_split(run.split, images_folder(recipe.data), predictor.classes)
     moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
     images: Source | Split = split
     if moved and recipe.data.source == "manifest":
-        source = _open(recipe)
+        source = open_images(recipe.data, for_training=False)
         # The manifest may list the run's own images in another place, or other images.
         listed, own = ({(sample.path, sample.label) for sample in each.part("all")} for each in (source, split))
         if listed != own:
@@ -90,7 +89,7 @@ def evaluate_file(path: Path, overrides: Sequence[str] = (), part: str | None = 
         raise RecipeError(f"'{path}' comes without images to measure it on: give labelled ones, data.root=...")
     recipe = load_recipe("folder", overrides)
     predictor = load(path)
-    source = _open(recipe)
+    source = open_images(recipe.data, for_training=False)
     return evaluate(predictor, source, _choose_part(source, part), _batch_size(recipe), views)
 
 
@@ -109,7 +108,7 @@ def evaluate_recipe(
         raise DataError("model.weights is 'none': random weights have nothing to evaluate; name weights or a run")
     model = create_model(network.variant, network.weights, family=network.family, classes=imagenet_classes())
     model.preprocessing = model.preprocessing.at_size(chosen.image_size, chosen.crop)
-    source = _open(recipe)
+    source = open_images(recipe.data, for_training=False)
     evaluation = evaluate(Predictor(model), source, _choose_part(source, part), _batch_size(recipe), views)
     return replace(evaluation, published=_published_accuracies(network, evaluation.prefix))
 
@@ -130,18 +129,6 @@ def _published_accuracies(network: ModelPlan, prefix: str) -> dict[str, float]:
     record = resolve_weights(network.variant, network.weights, network.family)
     values = {"acc1": record.top1, "acc5": record.top5} if record else {}
     return {f"{prefix}/{name}": value / 100 for name, value in values.items() if value is not None}
-
-
-def _open(recipe: Recipe) -> Source:
-    data = recipe.data
-    return open_source(
-        data.source,
-        data.given_root,
-        images=data.images,
-        ground_truth=data.ground_truth,
-        download=data.download == "on",
-        for_training=False,
-    )
 
 
 def _batch_size(recipe: Recipe) -> int:

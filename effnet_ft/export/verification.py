@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from effnet_ft.data.images.image_like import ImageLike
-from effnet_ft.data.sources.opening import image_root
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.data.splits.split_file import read_split, require_images
@@ -18,6 +17,7 @@ from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe import load_recipe
+from effnet_ft.recipe.images import images_folder
 from effnet_ft.recipe.loading import require_settable
 from effnet_ft.runs.run_folder import Run
 
@@ -48,7 +48,7 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
     """
     require_settable(overrides, "move", "an export takes the run as it is")
     recipe = load_recipe(run.recipe, overrides, require=["data.root"])
-    split = read_split(run.split, image_root(recipe.data.source, recipe.data.given_root, recipe.data.images), classes)
+    split = read_split(run.split, images_folder(recipe.data), classes)
     require_images(split)
     return split
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from effnet_ft.data.sources.folder import scan_folder
-from effnet_ft.data.sources.opening import HASHED, open_source
+from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, RecipeError
@@ -24,6 +24,7 @@ from effnet_ft.planning.devices import plan_trainer, torch_device
 from effnet_ft.planning.facts import machine_facts
 from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import DataSettings, Recipe
+from effnet_ft.recipe.images import open_images
 from effnet_ft.utils.array_cache import ArrayCache
 
 
@@ -79,21 +80,10 @@ def _listed(settings: DataSettings) -> Source:
     """Return the labelled images, those of classes that a training refuses included."""
     if settings.source == "folder":
         return scan_folder(settings.given_root, for_training=False, empty_classes=True)
-    source = _open(settings, for_training=False)
+    source = open_images(settings, for_training=False)
     if source.members:
         raise DataError(f"{source.root} holds an archive of images: unpack it, files alone can be checked")
     return source
-
-
-def _open(data: DataSettings, *, for_training: bool) -> Source:
-    return open_source(
-        data.source,
-        data.given_root,
-        images=data.images,
-        ground_truth=data.ground_truth,
-        download=data.download == "on",
-        for_training=for_training,
-    )
 
 
 def _without(source: Source, paths: set[str]) -> Source:
@@ -106,7 +96,7 @@ def _divided(source: Source, recipe: Recipe) -> tuple[Split, str]:
     data = recipe.data
     try:
         if data.source not in HASHED:  # which take long to list, and are whole or told already
-            _open(data, for_training=True)
+            open_images(data)
         val, test = data.val_fraction, data.test_fraction
         return make_split(source, val_fraction=val, test_fraction=test, seed=recipe.seed), ""
     except (DataError, KeyError) as error:  # no train/, a class of one image, and the like

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from effnet_ft.data.sources.manifest import image_folder
+from effnet_ft.data.sources.opening import image_root
 from effnet_ft.errors import DataError
 from effnet_ft.recipe.plain_yaml import resolver_calls
 from effnet_ft.recipe.plan import Plan, read_plan
@@ -122,11 +122,8 @@ def _recipe(text: str) -> Any:
 def _image_root(recipe: Any) -> Path | None:
     """Return the folder of the images, as far as the recipe tells."""
     root = OmegaConf.select(recipe, "data.root")
-    if root is None:
-        return None
-    folder = Path(str(root)).expanduser()
-    manifest = OmegaConf.select(recipe, "data.source") == "manifest"
-    return image_folder(folder, OmegaConf.select(recipe, "data.images")) if manifest else folder
+    source, images = (OmegaConf.select(recipe, f"data.{key}") for key in ("source", "images"))
+    return None if root is None else image_root(source, str(root), images)
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:

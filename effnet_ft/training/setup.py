@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.opening import HASHED, image_root, open_source
+from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import Source, require_printable_names
 from effnet_ft.data.splits.split import Split, make_split
 from effnet_ft.data.splits.split_file import read_split, require_images, write_split
@@ -21,6 +21,7 @@ from effnet_ft.planning.facts import Machine, image_facts, machine_facts
 from effnet_ft.planning.planner import make_plan
 from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import Recipe
+from effnet_ft.recipe.images import images_folder, open_images
 from effnet_ft.recipe.plan import ModelPlan, PhasePlan, Plan
 from effnet_ft.runs.environment import record_start
 from effnet_ft.runs.plan_file import PlanFile
@@ -81,13 +82,7 @@ def split_images(recipe: Recipe) -> Split:
         DataError: where the images are at fault.
     """
     settings = recipe.data
-    source = open_source(
-        settings.source,
-        settings.given_root,
-        images=settings.images,
-        ground_truth=settings.ground_truth,
-        download=settings.download == "on",
-    )
+    source = open_images(settings)
     require_printable_names(source)
     if settings.source not in HASHED:
         source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())
@@ -120,9 +115,7 @@ def read_run(run: Run, recipe: Recipe) -> tuple[Classifier, Split]:
         DataError: where images are missing.
     """
     model = load_model(run.last)
-    split = read_split(
-        run.split, image_root(recipe.data.source, recipe.data.given_root, recipe.data.images), model.classes
-    )
+    split = read_split(run.split, images_folder(recipe.data), model.classes)
     require_images(split)
     return model, split
 
