@@ -29,77 +29,53 @@ _HEAD_CHANNELS = 1280
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One inverted-residual stage after scaling.
+    """One inverted-residual stage after scaling."""
 
-    Attributes:
-        expand_ratio: channels inside a block over channels at its input.
-        kernel: side of the depthwise kernel, pixels.
-        stride: of the first block; the others have 1.
-        input_channels: channels that enter the first block.
-        output_channels: channels that leave every block.
-        blocks: how many.
-    """
-
-    expand_ratio: int
-    kernel: int
-    stride: int
-    input_channels: int
-    output_channels: int
-    blocks: int
+    expand_ratio: int  # channels inside a block over channels at its input
+    kernel: int  # side of the depthwise kernel, pixels
+    stride: int  # of the first block; the others have 1
+    input_channels: int  # of the first block
+    output_channels: int  # of every block
+    blocks: int  # number of them
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An architecture.
+    """An architecture."""
 
-    Attributes:
-        name: ``b0``-``b8`` or ``lite0``-``lite4``.
-        width: channel multiplier.
-        depth: multiplier of the number of blocks.
-        size: side of the native input, pixels.
-        dropout: rate before the classifier.
-        parameters: count with a linear head of 1,000 classes.
-        gmacs: multiply-adds of one image at the native size, 1e9.
-        lite: no squeeze-and-excitation, ReLU6, stem and head of fixed width, first and last stage of fixed depth.
-    """
-
-    name: str
-    width: float
-    depth: float
-    size: int
-    dropout: float
-    parameters: int
-    gmacs: float
-    lite: bool = False
+    name: str  # `b0`-`b8` or `lite0`-`lite4`
+    width: float  # channel multiplier
+    depth: float  # multiplier of the number of blocks
+    size: int  # side of the native input, pixels
+    dropout: float  # rate before the classifier
+    parameters: int  # count with a linear head of 1,000 classes
+    gmacs: float  # multiply-adds of one image at the native size, 1e9
+    lite: bool = (
+        False  # no squeeze-and-excitation; ReLU6; fixed stem and head width, fixed depth of first and last stage
+    )
 
     @property
     def stem_channels(self) -> int:
-        """Channels that leave stage 0."""
+        """Output channels of stage 0."""
         return _STEM_CHANNELS if self.lite else scaled_channels(_STEM_CHANNELS, self.width)
 
     @property
     def features(self) -> int:
-        """Channels that leave stage 8: the classifier's input."""
+        """Output channels of stage 8, the classifier's input."""
         return _HEAD_CHANNELS if self.lite else scaled_channels(_HEAD_CHANNELS, self.width)
 
     def stages(self) -> Iterator[StagePlan]:
         """Yield stages 1 to 7, scaled."""
         channels = self.stem_channels
-        for position, (expand, kernel, stride, output, blocks) in enumerate(_BASELINE):
+        for position, (expand_ratio, kernel, stride, output, blocks) in enumerate(_BASELINE):
             fixed_depth = self.lite and position in (0, len(_BASELINE) - 1)
-            plan = StagePlan(
-                expand_ratio=expand,
-                kernel=kernel,
-                stride=stride,
-                input_channels=channels,
-                output_channels=scaled_channels(output, self.width),
-                blocks=blocks if fixed_depth else math.ceil(blocks * self.depth),
-            )
-            yield plan
-            channels = plan.output_channels
+            scaled = blocks if fixed_depth else math.ceil(blocks * self.depth)
+            output = scaled_channels(output, self.width)
+            yield StagePlan(expand_ratio, kernel, stride, channels, output, scaled)
+            channels = output
 
     def activation_shape(self, cut: int, image_size: int) -> tuple[int, ...]:
-        """Return the shape of what the stages before ``cut`` make of an image: ``(h, w, C)``, for 9 ``(F,)``.
+        """Return the shape of the activations that enter stage ``cut``: ``(h, w, C)``, or ``(F,)`` for 9.
 
         Args:
             cut: 1 to 9.
