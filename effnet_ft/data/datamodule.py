@@ -26,19 +26,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
-    """Augmented images with their labels.
+    """Augmented images with their labels (class indices ``[N]``, or 0 and 1 ``[N, K]``).
 
-    Items are indexed by ``epoch * len(dataset) + index``, so that the augmentation depends on the seed, the epoch and
-    the index alone, not on the process.
-
-    Args:
-        root: the folder that the samples' paths are relative to.
-        samples: the images.
-        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
-        transform: maps image and seed to a view.
-        seed: of the augmentation.
-        short: downscale images to this short side when reading, pixels; None reads them as they are.
-        decoded: the decoded images; None reads the files.
+    Items are indexed by ``epoch * len(dataset) + index``: the augmentation depends on the seed, the epoch and the index
+    alone, not on the process. Images come from ``decoded`` if given, else from files, downscaled to a short side of
+    ``short`` pixels unless it is None.
     """
 
     def __init__(

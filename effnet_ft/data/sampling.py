@@ -94,12 +94,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         return batches_an_epoch(len(self.sampler), self.batch_size, self.processes)
 
     def images_in_step(self, batch: int, accumulate: int) -> int:
-        """Return the images of all processes in an optimiser step.
-
-        Args:
-            batch: any of the step's, counted from the start of the epoch.
-            accumulate: batches per step; the last step of an epoch may have fewer.
-        """
+        """Return the images of all processes in the optimiser step (of ``accumulate`` batches) of ``batch``."""
         number, images = batch // accumulate, self.batch_size * self.processes * accumulate
         return images if (number + 1) * accumulate < len(self) else len(self.sampler) - number * images
 
@@ -115,12 +110,8 @@ class DistributedBatchSampler(Sampler[list[int]]):
 def evaluation_batches(length: int, batch_size: int, share: tuple[int, int] | None = None) -> list[list[int]]:
     """Return this process's share of ``length`` images in order, in batches, each image once.
 
-    All processes have equally many batches; one may have an image more than ``batch_size``.
-
-    Args:
-        length: at least the number of processes.
-        batch_size: of a process.
-        share: see :class:`DistributedBatchSampler`.
+    All processes have equally many batches; one may have an image more than ``batch_size``. There must be no more
+    processes than images; ``share`` is as for :class:`DistributedBatchSampler`.
     """
     rank, processes = share or (collectives.rank(), collectives.world_size())
     most = -(-length // processes)

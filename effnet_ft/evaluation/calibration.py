@@ -18,14 +18,11 @@ A few hundred images outweigh it; without any wrong prediction it keeps the temp
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the most probable temperature given the labels, with a log-normal prior around 1.
+    """Return the most probable temperature given the labels, with a log-normal prior around 1; 1 without images.
 
     Args:
         logits: ``[N, K]``, of images not trained on.
         labels: class indices, ``[N]``; or labels of 0 and 1, ``[N, K]``.
-
-    Returns:
-        A number to divide logits by, between :data:`LOWEST` and :data:`HIGHEST`; 1 without images.
     """
     from scipy.optimize import minimize_scalar
 

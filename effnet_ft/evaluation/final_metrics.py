@@ -20,15 +20,8 @@ def measure(
 ) -> tuple[dict[str, float], Evaluation]:
     """Return the final metrics on validation and test, and the evaluation on the held-out split.
 
-    This sets the model's temperature, confidence record and multi-label thresholds (those of the best F1) from the
-    validation images.
-
-    Args:
-        split: the images.
-        predictor: the model.
-        batch_size: images at once.
-        logits: by split, ``[N, K]``.
-        calibrate: fit a temperature; only if the validation images were not trained on.
+    This sets the model's confidence record or multi-label thresholds (those of the best F1) from the validation images
+    and, with ``calibrate``, its temperature, for which they must not have been trained on.
     """
     model = predictor.model
     if calibrate:

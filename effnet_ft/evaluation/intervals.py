@@ -20,16 +20,12 @@ _MAX_WEIGHTS = 4_000_000  # weights, resamples times images, in memory at once
 
 
 def class_intervals(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Return the 95% intervals of accuracy, macro F1 and calibration error.
+    """Return the 95% intervals of ``acc1``, ``macro_f1`` and ``ece``, where defined.
 
     Args:
         probabilities: float ``[N, K]``, rows sum to 1.
         labels: class indices, ``[N]``.
         seed: of the bootstrap.
-
-    Returns:
-        Lower and upper ends of ``acc1``, ``macro_f1`` and ``ece``
-        (:func:`~effnet_ft.evaluation.metrics.classification_metrics`), where defined.
     """
     right = int((probabilities.argmax(1) == labels).sum())
     return {"acc1": wilson_interval(right, len(labels)), **_intervals(bootstrap_classes(probabilities, labels, seed))}
@@ -61,17 +57,13 @@ def bootstrap_classes(probabilities: np.ndarray, labels: np.ndarray, seed: int =
 def label_intervals(
     probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95% intervals of mean average precision, macro F1 and calibration error.
+    """Return the 95% intervals of ``map``, ``macro_f1`` and ``ece``, where defined.
 
     Args:
         probabilities: float ``[N, K]``, of each label by itself.
         labels: 0 or 1, ``[N, K]``.
         thresholds: the probability from which each label is predicted, ``[K]``.
         seed: of the bootstrap.
-
-    Returns:
-        Lower and upper ends of ``map``, ``macro_f1`` and ``ece``
-        (:func:`~effnet_ft.evaluation.metrics.multilabel_metrics`), where defined.
     """
     return _intervals(bootstrap_labels(probabilities, labels, thresholds, seed))
 

@@ -74,11 +74,7 @@ def multilabel_metrics(
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the expected calibration error in fifteen bins (Guo et al. 2017, arXiv:1706.04599).
 
-    It is that of the most likely classes, or of all labels of all images.
-
-    Args:
-        probabilities: float ``[N, K]``.
-        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
+    It is that of the most likely classes for class indices ``[N]``, of all labels for labels of 0 and 1 ``[N, K]``.
     """
     p, y = torch.from_numpy(np.asarray(probabilities)), torch.from_numpy(np.asarray(labels))
     if y.ndim == 1:
@@ -87,12 +83,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def mean_average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean of the average precision over the labels that occur; 0 if none does.
-
-    Args:
-        probabilities: ``[N, K]``, 0 to 1.
-        labels: 0 or 1, ``[N, K]``.
-    """
+    """Return the mean of the average precision over the labels that occur, 0 if none does. Arguments are ``[N, K]``."""
     true = labels > 0.5
     scores = [
         binary_average_precision(probabilities[:, label], true[:, label].long(), validate_args=False)
@@ -127,16 +118,10 @@ class MeanAveragePrecision(Metric):
 
 
 def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    """Return the threshold of the best F1 of each label.
+    """Return the threshold of the best F1 of each label, from probabilities and labels of 0 and 1, ``[N, K]``.
 
-    It lies midway between the lowest probability above and the highest below; the highest of equally good ones.
-
-    Args:
-        probabilities: float ``[N, K]``.
-        labels: 0 or 1, ``[N, K]``.
-
-    Returns:
-        K thresholds; 0.5 for a label without images.
+    It lies midway between the lowest probability above and the highest below; the highest of equally good ones; 0.5 for
+    a label without images.
     """
     return tuple(
         _best_threshold(p.astype(np.float64), y > 0.5) if (y > 0.5).any() else 0.5

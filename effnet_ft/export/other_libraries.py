@@ -26,10 +26,7 @@ def python_literal(path: Path) -> str:
 def loading_code(model: Classifier, library: str, path: Path) -> str:
     """Return code that loads the file in the other library.
 
-    Args:
-        model: the trained model.
-        library: a name in :data:`LIBRARIES`.
-        path: the file; the suffix ``.safetensors`` selects that container, others PyTorch's own.
+    The suffix ``.safetensors`` selects that container, others PyTorch's own.
 
     Raises:
         ExportError: if the library has no such model or computes differently.

@@ -22,11 +22,9 @@ INPUT, OUTPUT = "images", "probabilities"  # names of a program's input and outp
 
 
 class ExportedNetwork(nn.Module):
-    """Maps images, uint8 ``[N, 3, size, size]``, RGB, 0..255, to probabilities ``[N, K]``, float32.
+    """A copy of ``model`` that maps images, uint8 ``[N, 3, size, size]``, RGB, to probabilities ``[N, K]``, float32.
 
-    Args:
-        model: the trained model, which is copied.
-        channels_last: use PyTorch's faster memory format, of no use to other runtimes.
+    ``channels_last`` is PyTorch's faster memory format, of no use to other runtimes.
     """
 
     def __init__(self, model: Classifier, *, channels_last: bool) -> None:

@@ -35,12 +35,7 @@ class CheckImages:
 
 
 def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -> Split:
-    """Return the split of a run, with its images present.
-
-    Args:
-        run: the run.
-        classes: of its model.
-        overrides: ``data.root=...`` and ``data.images=...``, if the images have moved.
+    """Return the split of a run, whose images may have moved to ``data.root=...`` or ``data.images=...``.
 
     Raises:
         DataError: if images are missing.

@@ -67,15 +67,7 @@ def _scaled(maps: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return an image, its colours faded, with a heat map over it.
-
-    Args:
-        image: uint8 ``[H, W, 3]``, RGB.
-        heat: ``[h, w]``, 0 to 1, resized to the image.
-
-    Returns:
-        uint8 ``[H, W, 3]``, RGB.
-    """
+    """Return an image, uint8 ``[H, W, 3]``, RGB, its colours faded, with a heat map ``[h, w]``, 0 to 1, over it."""
     import cv2
 
     height, width = image.shape[:2]

@@ -199,13 +199,7 @@ class Predictor:
         return self._map_batches(images, self._prepare("one"), compute, batch_size, title)
 
     def logits_from(self, activations: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
-        """Return logits, float32 ``[N, K]``, from the activations that enter stage ``cut``.
-
-        Args:
-            activations: float32 ``[N, h, w, C]``, or pooled features ``[N, F]`` for a cut of 9.
-            cut: the first stage to compute.
-            batch_size: images at once.
-        """
+        """Return logits, float32 ``[N, K]``, from what enters stage ``cut``: ``[N, h, w, C]``, or for 9 ``[N, F]``."""
         network = copy.copy(self.network)
         network.cut = cut
 

@@ -18,12 +18,7 @@ _MAX_ROWS = 1000  # of a record; with more images, evenly spaced rows are kept
 
 
 def confidence_record(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float]]:
-    """Return the :data:`ConfidenceRecord` of predictions for images not trained on.
-
-    Args:
-        probabilities: float ``[N, K]``, calibrated.
-        labels: class indices, ``[N]``.
-    """
+    """Return the record of calibrated probabilities ``[N, K]`` for class indices ``[N]`` of images not trained on."""
     count = len(labels)
     right = probabilities.argmax(1) == labels
     thresholds, precision, coverage = precision_coverage(probabilities.max(1), right)

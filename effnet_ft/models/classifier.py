@@ -93,13 +93,9 @@ class Classifier(nn.Module):
             return next(x for _, x in self.at_cuts(images, [self.cut]))
 
     def at_cuts(self, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the activations that enter each of ``cuts``, ascending; pooled features for 9.
+        """Yield the activations of ``images`` that enter each of ``cuts``, ascending 1 to 9; pooled features for 9.
 
         Modes and gradients are left as they are.
-
-        Args:
-            images: ``[N, 3, H, W]``, 0..255.
-            cuts: 1 to 9.
         """
         x = self._normalised(images)
         for number, stage in enumerate(islice(self.stages, max(cuts)), start=1):
@@ -159,12 +155,7 @@ class Classifier(nn.Module):
         return self.task == "multi"
 
     def probabilities(self, logits: Tensor, calibrated: bool = True) -> Tensor:
-        """Return probabilities ``[N, K]``: softmax, or sigmoid if multi-label.
-
-        Args:
-            logits: ``[N, K]``.
-            calibrated: divide them by the temperature first.
-        """
+        """Return probabilities ``[N, K]``: softmax, or sigmoid if multi-label; ``calibrated`` by the temperature."""
         scaled = logits / self.temperature if calibrated else logits
         return scaled.sigmoid() if self.multilabel else scaled.softmax(1)
 

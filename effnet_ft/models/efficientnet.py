@@ -18,14 +18,13 @@ def build_stages(
 ) -> nn.Sequential:
     """Return stages 0 to 8, randomly initialised, in channels-last memory format.
 
+    They map normalised images ``[N, 3, H, W]`` to ``[N, variant.features, h, w]``.
+
     Args:
         variant: the architecture.
         drop_path: stochastic depth; block i of N is dropped at rate ``drop_path * i / N``.
         padding: ``same`` as in TensorFlow, or ``symmetric`` as in torchvision's own weights.
         norm_eps: epsilon of the batch norms.
-
-    Returns:
-        A sequence of nine modules: images ``[N, 3, H, W]``, normalised, to maps ``[N, variant.features, h, w]``.
     """
     block = partial(MBConv, se_layer=_no_squeeze) if variant.lite else MBConv
     plans = [

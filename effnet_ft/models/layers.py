@@ -38,10 +38,7 @@ class SameConv2d(nn.Conv2d):
 class CosineLinear(nn.Module):
     """Logits as the cosine between features and class vectors, times a learned inverse temperature.
 
-    Args:
-        in_features: length of a feature vector.
-        num_classes: number of class vectors.
-        scale: the initial inverse temperature; its logarithm is learned, so it stays positive.
+    Its logarithm is learned, so it stays positive; ``scale`` is its initial value.
     """
 
     def __init__(self, in_features: int, num_classes: int, scale: float = 16.0) -> None:

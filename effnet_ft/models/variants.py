@@ -75,12 +75,7 @@ class Variant:
             channels = output
 
     def activation_shape(self, cut: int, image_size: int) -> tuple[int, ...]:
-        """Return the shape of the activations that enter stage ``cut``: ``(h, w, C)``, or ``(F,)`` for 9.
-
-        Args:
-            cut: 1 to 9.
-            image_size: side of the network's input, pixels.
-        """
+        """Return the shape of the activations that enter stage ``cut``, 1 to 9: ``(h, w, C)``, or ``(F,)`` for 9."""
         if cut == STAGES:
             return (self.features,)
         side, channels = -(-image_size // 2), self.stem_channels

@@ -47,13 +47,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, float, float, bool], Optimizer]] = {
 
 
 def build_optimizer(model: Classifier, optim: Optimization, fused: bool) -> Optimizer:
-    """Return the optimiser of the trainable parameters.
-
-    Args:
-        model: frozen for the phase.
-        optim: its settings, with a known ``lr``.
-        fused: use fused kernels if the optimiser has any.
-    """
+    """Return the optimiser of the parameters that ``model`` trains; ``optim`` must have an ``lr``."""
     assert optim.lr is not None
     decay = decay_rate(optim.weight_decay, optim.lr, optim.decay_unit)
     groups = parameter_groups(model, decay, optim.lr, optim.layer_decay)

@@ -58,14 +58,9 @@ class DecodedImages:
 def decoded_for_training(
     root: Path, samples: Sequence[Sample], size: int, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
-    """Return the decoded images of ``samples``, or None if they take more than ``limit`` bytes.
+    """Return decoded ``samples``, downscaled for an input of ``size`` pixels; None if they exceed ``limit`` bytes.
 
-    Args:
-        root: the folder that the samples' paths are relative to.
-        samples: the images.
-        size: side of the network's input, pixels.
-        cache: where to store them; None means memory shared with worker processes started later.
-        limit: bytes.
+    Without a ``cache`` they are in memory that worker processes started later share.
 
     Raises:
         DataError: if an image cannot be read.
@@ -91,10 +86,7 @@ def decoded_for_training(
 def decoded_for_evaluation(
     root: Path, samples: Sequence[Sample], view: Preprocessing, cache: ArrayCache | None, limit: int
 ) -> DecodedImages | None:
-    """Return ``samples`` preprocessed for evaluation, or None if they take more than ``limit`` bytes.
-
-    Other arguments and errors are those of :func:`decoded_for_training`.
-    """
+    """Return ``samples`` preprocessed by ``view``; otherwise as :func:`decoded_for_training`."""
     shape = (len(samples), view.size, view.size, 3)
     if int(np.prod(shape)) > limit:
         return None

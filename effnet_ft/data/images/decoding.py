@@ -92,11 +92,7 @@ def downscale(pixels: np.ndarray, short: int) -> np.ndarray:
 
 
 def downscaled_shape(image: Image.Image, short: int) -> tuple[int, int]:
-    """Return height and width of the result of :func:`read_downscaled` for an opened file, from its header.
-
-    Raises:
-        DataError: for more than ``MAX_PIXELS`` pixels.
-    """
+    """Return height and width of the result of :func:`read_downscaled`, from the header of an opened file."""
     check_size(image)
     try:
         if image.format == "TIFF":
@@ -124,11 +120,7 @@ def _resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Return a Pillow image of any mode as uint8 ``[height, width, 3]``, as :func:`read_image` does.
-
-    Raises:
-        DataError: for more than ``MAX_PIXELS`` pixels.
-    """
+    """Convert a Pillow image of any mode to uint8 ``[height, width, 3]``, as :func:`read_image` does."""
     check_size(image)
     image = _apply_orientation(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):

@@ -30,10 +30,7 @@ _TORCH_GENERATOR_LOCK = Lock()
 class Augmentation:
     """Transforms whose randomness depends on the given seed alone.
 
-    Args:
-        crop: albumentations that bring the image to ``[size, size, 3]``.
-        policy: of torchvision, on uint8 tensors ``[3, size, size]``, after them.
-        last: albumentations after that.
+    They are albumentations ``crop``, to ``[size, size, 3]``, a torchvision ``policy`` and albumentations ``last``.
     """
 
     def __init__(self, crop: list[Any], policy: Any = None, last: Sequence[Any] = ()) -> None:

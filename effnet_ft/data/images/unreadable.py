@@ -19,13 +19,7 @@ from effnet_ft.utils.text import listing
 
 
 def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
-    """Decode every file, at the smallest scale its format allows, and return why some cannot be read, by path.
-
-    Args:
-        root: the folder that ``paths`` are relative to.
-        paths: the files.
-        threads: files to read at once; None means the number of cores.
-    """
+    """Decode files of ``root`` at the smallest scale their format allows; return why some cannot be read, by path."""
     with silence_pillow(), ThreadPoolExecutor(threads or usable_cores()) as pool:
         reasons = pool.map(lambda path: _fault(root / path), paths)
         shown = progress_bar("checking images", reasons, total=len(paths))
@@ -45,18 +39,12 @@ def _fault(path: Path) -> str:
 
 
 def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
-    """Decode every image of ``source`` and refuse or drop those that cannot be read.
+    """Return ``source`` without unreadable files, and why they cannot be read, by path.
 
-    Args:
-        source: the images.
-        on_bad: ``error`` or ``skip``.
-        cache: remembers that all could be read, until a file changes in size or time.
-
-    Returns:
-        The source without unreadable files, and why they cannot be read, by path.
+    ``cache`` remembers that all could be read, until a file changes in size or time.
 
     Raises:
-        DataError: with ``error``, listing the files; with ``skip``, if a class has no image left.
+        DataError: if ``on_bad`` is ``error``, listing the files; if it is ``skip``, for a class without images left.
     """
     paths = [sample.path for samples in source.splits.values() for sample in samples]
     key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""

@@ -19,8 +19,8 @@ def hold_out_groups(
 ) -> HeldOut:
     """Hold out about ``fraction`` of each class in whole groups; a sample without a group is one of its own.
 
-    A greedy search: groups in random order change sides as long as that brings the classes nearer to their shares.
-    Every class keeps images in ``min_remaining`` groups; one with more groups is held out too if a group allows it.
+    Groups in random order change sides as long as that brings the classes nearer to their shares. Every class keeps
+    images in ``min_remaining`` groups; one with more groups is held out too if a group allows it.
 
     Raises:
         DataError: if there are too few groups, or each holds all images of a class.

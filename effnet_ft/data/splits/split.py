@@ -54,13 +54,7 @@ class Split:
 def encode_labels(
     samples: Sequence[Sample], classes: Sequence[str], multilabel: bool, *, as_matrix: bool = False
 ) -> np.ndarray:
-    """Encode labels as training targets.
-
-    Args:
-        samples: the images.
-        classes: names, in the order of the logits.
-        multilabel: a sample has any number of labels.
-        as_matrix: encode single classes as a matrix too.
+    """Encode labels, by their indices in ``classes``, as training targets.
 
     Returns:
         Class indices, int64 ``[N]``; if ``multilabel`` or ``as_matrix`` zeros and ones, float32 ``[N, K]``.

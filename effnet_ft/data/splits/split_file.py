@@ -30,12 +30,7 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
-    """Return the split that :func:`write_split` wrote.
-
-    Args:
-        path: the CSV file.
-        root: the folder that its paths are relative to.
-        classes: names, in the order of the model's logits.
+    """Return the split that :func:`write_split` wrote; ``classes`` are in the order of the logits.
 
     Raises:
         DataError: if the file is missing or damaged.

@@ -54,12 +54,9 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
 
 
 def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | None = None) -> Source:
-    """List ImageNet for training, all or some of its classes, as ``train`` and ``val``; unpack official archives first.
+    """List all or some of ImageNet as ``train`` and ``val``; unpack official archives first.
 
-    Args:
-        root: the folder, in one of the layouts of this module.
-        classes: the 1,000 WordNet ids in the order of the class numbers.
-        ground_truth: the list of classes of a flat ``val/``; None looks for it under its usual names.
+    Arguments are as for :func:`scan_imagenet`, with a root in one of the layouts of this module.
 
     Raises:
         DataError: if images or classes are missing, an archive is damaged, or the disk has no room to unpack it.

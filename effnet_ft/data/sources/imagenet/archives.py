@@ -24,11 +24,7 @@ EXPECTED_LAYOUTS = (
 
 
 def unpack_archive(root: Path, part: str) -> None:
-    """Unpack the official archive of ``part`` into class folders, atomically.
-
-    Args:
-        root: holds ``ILSVRC2012_img_train.tar`` or, with the development kit, ``ILSVRC2012_img_val.tar``.
-        part: ``train`` or ``val``.
+    """Unpack the official archive of ``part``, ``train`` or (with the devkit) ``val``, into class folders, atomically.
 
     Raises:
         DataError: if an archive is missing or damaged, or the disk has no room.

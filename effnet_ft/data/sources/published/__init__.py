@@ -19,15 +19,7 @@ from effnet_ft.utils.text import listing
 
 
 def read_published(name: str, root: str | Path, *, download: bool = True) -> Source:
-    """Return a published set; download, check and unpack its files first if needed.
-
-    Args:
-        name: in :data:`effnet_ft.data.sources.published.table.PUBLISHED`.
-        root: the folder of the set.
-        download: fetch missing files.
-
-    Returns:
-        The images by ``train``, ``test`` and perhaps ``val``; the classes in the official order.
+    """Return a published set, its classes in the official order; download, check and unpack its files first if needed.
 
     Raises:
         DataError: if files are missing and cannot be downloaded, with what to put where; if one is damaged.
