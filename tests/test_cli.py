@@ -139,7 +139,7 @@ def test_keys_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_report_of_no_run_is_one_message(fails: Fails, tmp_path: Path) -> None:
-    assert fails("report", str(tmp_path)) == f"effnet-ft: '{tmp_path}' is no run folder: it holds no recipe.yaml\n"
+    assert fails("report", str(tmp_path)) == f"effnet-ft: '{tmp_path}' is not a run folder: it has no recipe.yaml\n"
 
 
 def test_a_used_run_folder_is_left_alone(

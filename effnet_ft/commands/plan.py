@@ -9,14 +9,12 @@ from effnet_ft.commands.arguments import add_overrides, add_recipe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     add_overrides(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON, with the reason of each decision")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.recipe import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides, ["data.root", "phases", "model.weights"])

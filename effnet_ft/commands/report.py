@@ -11,13 +11,11 @@ from effnet_ft.errors import DataError, UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run folder")
     add_overrides(parser, ", where the images are now; no other key")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from omegaconf import OmegaConf
 
     from effnet_ft.inference.load import load
@@ -26,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
-        raise DataError(f"'{options.run}' is no run folder: it holds no recipe.yaml")
+        raise DataError(f"'{options.run}' is not a run folder: it has no recipe.yaml")
     require_settable(options.overrides, "move", "a report shows the run as it is")
     moved = {key.removeprefix("data."): value for key, _, value in (text.partition("=") for text in options.overrides)}
     try:
@@ -38,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     page = Path(options.run) / "report.html"
     if not contents.has_images():
         key = "data.images" if OmegaConf.select(contents.recipe, "data.source") == "manifest" else "data.root"
-        lost = f"'{contents.thumbnails.root}' holds none of the images of {options.run}: give {key}=FOLDER"
+        missing = f"'{contents.thumbnails.root}' holds none of the images of {options.run}: give {key}=FOLDER"
         if page.exists():
-            raise DataError(f"{lost}; {page} is unchanged")
-        print(f"effnet-ft: without images: {lost}", file=sys.stderr)
+            raise DataError(f"{missing}; {page} is unchanged")
+        print(f"effnet-ft: without images: {missing}", file=sys.stderr)
     print(write_page(render_run(contents), page))
     return 0

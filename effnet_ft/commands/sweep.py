@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as error:
         if not plan.plan.is_file():
             raise
-        print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
+        print(f"effnet-ft: interrupted; to resume: {command}", file=sys.stderr)
         return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
     for name, value in metrics.items():
         if name.startswith("test/"):

@@ -12,13 +12,11 @@ from effnet_ft.errors import EXIT_INTERRUPTED, DataError, Interrupted, MachineEr
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
-    add_overrides(parser, "; resume=RUN continues a run, resume=auto the newest unfinished one")
+    add_overrides(parser, "; resume=RUN resumes a run, resume=auto the newest unfinished one")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return the exit code."""
     from effnet_ft.runs.resume_target import choose_run, print_once
     from effnet_ft.runs.run_folder import is_run
 
@@ -26,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     resumed = next((text.removeprefix("resume=") for text in options.overrides if text.startswith("resume=")), None)
     recipe, run, resume = choose_run(options.recipe, overrides, resumed)
     if resume and run.finished:
-        print_once(f"{run.folder} is finished: there is nothing left to do")
+        print_once(f"{run.folder} is already finished")
         return 0
 
     from effnet_ft.training import fit
@@ -36,11 +34,11 @@ def run(options: argparse.Namespace) -> int:
         fit.train(recipe, str(run.folder), resume=resume)
     except (MachineError, DataError) as error:
         if is_run(run.folder):
-            error.add_note(f"Then go on by: {command}")
+            error.add_note(f"Then resume with: {command}")
         raise
     except KeyboardInterrupt as error:
         if fit.is_main_process() and is_run(run.folder):
-            print(f"effnet-ft: interrupted; to go on: {command}", file=sys.stderr)
+            print(f"effnet-ft: interrupted; to resume: {command}", file=sys.stderr)
             return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
         raise
     if fit.is_main_process():

@@ -1,4 +1,4 @@
-"""Trains a sweep's settings in turn, and the best one once more. Whatever needs torch is imported on the way."""
+"""Trains the settings of a sweep in turn, and the best one again for the final run. Imports torch only when needed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from effnet_ft.utils.text import listing
 
 
 def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
-    """Train the settings that are not trained yet, in turn, and return all results, the best first.
+    """Train the settings that are not trained yet and return all results, the best first.
 
     Args:
         sweep: from :func:`effnet_ft.sweep.plan_sweep`.
-        final: a final run is to follow, which needs test images.
+        final: a final run follows; require test images.
 
     Raises:
-        RecipeError: where the folder holds another sweep, or a setting does not fit the machine.
-        DataError: where the images are at fault.
-        WeightsError: where the weights are.
-        KeyboardInterrupt: where the user stopped it; the same sweep goes on from there.
+        UsageError: if the folder holds a different sweep.
+        RecipeError: if a setting does not fit the machine.
+        DataError: if the images are at fault.
+        WeightsError: if the weights are at fault.
+        KeyboardInterrupt: if the user stopped it; calling this again resumes it.
     """
     open_folder(sweep)
     results = read_results(sweep)
@@ -49,26 +50,22 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
 
 
 def best_of(results: Sequence[Result]) -> Result:
-    """Return the first of the ranked results.
-
-    Raises:
-        UserError: where none has finished.
-    """
+    """Return the first of the ranked results; UserError if none has finished."""
     if results[0].state != FINISHED:
-        raise UserError("the loss diverged at every setting: take lower learning rates, or set optim.clip_norm=1")
+        raise UserError("the loss diverged at every setting: use lower learning rates or set optim.clip_norm=1")
     return results[0]
 
 
 def train_final(sweep: Sweep, best: Result) -> dict[str, float]:
-    """Train the best setting once more, on training and validation images, and return that run's metrics.
+    """Train the best setting on the training and validation images and return the metrics of that run.
 
-    Learning rates that the best setting searched for are kept: a new search would have no images left to judge by.
+    Learning rates that its run has found are reused: no validation images are left for a new search.
 
     Raises:
-        RecipeError: where the final run is there already, of another setting, or its loss diverges.
+        RecipeError: if the final run of another setting exists, or the loss diverges.
     """
     run = sweep.final
-    recipe = sweep.recipe_at(best.setting, run, *_searched(sweep.run(best.number)), *FINAL)
+    recipe = sweep.recipe_at(best.setting, run, *_found_rates(sweep.run(best.number)), *FINAL)
     if run.recipe.is_file():
         _check_setting(run, recipe, best)
     if not run.metrics.is_file():
@@ -80,55 +77,55 @@ def train_final(sweep: Sweep, best: Result) -> dict[str, float]:
 
 def _train_setting(sweep: Sweep, result: Result) -> None:
     run = sweep.run(result.number)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         _train(run, sweep.recipe_at(result.setting, run), test=False)
     except DivergedError as error:
         print(f"diverged: {error.faults[0]}", flush=True)
-        result.seconds, result.state = time.perf_counter() - begun, DIVERGED
+        result.seconds, result.state = time.perf_counter() - start, DIVERGED
     else:
         read_metrics(sweep, result)
 
 
 def _train(run: Run, recipe: Recipe, test: bool) -> None:
-    """Train ``recipe``, or go on with the half run that is in its folder."""
+    """Train ``recipe``, or resume the unfinished run in its folder."""
     from effnet_ft.training import fit
 
-    half = is_run(run.folder)
-    if half:
+    resume = is_run(run.folder)
+    if resume:
         recipe = load_recipe(run.recipe, [f"run_dir={run.folder}"], ["data.root", "phases"])
-    fit.train(recipe, str(run.folder), resume=half, test=test)
+    fit.train(recipe, str(run.folder), resume=resume, test=test)
 
 
 def _require_test_images(run: Run) -> None:
-    """Refuse a sweep whose final run would have nothing to be measured on, after its first setting."""
+    """Raise a DataError if the split of a run has no test images for the final run."""
     with run.split.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         if not any(row["split"] == "test" for row in csv.DictReader(file)):
-            raise DataError("--final measures the best setting on test images, and there are none: leave it out")
+            raise DataError("--final needs test images, but there are none: leave it out")
 
 
-def _searched(run: Run) -> list[str]:
-    """Return the learning rates and weight decays that a run searched for, as overrides; they are scaled no more."""
+def _found_rates(run: Run) -> list[str]:
+    """Return the learning rates and weight decays that a run has found, as overrides that are not scaled again."""
     if not run.plan.is_file():  # version 0.1
-        rates = run.folder / "learning_rates.json"
-        known = json.loads(rates.read_text(encoding="utf-8")) if rates.is_file() else {}
-        return [f"phases.{int(n) - 1}.{key}={value!r}" for n, one in known.items() for key, value in one.items()]
-    found = [phase for phase in read_plan(run.plan).phases if phase.search]
+        file = run.folder / "learning_rates.json"
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return [f"phases.{int(n) - 1}.{key}={value!r}" for n, rates in found.items() for key, value in rates.items()]
     return [
         f"phases.{phase.index}.{key}={value}"
-        for phase in found
+        for phase in read_plan(run.plan).phases
+        if phase.search
         for key, value in (("lr", phase.optim.lr), ("weight_decay", phase.optim.weight_decay), ("lr_scaling", "off"))
     ]
 
 
 def _check_setting(run: Run, recipe: Recipe, best: Result) -> None:
-    """Refuse a final run of another setting than the best one."""
+    """Raise a RecipeError if the final run is of another setting than the best one."""
     there, here = flat(load_recipe(run.recipe)), flat(recipe)
     swept = [key for key in dict.fromkeys([*there, *here]) if key.startswith(tuple(best.setting))]
     changed = [
         f"{key}: {there.get(key)} there, {here.get(key)} now"
         for key in swept
-        if here.get(key) not in (there.get(key), "auto")  # a run writes down what it took for auto
+        if here.get(key) not in (there.get(key), "auto")  # older runs saved what auto became
     ]
     if changed:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""The processor, and the cores and memory that this process may use, container limits included. Free of torch."""
+"""Processor, cores and memory available to this process, with container limits. Free of torch."""
 
 from __future__ import annotations
 
@@ -22,36 +22,30 @@ def processor_name() -> str:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on; a container may grant it less of their time."""
+    """Return the number of cores this process may run on; a container may limit their time further."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_total() -> int:
-    """Return the bytes of memory that programs may use in all.
-
-    Raises:
-        OSError: where the system does not tell.
-        ValueError: likewise.
-    """
+    """Return the total memory in bytes; OSError or ValueError if the system does not say."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for limit, _ in _memory_limits())])
 
 
 def memory_left() -> int:
-    """Return the bytes of memory that programs could still use.
-
-    Raises:
-        OSError: where the system does not tell.
-    """
-    left = (max(0, limit - taken) for limit, taken in _memory_limits())
-    return min([_available(), *left])
+    """Return the available memory in bytes; OSError if the system does not say."""
+    for line in (PROCESS / "meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+            return min([available, *(max(0, limit - used) for limit, used in _memory_limits())])
+    raise OSError(f"{PROCESS / 'meminfo'} has no MemAvailable")
 
 
 def container_cores() -> float | None:
-    """Return the container's limit on processor time, in cores; None where there is none."""
+    """Return the container's limit on processor time, in cores; None if there is none."""
     quotas = []
     for group in _groups("cpu"):
-        with suppress(OSError, ValueError):  # "max" stands for none
+        with suppress(OSError, ValueError):  # "max" means no limit
             quota, period = (group / "cpu.max").read_text().split()
             quotas.append(int(quota) / int(period))
         with suppress(OSError, ValueError):
@@ -62,37 +56,35 @@ def container_cores() -> float | None:
 
 
 def default_workers() -> int:
-    """Return how many processes read images, a device, where the recipe says ``auto``."""
-    # The training process keeps a core busy by itself; beyond eight readers a device, disks gain nothing.
+    """Return the number of data loading processes per device for ``auto``."""
+    # The training process itself takes a core; more than eight readers do not make a disk faster.
     return max(1, min(8, usable_cores() - 1))
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
-    """Yield limit and use, in bytes, of every control group around this process; cached files do not count as used."""
+    """Yield limit and use, in bytes, of every control group of this process; the page cache does not count as used."""
+    names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     for group in _groups("memory"):
-        for limit, taken in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
+        for limit, usage in names:
             with suppress(OSError, ValueError):
-                used = int((group / taken).read_text()) - _droppable(group)
+                used = int((group / usage).read_text()) - _page_cache(group)
                 yield int((group / limit).read_text()), max(0, used)
 
 
-def _droppable(group: Path) -> int:
-    """Return how many bytes of a control group's use are cached files, which the kernel drops when memory is needed."""
+def _page_cache(group: Path) -> int:
+    """Return the bytes of cached files in a control group, which the kernel frees when memory is needed."""
     with suppress(OSError, ValueError):
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # The older interface counts a group apart from those inside it, and all of them under "total".
-        whole = "total_" if "total_inactive_file" in counts else ""
-        return sum(int(counts[f"{whole}{name}"]) for name in ("active_file", "inactive_file") if whole + name in counts)
+        # Version 1 gives the sum over nested groups under "total".
+        prefix = "total_" if "total_inactive_file" in counts else ""
+        return sum(int(counts.get(prefix + name, 0)) for name in ("active_file", "inactive_file"))
     return 0
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups around this process, for both versions of the interface.
+    """Yield the folders of this process's control groups and their parents, for both versions of the interface.
 
-    Inside a container, ``/proc/self/cgroup`` may show the path outside it; then only the container's root exists.
+    Inside a container, ``/proc/self/cgroup`` may show the host's path; then only the container's root exists.
     """
     try:
         lines = (PROCESS / "self" / "cgroup").read_text().splitlines()
@@ -105,11 +97,3 @@ def _groups(controller: str) -> Iterator[Path]:
         root = CONTROL_GROUPS / controller if names else CONTROL_GROUPS
         own = root / path.lstrip("/")
         yield from (group for group in (own, *own.parents) if group.is_relative_to(root) and group.is_dir())
-
-
-def _available() -> int:
-    """Return the kernel's estimate of the bytes available without swapping."""
-    for line in (PROCESS / "meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"{PROCESS / 'meminfo'} has no MemAvailable")

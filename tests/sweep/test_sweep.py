@@ -118,7 +118,7 @@ def test_an_interrupted_sweep_resumes(
     with monkeypatch.context() as patch:
         patch.setattr(EpochTable, "on_train_epoch_end", stop_second)
         assert main(words) == 130
-    command_line = capsys.readouterr().err.partition("to go on: ")[2]
+    command_line = capsys.readouterr().err.partition("to resume: ")[2]
     assert [line["state"] for line in rows_of(folder)] == ["finished", "waiting", "waiting"]
     first = (folder / "001" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     monkeypatch.setattr(fit, "train", watch)

@@ -129,7 +129,7 @@ def fails(run: Run, flowers: Path, capsys: pytest.CaptureFixture[str]) -> Fails:
 
 def goes_on(run: Run, told: str, *settings: str) -> None:
     """Check that the command which the message names ends the training."""
-    assert f"Then go on by: {own_command()} train folder resume={run.folder}\n" in told
+    assert f"Then resume with: {own_command()} train folder resume={run.folder}\n" in told
     assert main(["train", "folder", f"resume={run.folder}", *settings]) == 0
     assert run.metrics.is_file() and len(run.table.read_text().splitlines()) == 4
 

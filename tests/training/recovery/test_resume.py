@@ -159,7 +159,7 @@ def test_a_signal_lets_the_step_end_and_is_the_exit_code(
     with monkeypatch.context() as patch:
         end_at((1, 1, 1), lambda: os.kill(os.getpid(), number), patch)
         assert main(["train", "folder", *command]) == 128 + number
-    assert "to go on: " in (told := capfd.readouterr().err) and f"resume={run.folder}" in told
+    assert "to resume: " in (told := capfd.readouterr().err) and f"resume={run.folder}" in told
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
     assert read_checkpoint(run.last)["callbacks"]["checkpoint"]["place"] == [1, 2]
 
@@ -191,7 +191,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same(flowers: Path, tmp_pa
             break
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    assert errors.count("to go on: ") == 1
+    assert errors.count("to resume: ") == 1
     assert subprocess.run(command, timeout=300).returncode == 0
     assert "resumed in phase 2" in runs[1].log.read_text()
     assert_same(runs[1], runs[0])
@@ -310,7 +310,7 @@ def test_a_finished_run_is_left_alone(
     before = {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")}
     command = [*settings, f"run_dir={whole.folder}", "resume=auto"]
     assert main(["train", "folder", *(command if resume == "auto" else [f"resume={whole.folder}"])]) == 0
-    assert "is finished: there is nothing left to do" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")} == before
 
 
