@@ -102,7 +102,7 @@ def test_what_broke_for_good_is_taken_up_by_the_next_call(site: Offers, cache: P
     record, site.cuts = site.offer(), [100] * 3
     text = refused(record)
     assert_names_the_ways_on(text, record)
-    assert "cut after 300 of 5,000 bytes" in text
+    assert "lost after 300 of 5,000 bytes" in text
     assert left_in(cache) == [f"{record.file}.part"] and len(site.requests) == 3
     assert weights_file(record).read_bytes() == CONTENT
     assert site.requests[3:] == [(f"/{record.file}", "bytes=300-")]
