@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/effnet-ft demo
 
 test: setup lint
-	$(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
