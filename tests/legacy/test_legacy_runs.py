@@ -81,7 +81,7 @@ def test_a_run_is_exported() -> None:
 
 def test_a_finished_run_has_nothing_left_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "folder", "resume=run"]) == 0
-    assert "is finished" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
 
 
 def test_a_training_begins_from_a_run() -> None:
