@@ -203,7 +203,7 @@ def newest(run: Run) -> tuple[int, int, int]:
     for path in (run.last, run.previous):
         if path.is_file() and not find_damage(path):
             checkpoint = read_checkpoint(path)
-            epoch, batch = checkpoint["callbacks"]["Keeper"]["place"]
+            epoch, batch = checkpoint["callbacks"]["checkpoint"]["place"]
             return checkpoint["effnet_ft"]["phase"], epoch, batch
     return -1, 0, 0
 
