@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
 
 from effnet_ft.errors import DataError
+from effnet_ft.recipe.plan import decided_values
 from effnet_ft.recipe.schema import flat_items
 from effnet_ft.report.contents import Prediction, RunContents
 from effnet_ft.report.formats import TableCell, duration_cell, number_cell, percent_cell
@@ -49,7 +50,7 @@ class Comparison:
     @cached_property
     def differences(self) -> list[tuple[str, list[str]]]:
         """The recipes' keys whose values differ, with the value of each run; empty where a run has no such key."""
-        recipes = [dict(flat_items(OmegaConf.to_container(run.recipe))) for run in self.runs]
+        recipes = [_settings(run) for run in self.runs]
         keys = dict.fromkeys(key for recipe in recipes for key in recipe if key not in OWN_KEYS)
         values = {key: [str(recipe.get(key, "")) for recipe in recipes] for key in keys}
         return [(key, each) for key, each in values.items() if len(set(each)) > 1]
@@ -130,6 +131,13 @@ def _mismatch(runs: Sequence[RunContents]) -> str:
             changed = sum(first[path] != other[path] for path in first)
             return f"the labels differ: {changed:,} of {len(first):,} between {run.name} and {runs[0].name}"
     return ""
+
+
+def _settings(run: RunContents) -> dict[str, Any]:
+    """Return the values of a run's recipe by dotted keys, and for ``auto`` what its plan decided."""
+    settings = dict(flat_items(OmegaConf.to_container(run.recipe)))
+    decided = decided_values(run.plan) if run.plan else {}
+    return {key: decided.get(key, value) if value == "auto" else value for key, value in settings.items()}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

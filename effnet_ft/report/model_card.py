@@ -22,12 +22,12 @@ LICENCES = {
 
 def model_card(run: RunContents) -> dict[str, Any]:
     """Return what the card says beside the run's own metrics; None stands for what is not known."""
-    model = OmegaConf.select(run.recipe, "model") or {}
+    model = vars(run.plan.model) if run.plan else OmegaConf.select(run.recipe, "model") or {}
     weights = _weights(model)
     return {
         "run": run,
         "variant": model.get("variant"),
-        "image_size": OmegaConf.select(run.recipe, "data.image_size"),
+        "image_size": run.plan.data.image_size if run.plan else OmegaConf.select(run.recipe, "data.image_size"),
         "counts": [sum(run.split_counts[name, split] for name in run.classes) for split in ("train", "val")],
         "weights_name": str(model.get("weights")),
         "weights": weights,

@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from plans import plan_of
 from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, sections_html, write_csv, write_predictions
 
 from effnet_ft.cli import main
@@ -46,6 +47,15 @@ def test_predictions_of_two_runs(run: Path, other: Path) -> None:
         ("phases.0.train", ["", "all"]),
         ("phases.0.<b>", ["", "1"]),
     ]
+
+
+def test_what_a_plan_decided_is_what_is_compared(run: Path, other: Path) -> None:
+    for folder, variant in ((run, "lite0"), (other, "lite1")):
+        recipe = json.loads((folder / "recipe.yaml").read_text())
+        recipe["data"] = {**recipe.get("data", {}), "image_size": "auto"}
+        (folder / "recipe.yaml").write_text(json.dumps(recipe))
+        plan_of(f"model.variant={variant}").save(folder / "plan.yaml")
+    assert ("data.image_size", ["224", "240"]) in compare([run, other]).differences
 
 
 def test_mcnemar() -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from plans import plan_of
 from report_run import HOSTILE, section_html, write_predictions
 
 from effnet_ft.report.model_card import model_card
@@ -37,6 +38,12 @@ def test_facts(run: Path) -> None:
     assert "Lowest F1: &lt;script" in text and "a&amp;b" not in text  # a class without images has no F1
     assert "not calibrated: the expected calibration error is 4.2%." in text
     assert "The smallest class was measured on 0 images" in text
+
+
+def test_what_the_recipe_left_to_the_plan_is_that_of_the_plan(run: Path) -> None:
+    plan_of("model.variant=b0").save(run / "plan.yaml")
+    text = card(run, {"variant": "b0", "weights": "auto"})
+    assert "for images of 224 by 224 pixels" in text and "the pretrained weights b0/" in text
 
 
 def test_a_class_without_a_mistake_is_not_among_the_lowest(run: Path) -> None:
