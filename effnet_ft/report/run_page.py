@@ -51,13 +51,13 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
         return []
     values = run.plan.flat()
     decided = [
-        (key, f"{values.get(key, values.get(_in_optim(key), ''))} ({reason})".removeprefix(" "))
+        (key, f"{next(values[name] for name in _names(key) if name in values)} ({reason})")
         for key, reason in run.plan.reasons.items()
     ]
     return [*decided, *(("changed on the way", change) for change in run.plan.changes)]
 
 
-def _in_optim(key: str) -> str:
-    """Return where a plan has a phase's key that belongs to its optimiser."""
+def _names(key: str) -> list[str]:
+    """Return what a plan may call a decision: by its key, as its optimiser's, or as a kind of source."""
     phase, _, name = key.rpartition(".")
-    return f"{phase}.optim.{name}"
+    return [key, f"{phase}.optim.{name}", f"{key}.kind"]
