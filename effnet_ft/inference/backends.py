@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from effnet_ft.errors import MissingPackageError, WeightsError
 _EXTRA = "/extra/"
 
 
-class Backend:
+class Backend(ABC):
     """An exported program. It is pickled and copied by its path.
 
     Raises:
@@ -36,9 +37,9 @@ class Backend:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
+    @abstractmethod
     def __call__(self, images: Tensor) -> Tensor:
         """Map images, uint8 ``[N, 3, size, size]``, to probabilities ``[N, K]``; called by several threads at once."""
-        raise NotImplementedError
 
 
 class OnnxBackend(Backend):

@@ -110,7 +110,7 @@ def _decoding_seconds(files: Sequence[Path], size: int) -> float:
     for path in files[:16]:
         try:
             read_downscaled(path, int(SHORT_SIDE * size))
-        except (DataError, OSError):  # told when it is trained on
+        except (DataError, OSError):  # reported by the training
             continue
         read += 1
     return (perf_counter() - start) / read if read else 0.0

@@ -148,8 +148,8 @@ def _training_step(
 
     def used() -> int:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            held = loss()
-        del held
+            loss_value = loss()
+        del loss_value
         return sum(kept.values())
 
     return step, used

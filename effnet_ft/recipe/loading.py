@@ -162,13 +162,13 @@ def find_recipe(name: str | Path) -> Path:
     stem = str(name).removesuffix(".yaml")
     if stem in known:
         return known[stem]
-    told = shorten(str(name))
+    shown = shorten(str(name))
     if os.path.isdir(name):
         raise RecipeError(
-            f"'{told}' is a folder, not a recipe: to train on it, write folder {shlex.quote(f'data.root={told}')}"
+            f"'{shown}' is a folder, not a recipe: to train on it, write folder {shlex.quote(f'data.root={shown}')}"
         )
-    if re.match(r"[\w.]+=", told):
-        raise RecipeError(f"'{told}' is not a recipe: give the recipe first, then its keys: folder {told}")
+    if re.match(r"[\w.]+=", shown):
+        raise RecipeError(f"'{shown}' is not a recipe: give the recipe first, then its keys: folder {shown}")
     raise RecipeError(
-        f"no recipe '{told}': neither a file nor one of {', '.join(known)}{did_you_mean(stem, list(known))}"
+        f"no recipe '{shown}': neither a file nor one of {', '.join(known)}{did_you_mean(stem, list(known))}"
     )

@@ -19,7 +19,7 @@ TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)
 """Precisions that a model which may abstain is asked for."""
 
 POINTS = 300
-"""Most points of the precision curve: more cannot be told apart."""
+"""Most points of the precision curve: more cannot be distinguished."""
 
 
 class ReliabilityBin(NamedTuple):

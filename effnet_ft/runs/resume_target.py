@@ -106,7 +106,7 @@ def _decided(recipe: Recipe, run: Run | None) -> dict[str, Any]:
     values = flat(recipe)
     try:
         decided = decided_values(read_plan(run.plan)) if run else {}
-    except (OSError, ValueError):  # version 0.1 wrote what it decided into the recipe; a damaged plan is told later
+    except (OSError, ValueError):  # version 0.1 wrote what it decided into the recipe; a damaged plan is reported later
         return values
     searched = (key for key, phase in enumerate(recipe.phases) if phase.lr == AUTO)
     for index in searched:

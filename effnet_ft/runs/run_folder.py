@@ -36,7 +36,7 @@ class Run:
         self.table = self.folder / "metrics.csv"
         self.predictions = self.folder / "predictions.csv"
         self.environment = self.folder / "environment.json"
-        self.rates = self.folder / "learning_rates.json"
+        self.rates = self.folder / "learning_rates.json"  # of version 0.1; plan.yaml has them since
         self.report = self.folder / "report.html"
         self.log = self.folder / "log.txt"
         self.checkpoints = self.folder / "checkpoints"

@@ -107,8 +107,7 @@ def _require_test_images(run: Run) -> None:
 def _found_rates(run: Run) -> list[str]:
     """Return the learning rates and weight decays that a run has found, as overrides that are not scaled again."""
     if not run.plan.is_file():  # version 0.1
-        file = run.folder / "learning_rates.json"
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        found = json.loads(run.rates.read_text(encoding="utf-8")) if run.rates.is_file() else {}
         return [f"phases.{int(n) - 1}.{key}={value!r}" for n, rates in found.items() for key, value in rates.items()]
     return [
         f"phases.{phase.index}.{key}={value}"

@@ -22,7 +22,7 @@ _NOT_MEANT = (
     "You defined a `validation_step` but have no",  # there is always a validation part
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own call of torch
     "It is recommended to use `self.log",  # torchmetrics has added up the processes already
-    "ended before the epoch ended and your dataloader is not resumable",  # WholeBatches.begin_at
+    "ended before the epoch ended and your dataloader is not resumable",  # DistributedBatchSampler.start_at
     "Trying to infer the `batch_size`",  # nothing is averaged by Lightning: torchmetrics counts the images
 )
 
@@ -36,19 +36,19 @@ class _Terminal(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """Ends the training where its lines cannot be written: a full disk is told once, by the one who trains."""
+    """Ends the training if a line cannot be written, so that a full disk is reported once, by the training."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Raise what happened."""
         raise
 
     def close(self) -> None:
-        """Close the file; what could not be written is lost, and was told."""
+        """Close the file; lines that could not be written are lost, and were reported."""
         with suppress(OSError):
             super().close()
 
 
-class _Held(logging.Handler):
+class _Buffer(logging.Handler):
     """Keeps what is logged before the run folder exists."""
 
     def __init__(self) -> None:
@@ -68,20 +68,20 @@ def console(speaks: bool) -> Iterator[Callable[[Path], None]]:
     """
     logger = logging.getLogger("effnet_ft")
     level, propagate, before = logger.level, logger.propagate, list(logger.handlers)
-    held = _Held()
+    buffer = _Buffer()
 
     def open_file(path: Path) -> None:
         file = _LogFile(path, encoding="utf-8", errors="surrogateescape")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.removeHandler(held)
+        logger.removeHandler(buffer)
         logger.addHandler(file)
-        for record in held.records:
+        for record in buffer.records:
             file.handle(record)
 
     logger.setLevel(logging.INFO if speaks else logging.CRITICAL)
     logger.propagate = False
     logger.addHandler(_Terminal())
-    logger.addHandler(held)
+    logger.addHandler(buffer)
     try:
         yield open_file
     finally:

@@ -70,8 +70,10 @@ class WeightsRecord:
 
     @property
     def source(self) -> str:
-        """Where it comes from, in words."""
-        return f"package {self.package.replace('_', '-')}" if self.package else self.address.split("/")[2]
+        """Where it comes from, in words: a package, a host or a folder."""
+        if self.package:
+            return f"package {self.package.replace('_', '-')}"
+        return self.address.split("/")[2] if "://" in self.address else self.address or "the working folder"
 
 
 def record_of_family(variant: str, family: str, file: str, address: str, **settings: Any) -> WeightsRecord:

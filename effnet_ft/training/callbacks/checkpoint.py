@@ -32,7 +32,7 @@ class CheckpointSaver(Checkpoint):
     Args:
         run: the run folder.
         stop: whether to stop.
-        throughput: told what of the time between two batches is no waiting for data.
+        throughput: leaves out of its waiting time what checkpoints take.
         minutes: between two checkpoints within an epoch; 0 writes one after every step of the optimiser. Several
             processes look about every 10 batches whether it is time, and whether a signal came.
         select: keep the best epoch by the validation images; without, the last epoch counts as the best.

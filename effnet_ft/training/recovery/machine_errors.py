@@ -42,7 +42,7 @@ _TEXTS = (
         "too many files are open at once: raise the limit (ulimit -n), or set a smaller data.workers",
     ),
 )
-"""What libraries say in their own words, where they keep no error number, and what is told of it."""
+"""Libraries' messages, where there is no error number to go by, and ours for them."""
 
 
 @contextmanager
@@ -56,11 +56,11 @@ def translate_machine_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, OSError, MemoryError, RuntimeError) as error:
-        told = worker_error(error) if isinstance(error, UserError) else explain_machine_error(error)
-        if told is None:
+        translated = worker_error(error) if isinstance(error, UserError) else explain_machine_error(error)
+        if translated is None:
             raise
-        told.shared = getattr(error, "shared", False)
-        raise told from error
+        translated.shared = getattr(error, "shared", False)
+        raise translated from error
 
 
 def explain_machine_error(error: BaseException) -> MachineError | None:
@@ -69,8 +69,8 @@ def explain_machine_error(error: BaseException) -> MachineError | None:
         return MachineError(_GPU_MEMORY)
     if isinstance(error, MemoryError):
         return MachineError(_MEMORY)
-    if isinstance(error, OSError) and (told := disk_fault(error)):
-        return MachineError(told)
+    if isinstance(error, OSError) and (fault := disk_fault(error)):
+        return MachineError(fault)
     words = str(error)
     if lost := lost_process_error(error):
         return lost

@@ -110,8 +110,7 @@ def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int
 
 def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
     """Return ``plan`` with what a run of version 0.1 had decided: learning rates, and which phases read the store."""
-    rates = run.folder / "learning_rates.json"
-    found = json.loads(rates.read_text(encoding="utf-8")) if rates.is_file() else {}
+    found = json.loads(run.rates.read_text(encoding="utf-8")) if run.rates.is_file() else {}
     phases = []
     for phase in plan.phases:
         if known := found.get(str(phase.number)):

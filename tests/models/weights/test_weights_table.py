@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -234,3 +235,17 @@ def test_logits_are_the_same_from_any_publishers_file(record: WeightsRecord, sou
         assert torch.equal(model(images), logits)
     assert logits.std() > 0.1, "the logits hardly depend on the class"
     assert model.preprocessing == record.preprocessing
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("package:efficientnet_lite0", "package efficientnet-lite0"),
+        ("https://download.pytorch.org/models", "download.pytorch.org"),
+        ("out", "out"),
+        ("/home/ann/weights/own", "/home/ann/weights/own"),
+        ("", "the working folder"),
+    ],
+)
+def test_a_source_is_a_package_a_host_or_a_folder(address: str, source: str) -> None:
+    assert replace(WEIGHTS["lite0/lite"], address=address).source == source
