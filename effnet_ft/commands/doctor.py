@@ -19,9 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     check_outputs(options.json)
 
-    from effnet_ft.doctor.advice import advise
+    from effnet_ft.doctor.advice import advise, report_text
     from effnet_ft.doctor.facts import gather
-    from effnet_ft.doctor.text import report_text
 
     facts = gather()
     findings = advise(facts)

@@ -1,4 +1,1 @@
-"""What this machine has, and what will not work on it. Free of torch.
-
-The report must come whatever is broken: each fact is looked up under guard, and torch is imported in another process.
-"""
+"""What this machine has, and what will not work on it: the report comes whatever is broken, free of torch."""

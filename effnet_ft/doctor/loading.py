@@ -1,7 +1,6 @@
-"""Imports the libraries and tries the devices. A script, as a broken library may crash or hang the process.
+"""Imports the libraries and tries the devices: a script, as a broken library may crash or hang the process.
 
-It imports nothing of this package. Each finding is a line of JSON on standard output, so that those before a crash are
-known. :func:`effnet_ft.doctor.libraries.probe_libraries` runs it.
+It imports nothing of this package. Before each step it prints what it has found so far as a line of JSON.
 """
 
 from __future__ import annotations
@@ -14,121 +13,92 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-LIBRARIES = {
-    "numpy": (),
-    "PIL.Image": (),
-    "omegaconf": (),
-    "filelock": (),
-    "safetensors": (),
-    "tqdm": (),
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("numpy", "PIL.Image", "omegaconf", "filelock", "safetensors", "tqdm", "torch"), ()),
     "scipy": ("numpy",),
     "cv2": ("numpy",),
     "albumentations": ("numpy", "scipy", "cv2"),
-    "torch": (),
     "torchvision": ("torch",),
     "torchmetrics": ("torch",),
     "pytorch_lightning": ("torch", "torchmetrics"),
 }
 """What every training imports, and after which others: where those fail, it is not tried."""
 
-
-def report(kind: str, value: Any) -> None:
-    """Write one finding."""
-    print(json.dumps({kind: value}), flush=True)
+FOUND: dict[str, Any] = {"at": "", "faults": {}, "failed": {}, "gpus": []}
+"""The fields of :class:`effnet_ft.doctor.facts.Libraries`; ``at`` is the step that runs, at last ``done``."""
 
 
-def sentence(error: BaseException) -> str:
-    """Return an error in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
-
-
-def attempt(what: str, step: Callable[[], None], kind: str = "failed", name: str = "") -> bool:
-    """Call ``step``, report its error, and return whether there was none."""
-    report("at", what)
+def attempt(at: str, step: Callable[[], object]) -> str:
+    """Run a step and return its error in one line; empty if there was none."""
+    FOUND["at"] = at
+    print(json.dumps(FOUND), flush=True)
     try:
         step()
     except Exception as error:
-        report(kind, [name or what, sentence(error)])
-        return False
-    return True
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+    return ""
 
 
-def import_library(name: str) -> None:
-    """Import a module, all of it."""
-    importlib.import_module(name)
-    if name == "torchvision":  # its compiled half is loaded late, and belongs to one version of torch
-        _ = importlib.import_module("torch").ops.torchvision.nms
-
-
-def try_gpus() -> None:
-    """Report every GPU, and whether it computes."""
+def _try_gpus() -> None:
     import torch
 
-    report("hidden", os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"))
-    report("cuda", torch.version.cuda or "")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    FOUND["hidden"] = os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1")
+    FOUND["cuda"] = torch.version.cuda or ""
+    with warnings.catch_warnings(record=True, action="always") as caught:
         available = torch.cuda.is_available()
     if caught and not available:
-        report("gpu_fault", " ".join(str(caught[-1].message).split())[:500])
+        FOUND["gpu_fault"] = " ".join(str(caught[-1].message).split())[:500]
     for index in range(torch.cuda.device_count() if available else 0):
-        report("at", f"using GPU {index}")
-        report("gpu", gpu(index))
+        gpu = {"name": f"GPU {index}", "memory": "", "capability": ""}
+        gpu["fault"] = attempt(f"using GPU {index}", partial(_try_gpu, index, gpu))
+        FOUND["gpus"].append(gpu)
 
 
-def gpu(index: int) -> dict[str, str]:
-    """Return the facts of GPU ``index``, as :class:`effnet_ft.doctor.libraries.Libraries` names them."""
+def _try_gpu(index: int, facts: dict[str, str]) -> None:
     import torch
 
-    facts = {"name": f"GPU {index}", "memory": "", "capability": "", "fault": ""}
-    try:
-        about = torch.cuda.get_device_properties(index)
-        facts |= {"name": about.name, "capability": f"{about.major}.{about.minor}"}
-        free, total = torch.cuda.mem_get_info(index)
-        facts["memory"] = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-        square = torch.ones(64, 64, device=f"cuda:{index}")
-        if (square @ square).sum().item() != 64**3:
-            facts["fault"] = "it computes wrong numbers"
-    except Exception as error:
-        facts["fault"] = sentence(error)
-    return facts
+    about = torch.cuda.get_device_properties(index)
+    facts |= {"name": about.name, "capability": f"{about.major}.{about.minor}"}
+    free, total = torch.cuda.mem_get_info(index)
+    facts["memory"] = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    square = torch.ones(64, 64, device=f"cuda:{index}")
+    if (square @ square).sum().item() != 64**3:
+        raise ArithmeticError("it computes wrong numbers")
 
 
-def try_gloo() -> None:
-    """Report why torch.distributed does not work on the CPU."""
-    try:
-        import torch
-        from torch import distributed
+def _join_gloo() -> None:
+    import torch
+    from torch import distributed
 
-        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-        distributed.all_reduce(torch.ones(1))
-        distributed.destroy_process_group()
-    except Exception as error:
-        report("gloo", sentence(error))
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    distributed.all_reduce(torch.ones(1))
+    distributed.destroy_process_group()
 
 
-def collect_environment() -> None:
-    """Report what PyTorch asks for in its issues, and from it what the NVIDIA driver lists."""
+def _collect_environment() -> None:
+    """Collect what PyTorch asks for in its issues, and from it what the NVIDIA driver lists."""
     from torch.utils.collect_env import get_env_info, pretty_str
 
     found = get_env_info()  # type: ignore[no-untyped-call]
     if found.nvidia_gpu_models:
-        report("driver", f"{' '.join(found.nvidia_gpu_models.split())}, driver {found.nvidia_driver_version}")
-    report("collect_env", pretty_str(found))  # type: ignore[no-untyped-call]
+        FOUND["driver"] = f"{' '.join(found.nvidia_gpu_models.split())}, driver {found.nvidia_driver_version}"
+    FOUND["collect_env"] = pretty_str(found)  # type: ignore[no-untyped-call]
 
 
 def main() -> None:
-    """Report everything."""
-    loaded: set[str] = set()
+    """Take every step."""
+    faults, failed = FOUND["faults"], FOUND["failed"]
     for name, needed in LIBRARIES.items():
-        if loaded.issuperset(needed) and attempt(f"importing {name}", partial(import_library, name), "faults", name):
-            loaded.add(name)
-    if "torch" in loaded:
-        attempt("looking for GPUs", try_gpus)
-        attempt("joining a gloo group of one process", try_gloo)
-        attempt("running torch.utils.collect_env", collect_environment)
-    report("done", True)
+        if not faults.keys() & needed and (
+            error := attempt(f"importing {name}", partial(importlib.import_module, name))
+        ):
+            faults[name] = error
+    if "torch" not in faults:
+        for at, step in (("looking for GPUs", _try_gpus), ("running torch.utils.collect_env", _collect_environment)):
+            if error := attempt(at, step):
+                failed[at] = error
+        FOUND["gloo"] = attempt("joining a gloo group of one process", _join_gloo)
+    attempt("done", lambda: None)
 
 
 if __name__ == "__main__":

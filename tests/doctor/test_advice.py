@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from effnet_ft.doctor.advice import OLDEST_PYTHON, advise
-from effnet_ft.doctor.facts import Facts, Folder
-from effnet_ft.doctor.libraries import Libraries
+from effnet_ft.doctor.advice import advise
+from effnet_ft.doctor.facts import Facts, Folder, Libraries
 
 SOUND = Facts(
     versions={"python": "3.12.1", "torch": "2.15.0", "torchvision": "0.29.2"},
@@ -38,7 +34,6 @@ def fault(name: str, text: str) -> dict[str, Any]:
 
 # What differs from a sound machine; whether all training is broken; what the sentence must say.
 FAULTS: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
-    "old Python": ({"versions": {"python": "3.11.3"}}, True, ["3.11.3", "3.11.4"]),
     "a package is missing": ({"unmet": ["torch>=2.11 (not installed)"]}, True, ["pip install 'torch>=2.11'"]),
     "torch and torchvision do not fit": (
         fault("torchvision", "RuntimeError: operator torchvision::nms does not exist"),
@@ -144,9 +139,3 @@ def test_what_breaks_everything_comes_first() -> None:
 def test_a_missing_package_is_told_once() -> None:
     facts = replace(SOUND, unmet=["torch>=2.11 (not installed)"], **fault("torch", "No module named 'torch'"))
     assert len(advise(facts)) == 1
-
-
-def test_the_oldest_python_is_the_projects() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == f">={'.'.join(map(str, OLDEST_PYTHON))}"
-    assert sys.version_info >= OLDEST_PYTHON

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.cli import main
-from effnet_ft.doctor import facts, libraries
-from effnet_ft.doctor.facts import Facts
-from effnet_ft.doctor.libraries import Libraries
+from effnet_ft.doctor import facts
+from effnet_ft.doctor.facts import Facts, Libraries
 from effnet_ft.doctor.loading import LIBRARIES
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +38,7 @@ def test_every_fact_is_looked_up() -> None:
 
 
 def test_the_libraries_of_this_machine_work() -> None:
-    found = libraries.probe_libraries()
+    found = facts.probe_libraries()
     assert found.faults == found.failed == {} and found.died == found.gloo == ""
     assert f"PyTorch version: {metadata.version('torch')}" in found.collect_env
 
@@ -65,8 +64,8 @@ def test_a_library_that_kills_python_is_named(fakes: Path, capsys: pytest.Captur
 
 def test_a_library_that_hangs_is_named(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fakes / "cv2.py").write_text("import time\ntime.sleep(60)")
-    monkeypatch.setattr(libraries, "TIMEOUT_SECONDS", 2)
-    assert libraries.probe_libraries().died == "importing cv2 took longer than 2 s"
+    monkeypatch.setattr(facts, "TIMEOUT_SECONDS", 2)
+    assert facts.probe_libraries().died == "importing cv2 took longer than 2 s"
 
 
 def test_the_report_comes_where_no_library_works(fakes: Path) -> None:
@@ -85,7 +84,7 @@ def test_the_report_comes_where_no_library_works(fakes: Path) -> None:
 def test_what_needs_a_broken_library_is_not_blamed(fakes: Path) -> None:
     (fakes / "numpy.py").write_text("raise ImportError('damaged')")
     (fakes / "torch.py").write_text("raise OSError('libcudart.so: cannot open')")
-    assert libraries.probe_libraries().faults == {
+    assert facts.probe_libraries().faults == {
         "numpy": "ImportError: damaged",
         "torch": "OSError: libcudart.so: cannot open",
     }
@@ -101,17 +100,15 @@ def test_a_probe_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_findings_among_other_lines() -> None:
-    text = 'hello\n{"at": "using GPU 0"}\n3\n{"gpu": {"name": "L4"}}\n{"strange": 1}\n{"cuda": "12.8"}'
-    assert libraries.parse_report(text, "ended") == Libraries(
-        gpus=[{"name": "L4"}], cuda="12.8", died="using GPU 0 ended"
-    )
-    assert libraries.parse_report('{"done": true}') == Libraries()
+    text = 'hello\n{"at": "looking for GPUs"}\n3\n{"at": "using GPU 1", "gpus": [{"name": "L4"}]}\n{"x": 1}'
+    assert facts.parse_report(text, "ended") == Libraries(gpus=[{"name": "L4"}], died="using GPU 1 ended")
+    assert facts.parse_report('{"at": "done"}') == Libraries()
 
 
 def test_unmet_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ["torch>=999", "no-such-package>=1", "numpy>=1", "pytest>=999; extra == 'dev'"]
     monkeypatch.setattr(metadata, "requires", lambda _: wanted)
-    assert libraries.unmet_requirements() == [
+    assert facts.unmet_requirements() == [
         f"torch>=999 ({metadata.version('torch')} is installed)",
         "no-such-package>=1 (not installed)",
     ]
