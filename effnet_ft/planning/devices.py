@@ -8,8 +8,8 @@ import torch
 
 from effnet_ft.errors import RecipeError
 from effnet_ft.planning.facts import Machine
-from effnet_ft.recipe import TrainerSettings
 from effnet_ft.recipe.plan import TrainerPlan
+from effnet_ft.recipe.schema import TrainerSettings
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The type that matrix products are computed in, by precision; others compute in the weights' own."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from effnet_ft.models.weights.resolving import default_family, resolve_weights, scratch_preprocessing
 from effnet_ft.models.weights.table import FAMILIES
-from effnet_ft.recipe import DataSettings, ModelSettings
 from effnet_ft.recipe.plan import ModelPlan
+from effnet_ft.recipe.schema import DataSettings, ModelSettings
 
 
 @dataclass(frozen=True)

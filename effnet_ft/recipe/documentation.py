@@ -72,7 +72,7 @@ A check mark means that a phase may override the key.
 
 
 def recipes_text() -> str:
-    """Return a line per recipe, for the terminal: its name and the first line of its header."""
+    """Return a line per recipe for the terminal: its name and purpose."""
     return columns([[path.stem, *header(path)[:1]] for path in recipe_files()])
 
 
@@ -85,7 +85,7 @@ def recipes_page() -> str:
     ]
     return _PAGE.format(
         recipes="\n".join(f"- `{path.stem}`: {_header_text(path)}" for path in recipe_files()),
-        phases=_phase_table(),
+        phases=_keys_table(Phase, ""),
         per_phase="\n".join(
             f"- of `{section}`: {', '.join(f'`{key}`' for key in keys)}" for section, keys in per_phase.items() if keys
         ),
@@ -115,7 +115,7 @@ def recipe_files() -> list[Path]:
 
 
 def header(path: Path) -> list[str]:
-    """Return the comment lines at the start of a recipe, without their marks and the line for editors."""
+    """Return the comment at the start of a recipe, in lines, without the one for editors."""
     lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
     return [line.lstrip("# ") for line in lines if not line.startswith(SCHEMA_LINE.partition("=")[0])]
 
@@ -128,34 +128,15 @@ def _header_text(path: Path) -> str:
     return "\n".join(f"  {line}" if line else "" for line in lines).lstrip()
 
 
-def _keys(kind: type[Settings]) -> dict[str, dict[str, Any]]:
-    """Return the JSON schemas of the keys of ``kind``, without sections and a phase's overrides."""
-    skipped = per_phase_keys() if kind is Phase else ()
-    return {name: one for name, one in properties(kind).items() if "description" in one and name not in skipped}
-
-
 def _keys_table(kind: type[Settings], prefix: str) -> str:
-    rows = [
-        [
-            f"`{prefix}{name}`",
-            _cell(expected(schema)),
-            _default(kind.model_fields[name].default),
-            _cell(schema["description"]),
-            "✓" if schema["per_phase"] else "",
-        ]
-        for name, schema in _keys(kind).items()
-    ]
+    """Return a table of the keys of ``kind`` but for sections and a phase's overrides."""
+    skipped, rows = per_phase_keys() if kind is Phase else (), []
+    for name, schema in properties(kind).items():
+        if "description" in schema and name not in skipped:
+            default = kind.model_fields[name].default
+            shown, mark = "not set" if default is None else f"`{default}`", "✓" if schema["per_phase"] else ""
+            row = [f"`{prefix}{name}`", expected(schema), shown, schema["description"], mark]
+            rows.append([cell.replace("|", r"\|") for cell in row])
+    if kind is Phase:  # its own keys are required
+        return markdown(["key", "value", "meaning"], [[*row[:2], row[3]] for row in rows])
     return markdown(["key", "value", "default", "meaning", "phase"], rows)
-
-
-def _phase_table() -> str:
-    rows = [[f"`{name}`", _cell(expected(one)), _cell(one["description"])] for name, one in _keys(Phase).items()]
-    return markdown(["key", "value", "meaning"], rows)
-
-
-def _default(value: Any) -> str:
-    return "not set" if value is None else f"`{value}`"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")

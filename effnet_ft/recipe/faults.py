@@ -59,7 +59,7 @@ def number_type(dotted: str) -> str:
 
 
 def _declared(dotted: str) -> tuple[type[Settings], str]:
-    """Return the class and the name of a dotted key such as ``data.root`` or ``phases.0.lr``."""
+    """Return the section and the name of a dotted key such as ``data.root`` or ``phases.0.lr``."""
     section, _, name = dotted.partition(".")
     if section == "phases" and name:
         return Phase, name.rpartition(".")[2]
@@ -124,15 +124,12 @@ def _wanted(schema: dict[str, Any], value: Any, wrong: Any) -> str:
 def _nearest_key(word: str, kind: type[Settings]) -> str:
     """Suggest a key of ``kind``, at the top also one of a section; without a similar one, list all keys."""
     known = [*kind.model_fields]
-    inner = _dotted_keys() if kind is Recipe else []
+    sections: list[tuple[str, Iterable[str]]] = [(name, section.model_fields) for name, section in SECTIONS.items()]
+    dotted = [f"{name}.{key}" for name, keys in (*sections, ("phases.0", _PHASE)) for key in keys]
+    inner = dotted if kind is Recipe else []
     if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root for data.root
         return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
     return did_you_mean(word, [*known, *inner]) or f"; known: {', '.join(known)}"
-
-
-def _dotted_keys() -> list[str]:
-    kinds: dict[str, Iterable[str]] = {name: kind.model_fields for name, kind in SECTIONS.items()}
-    return [f"{name}.{key}" for name, keys in (*kinds.items(), ("phases.0", _PHASE)) for key in keys]
 
 
 def _copy(value: Any) -> Any:

@@ -46,15 +46,11 @@ def load_recipe(
         _apply_override(raw, text, names, faults)
         _spell_out_store(raw)
     checked = check(raw, faults)
-    faults += [
-        f"{key} is not set: {key_schemas()[key].get('description', PHASES)}"
-        for key in require
-        if not attrgetter(key)(checked)
-    ]
+    missing = [key for key in require if not attrgetter(key)(checked)]
+    faults += [f"{key} is not set: {key_schemas()[key].get('description', PHASES)}" for key in missing]
     if "model.weights" in require:
         model = checked.model
-        fault = weights_fault(model.variant, os.path.expanduser(model.weights), model.family)
-        faults += [fault] if fault else []
+        faults += filter(None, [weights_fault(model.variant, os.path.expanduser(model.weights), model.family)])
     faults += _contradictions(checked)
     if faults:
         raise RecipeError(faults, name)
@@ -62,15 +58,9 @@ def load_recipe(
 
 
 def require_settable(overrides: Sequence[str], purpose: str, why: str) -> None:
-    """Refuse overrides of keys that a finished model cannot be given.
+    """Raise a RecipeError that begins with ``why`` for overrides of other keys than those ``settable`` for a purpose.
 
-    Args:
-        overrides: ``key=value`` texts.
-        purpose: a mark of :func:`effnet_ft.recipe.settings.key`.
-        why: the first words of the message.
-
-    Raises:
-        RecipeError: naming the keys that can be set, and the overrides that cannot.
+    The purposes are those of :func:`effnet_ft.recipe.settings.key`.
     """
     keys = [key for key, schema in key_schemas().items() if purpose in schema.get("settable", ())]
     if forbidden := [text for text in overrides if text.partition("=")[0] not in keys]:
@@ -78,12 +68,11 @@ def require_settable(overrides: Sequence[str], purpose: str, why: str) -> None:
 
 
 def _apply_override(raw: dict[str, Any], text: str, names: Container[str], faults: list[str]) -> None:
-    """Apply one ``key=value`` text to ``raw`` in place; ``names`` are the keys of any text."""
+    """Apply one ``key=value`` text to ``raw`` in place; values of the keys ``names`` are taken as typed."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        faults.append(
-            f"'{shorten(text)}' is not an override: write key=value without spaces, or quote it: 'key=a value'"
-        )
+        fault = f"'{shorten(text)}' is not an override: write key=value without spaces, or quote it: 'key=a value'"
+        faults.append(fault)
         return
     parts = key.strip().replace("[", ".").replace("]", "").split(".")
     target: Any = raw
@@ -146,11 +135,7 @@ def recipe_folder() -> Path:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """Return the file of recipe ``name``: a path, or a name in the recipe folder.
-
-    Raises:
-        RecipeError: if there is none, with the nearest name.
-    """
+    """Return the file of recipe ``name``: a path, or a name in the recipe folder; RecipeError if there is none."""
     if os.path.isfile(name):
         if str(name).lower().endswith((".csv", ".tsv")):
             raise RecipeError(

@@ -8,7 +8,10 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from effnet_ft.errors import RecipeError
+from effnet_ft.recipe.schema import flat_items
 from effnet_ft.utils.text import shorten
 
 _CALL = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^{}]*(?:\$\{|:)")
@@ -30,19 +33,18 @@ _MOST_LEVELS = 20
 def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
     """Read the mapping in a YAML file, with references resolved and numbers such as ``2e-3`` as floats.
 
-    A reference names another key, as in ``${data.root}``. OmegaConf's resolvers, such as ``${oc.env:HOME}``, are
-    refused: a recipe is data, and a secret from the environment would be saved with the run.
+    OmegaConf's resolvers, such as ``${oc.env:HOME}``, are refused: a secret from the environment would be saved with
+    the run.
 
     Args:
         path: of the file.
-        text_keys: dotted keys whose values stay as written, such as ``007`` and ``on``.
+        text_keys: dotted keys whose values are read as written, such as ``007`` and ``on``.
 
     Raises:
         RecipeError: if it cannot be read, is not YAML or is not a mapping.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -58,7 +60,7 @@ def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
         loaded = OmegaConf.to_container(recipe, resolve=True)
     except OSError as error:  # raised by OmegaConf for what is neither a mapping nor a list
         raise RecipeError("expected a mapping of keys, got a single value", str(path)) from error
-    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise RecipeError(f"not valid YAML: {shorten(' '.join(str(error).split()), 500)}", str(path)) from error
     if not isinstance(loaded, dict):
         raise RecipeError(f"expected a mapping of keys, got a {type(loaded).__name__}", str(path))
@@ -69,40 +71,27 @@ def parse_value(text: str) -> Any:
     """Parse a YAML value without resolving references; return ``text`` itself if it is not YAML."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     try:
         _check_size(text)
         parsed = OmegaConf.to_container(OmegaConf.create(_quote(f"value: {text}")))
-    except (YAMLError, OmegaConfBaseException, ValueError):
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return text
     return parsed["value"] if isinstance(parsed, dict) and [*parsed] == ["value"] else text
 
 
-def resolver_calls(value: Any, where: str = "") -> list[str]:
-    """Return a sentence for each text in nested mappings and lists that calls an OmegaConf resolver.
-
-    Args:
-        value: plain values with unresolved references.
-        where: dotted key of ``value``.
-    """
-    if isinstance(value, dict | list):
-        entries = value.items() if isinstance(value, dict) else enumerate(value)
-        return [
-            fault for key, entry in entries for fault in resolver_calls(entry, f"{where}.{key}" if where else str(key))
-        ]
-    if isinstance(value, str) and _CALL.search(value):
-        return [
-            f"{shorten(where)} is '{shorten(value)}', which is more than a reference to a key: values are never "
-            "evaluated; write the value itself, or set the key on the command line, where the shell expands variables"
-        ]
-    return []
+def resolver_calls(values: Any) -> list[str]:
+    """Return a fault for each text in nested mappings and lists that calls an OmegaConf resolver."""
+    return [
+        f"{shorten(key)} is '{shorten(value)}', which is more than a reference to a key: values are never "
+        "evaluated; write the value itself, or set the key on the command line, where the shell expands variables"
+        for key, value in flat_items(values)
+        if isinstance(value, str) and _CALL.search(value)
+    ]
 
 
 def _quote(text: str, text_keys: Container[str] = ()) -> str:
-    """Quote the scalars that are to stay as written: values of ``text_keys``, and numbers such as 010 and 1:30."""
-    import yaml
-
+    """Quote the scalars to be read as written: values of ``text_keys``, and numbers such as 010 and 1:30."""
     places: dict[int, str] = {}  # end and text of plain scalars
     seen: set[int] = set()  # aliases lead to the same nodes again
     root = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -125,14 +114,7 @@ def _quote(text: str, text_keys: Container[str] = ()) -> str:
 
 
 def _check_size(text: str) -> None:
-    """Refuse YAML that would take long to load.
-
-    Raises:
-        ValueError: naming what there is too much of.
-        YAMLError: if it is not YAML.
-    """
-    import yaml
-
+    """Raise a ValueError for YAML that would take long to load."""
     repeated, level = text.count("${"), 0
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         repeated += isinstance(event, yaml.AliasEvent)

@@ -1,15 +1,15 @@
-"""The plan: what a run does, with every ``auto`` of its recipe decided.
-
-:mod:`effnet_ft.planning` makes it; training, report and resume read it. What is only known on the way, such as a
-learning rate that is searched, makes the next revision. Free of torch.
-"""
+"""The plan: what a run does, with every ``auto`` of its recipe decided. Free of torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.optim.settings import BatchMixing, Optimization
@@ -19,44 +19,30 @@ from effnet_ft.utils.atomic_files import atomic_write_text
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a plan needs to know of the images.
+    """What a plan needs to know of the images."""
 
-    Attributes:
-        train: training images; ``val`` and ``test`` likewise.
-        classes: how many there are.
-        multilabel: an image has any number of labels.
-        short_side: median of the images' short sides, pixels; 0 where it is not known.
-        long_side: likewise.
-    """
-
-    train: int
+    train: int  # images of the split
     val: int
     test: int
     classes: int
-    multilabel: bool = False
-    short_side: int = 0
+    multilabel: bool = False  # an image has any number of labels
+    short_side: int = 0  # median, pixels; 0 if unknown
     long_side: int = 0
 
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """Which network; ``weights`` is a family, a file, an address or ``none``."""
+    """Which network."""
 
     variant: str
-    weights: str
+    weights: str  # a family, a file, an address or `none`
     family: str
     head: str
 
 
 @dataclass(frozen=True)
 class DataPlan:
-    """Which images, and how they are read; the fields are the recipe's keys.
-
-    Attributes:
-        image_size: side of the network's input in evaluation, pixels.
-        batch_size: images at once in evaluation.
-        workers: processes that read images, a device.
-    """
+    """Which images, and how they are read; the fields are the recipe's keys."""
 
     source: str
     root: str
@@ -64,10 +50,10 @@ class DataPlan:
     ground_truth: str | None
     download: bool
     fit: Literal["train", "trainval"]
-    image_size: int
+    image_size: int  # side of the network's input in evaluation, pixels
     crop: str
-    batch_size: int
-    workers: int
+    batch_size: int  # in evaluation
+    workers: int  # processes that read images, per device
     val_fraction: float
     test_fraction: float
     decoded: str
@@ -76,33 +62,22 @@ class DataPlan:
 
 @dataclass(frozen=True)
 class StorePlan:
-    """What frozen stages compute is kept.
-
-    Attributes:
-        keep: use the store at all.
-        views: most views of each training image.
-        max_bytes: that all kept arrays may take.
-        dtype: of the kept values.
-    """
+    """Which outputs of frozen stages are stored."""
 
     keep: bool
-    views: int
-    max_bytes: int
+    views: int  # of each training image, at most
+    max_bytes: int  # of all stored arrays
     dtype: str
 
 
 @dataclass(frozen=True)
 class TrainerPlan:
-    """Where and how it runs; the words are Lightning's.
-
-    Attributes:
-        processes: on all nodes together, one a device.
-    """
+    """Where and how it runs, in Lightning's words."""
 
     accelerator: str
     devices: int | str
     num_nodes: int
-    processes: int
+    processes: int  # on all nodes, one per device
     strategy: str
     precision: str
     checkpoint_minutes: float
@@ -111,7 +86,7 @@ class TrainerPlan:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it trains on NVIDIA's or AMD's graphics cards."""
+        """Whether it trains on GPUs of NVIDIA or AMD."""
         return self.accelerator in ("gpu", "cuda")
 
 
@@ -132,72 +107,42 @@ class AugmentPlan:
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Where the batches of a phase come from.
-
-    Attributes:
-        kind: ``stored`` activations of the frozen stages, ``decoded`` images or image ``files``.
-        views: of stored activations, how many views of each training image take turns.
-        cuts: of stored activations, the cuts that one pass over the images computes, for later phases too.
-        place: of decoded images, where they are kept: on ``disk`` or in ``memory``.
-        bytes: what is kept, on disk or in memory.
-    """
+    """Where the batches of a phase come from: stored activations of the frozen stages, decoded images or files."""
 
     kind: Literal["stored", "decoded", "files"]
-    views: int = 0
-    cuts: tuple[int, ...] = ()
-    place: Literal["", "disk", "memory"] = ""
-    bytes: int = 0
+    views: int = 0  # stored: of each training image, in turn
+    cuts: tuple[int, ...] = ()  # stored: computed in one pass over the images, for later phases too
+    place: Literal["", "disk", "memory"] = ""  # decoded: where the images are kept
+    bytes: int = 0  # that are kept
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A stretch of training with one cut, one optimiser and one schedule.
+    """A stretch of training with one cut, one optimiser and one schedule."""
 
-    Attributes:
-        index: from 0.
-        train: what is trained, in the recipe's words.
-        cut: the first trained stage; 9 where the head alone is trained.
-        epochs: passes over the training images.
-        steps: of the optimiser, in all epochs.
-        search: how the learning rate is found, empty where it is given.
-        image_size: side of the network's input, pixels.
-        batch_size: images a device and batch.
-        dropout: rate before the head.
-        drop_path: stochastic depth of the last block.
-        batchnorm: batch norms of the trained stages, ``train`` or ``frozen``.
-        bn_momentum: weight of a batch in the running statistics.
-        sync_batchnorm: take the statistics over all processes.
-        balanced: show each class equally often.
-        compile: compile the training step.
-        checkpointing: compute activations again in the backward pass.
-        on_oom: begin with half the batch where it does not fit (``halve``), or ``stop``.
-        patience: epochs without a better one after which the phase ends; None trains all.
-        seconds: expected duration, None where nothing was measured.
-    """
-
-    index: int
-    train: str
-    cut: int
+    index: int  # from 0
+    train: str  # what is trained, in the recipe's words
+    cut: int  # first trained stage; 9: the head alone
     epochs: int
-    steps: int
-    search: Literal["", "grid of heads", "range test"]
-    image_size: int
-    batch_size: int
-    dropout: float
-    drop_path: float
-    batchnorm: Literal["train", "frozen"]
-    bn_momentum: float
-    sync_batchnorm: bool
-    balanced: bool
+    steps: int  # of the optimiser, in all epochs
+    search: Literal["", "grid of heads", "range test"]  # of the learning rate; empty if it is given
+    image_size: int  # side of the network's input, pixels
+    batch_size: int  # images per device and batch
+    dropout: float  # before the head
+    drop_path: float  # stochastic depth of the last block
+    batchnorm: Literal["train", "frozen"]  # of the trained stages
+    bn_momentum: float  # weight of a batch in the running statistics
+    sync_batchnorm: bool  # statistics over all processes
+    balanced: bool  # all classes equally often
     compile: bool
     checkpointing: bool
     on_oom: Literal["halve", "stop"]
-    patience: int | None
+    patience: int | None  # epochs without improvement that end the phase; None: never
     augmentation: AugmentPlan
     mixing: BatchMixing
     optim: Optimization
     source: BatchSource
-    seconds: float | None = None
+    seconds: float | None = None  # expected; None if not measured
 
     @property
     def number(self) -> int:
@@ -207,28 +152,16 @@ class PhasePlan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is expected to take; None where it was not measured.
+    """What a run is expected to take; None if not measured."""
 
-    Attributes:
-        seconds: from the first image to the report.
-        disk_bytes: written to the cache and the run folder.
-        memory_bytes: of the device that trains, at its peak.
-    """
-
-    seconds: float | None = None
-    disk_bytes: int | None = None
-    memory_bytes: int | None = None
+    seconds: float | None = None  # from the first image to the report
+    disk_bytes: int | None = None  # written to the cache and the run folder
+    memory_bytes: int | None = None  # peak, of the device that trains
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does.
-
-    Attributes:
-        revision: from 1; each change on the way makes the next.
-        reasons: why values are what they are, by their dotted keys.
-        changes: what the revisions after the first changed, in words.
-    """
+    """What a run does."""
 
     seed: int
     run_dir: str
@@ -239,97 +172,66 @@ class Plan:
     trainer: TrainerPlan
     phases: tuple[PhasePlan, ...]
     estimate: Estimate = Estimate()
-    revision: int = 1
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    changes: tuple[str, ...] = ()
+    revision: int = 1  # each change during the run makes the next
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of decided values, by their dotted keys
+    changes: tuple[str, ...] = ()  # a sentence per later revision
 
     def revised(self, why: str, reasons: Mapping[str, str] | None = None, **values: Any) -> Plan:
         """Return the next revision with other ``values``."""
-        return replace(
-            self,
-            revision=self.revision + 1,
-            changes=(*self.changes, why),
-            reasons={**self.reasons, **(reasons or {})},
-            **values,
-        )
+        changes, reasons = (*self.changes, why), {**self.reasons, **(reasons or {})}
+        return replace(self, revision=self.revision + 1, changes=changes, reasons=reasons, **values)
 
     def with_phase(self, phase: PhasePlan, why: str, reasons: Mapping[str, str] | None = None) -> Plan:
-        """Return the next revision, in which ``phase`` takes the place of the one with its index."""
+        """Return the next revision, in which ``phase`` replaces the one with its index."""
         phases = tuple(phase if other.index == phase.index else other for other in self.phases)
         return self.revised(why, reasons, phases=phases)
 
     def flat(self) -> dict[str, Any]:
         """Return the decided values by dotted keys, for loggers and comparisons."""
-        left_out = ("estimate", "reasons", "changes", "images")
-        return dict(flat_items({name: value for name, value in self.to_dict().items() if name not in left_out}))
+        skipped = ("estimate", "reasons", "changes", "images")
+        return dict(flat_items({name: value for name, value in self.to_dict().items() if name not in skipped}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, from which :func:`plan_from_dict` makes an equal plan."""
-        plain: dict[str, Any] = _adapter().dump_python(self, mode="json")
-        return plain
+        """Return plain values, as in ``plan.yaml``."""
+        return _adapter().dump_python(self, mode="json")
 
     def save(self, path: Path) -> None:
-        """Write the plan as YAML; an interrupted write leaves what was there."""
-        import yaml
-
-        atomic_write_text(
-            path,
-            yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=120),
-        )
+        """Atomically write the plan as YAML."""
+        atomic_write_text(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=120))
 
 
-def decided_values(plan: Plan) -> dict[str, Any]:
-    """Return what a plan decided for keys that may be ``auto``, by the recipe's dotted keys."""
-    found: dict[str, Any] = {
-        "model.weights": plan.model.weights,
-        "model.family": plan.model.family,
-        "model.dropout": VARIANTS[plan.model.variant].dropout,
-        "data.image_size": plan.data.image_size,
-        "data.crop": plan.data.crop,
-        "data.batch_size": plan.data.batch_size,
-        **{
-            f"trainer.{key}": getattr(plan.trainer, key) for key in ("accelerator", "devices", "num_nodes", "precision")
-        },
-    }
-    for phase in plan.phases:
-        key = f"phases.{phase.index}"
-        found |= {f"{key}.{name}": getattr(phase, name) for name in ("batch_size", "image_size", "dropout")}
-        found |= {f"{key}.accumulate": phase.optim.accumulate, f"{key}.lr": phase.optim.lr}
-    return found
-
-
-def plan_from_dict(values: Mapping[str, Any]) -> Plan:
-    """Return the plan of :meth:`Plan.to_dict`.
-
-    Raises:
-        ValueError: where ``values`` are not those of a plan.
-    """
-    from pydantic import ValidationError
-
-    try:
-        plan: Plan = _adapter().validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return plan
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
 
 
 def read_plan(path: Path) -> Plan:
     """Return the plan in a file.
 
     Raises:
-        ValueError: where it cannot be read as one.
-        OSError: where it is not there.
+        ValueError: if it holds none.
+        OSError: if it cannot be read.
     """
-    import yaml
-
     try:
-        return plan_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return _adapter().validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Plan)
+def decided_values(plan: Plan) -> dict[str, Any]:
+    """Return what a plan decided for keys that may be ``auto``, by the recipe's dotted keys."""
+    keys = {
+        "model": ("weights", "family"),
+        "data": ("image_size", "crop", "batch_size"),
+        "trainer": ("accelerator", "devices", "num_nodes", "precision"),
+    }
+    found = {f"{name}.{key}": getattr(getattr(plan, name), key) for name, some in keys.items() for key in some}
+    found["model.dropout"] = VARIANTS[plan.model.variant].dropout
+    for phase in plan.phases:
+        key = f"phases.{phase.index}"
+        found |= {f"{key}.{name}": getattr(phase, name) for name in ("batch_size", "image_size", "dropout")}
+        found |= {f"{key}.accumulate": phase.optim.accumulate, f"{key}.lr": phase.optim.lr}
+    return found

@@ -101,7 +101,7 @@ class DataSettings(Settings):
 
     @property
     def given_root(self) -> str:
-        """``root``, of a recipe that was loaded with it required."""
+        """``root`` of a recipe that was loaded with it required."""
         assert self.root is not None, "load_recipe(require=['data.root']) refuses a recipe without"
         return self.root
 
@@ -235,15 +235,15 @@ class Recipe(Settings):
         from omegaconf import OmegaConf
 
         # References are resolved by now: what looks like one is plain text.
-        text = OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict())))
-        atomic_write_text(path, text)
+        atomic_write_text(path, OmegaConf.to_yaml(OmegaConf.create(_escaped(self.to_dict()))))
 
 
 @cache
 def key_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every dotted key outside phases."""
-    kinds: dict[str, type[Settings]] = {**{f"{name}.": kind for name, kind in SECTIONS.items()}, "": Recipe}
-    return {f"{section}{name}": one for section, kind in kinds.items() for name, one in properties(kind).items()}
+    return {f"{name}.{key}": one for name, kind in SECTIONS.items() for key, one in properties(kind).items()} | (
+        properties(Recipe)
+    )
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
@@ -253,11 +253,11 @@ def flat(recipe: Recipe) -> dict[str, Any]:
 
 def flat_items(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of nested dictionaries and lists, each with its dotted key."""
-    if not isinstance(value, dict | list):
+    if isinstance(value, dict | list):
+        for name, entry in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat_items(entry, f"{key}.{name}" if key else str(name))
+    else:
         yield key, value
-        return
-    for name, entry in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from flat_items(entry, f"{key}.{name}" if key else str(name))
 
 
 def _escaped(value: Any) -> Any:

@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache
-from typing import Annotated, Any, Self
+from functools import cache, partial
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetPydanticSchema, model_validator
 from pydantic_core import PydanticCustomError, core_schema
@@ -24,7 +24,6 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _convert(cls, given: Any) -> Any:
-        """Convert YAML's values to the types of their keys; leave out keys without a value."""
         if not isinstance(given, dict):
             return given
         given = {name: None if isinstance(value, str) and value == "???" else value for name, value in given.items()}
@@ -34,10 +33,6 @@ class Settings(BaseModel):
             for name, value in given.items()
             if value is not None or name not in unset
         }
-
-    def with_values(self, **values: Any) -> Self:
-        """Return a validated copy with these values changed."""
-        return self.model_validate({**{name: getattr(self, name) for name in self.model_fields_set}, **values})
 
 
 def key(
@@ -55,16 +50,15 @@ def key(
         meaning: for messages and documentation.
         per_phase: a phase may override it.
         affects_training: it must not change when a run is resumed.
-        settable: purposes for which a finished model may be given it: to ``move`` a run's images, to ``evaluate`` a
-            run, to evaluate a ``file``.
+        settable: what it can be set for once a model is trained: ``move`` (a run's images), ``evaluate`` (a run) or
+            ``file`` (evaluate a model file).
     """
     marks: Any = {"per_phase": per_phase, "affects_training": affects_training, "settable": [*settable]}
     return Field(default, description=meaning, json_schema_extra=marks)
 
 
-def phase_key(default: Any, meaning: str, *, affects_training: bool = True, settable: tuple[str, ...] = ()) -> Any:
-    """Declare a key that a phase may override."""
-    return key(default, meaning, per_phase=True, affects_training=affects_training, settable=settable)
+phase_key = partial(key, per_phase=True)
+"""Declare a key that a phase may override."""
 
 
 def one_of(choices: Iterable[str]) -> Any:
@@ -72,9 +66,18 @@ def one_of(choices: Iterable[str]) -> Any:
     return GetPydanticSchema(lambda source, handler: core_schema.literal_schema(list(choices)))
 
 
+def text_fault(text: str) -> str:
+    """Return why this text cannot be saved; empty if it can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the shell gave other bytes
+        return "which is not UTF-8: rename it, or link to it"
+    return ""
+
+
 def path_fault(path: str) -> str:
     """Return why no file can have this path; empty if one can."""
-    if fault := _text_fault(path):
+    if fault := text_fault(path):
         return fault
     if "\0" in path:
         return "expected a path without NUL"
@@ -82,14 +85,6 @@ def path_fault(path: str) -> str:
         return "which is too long for a path"
     if path.startswith("~") and os.path.expanduser(path).startswith("~"):
         return "which is the home of an unknown user; for a file of that name write ./~..."
-    return ""
-
-
-def _text_fault(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # the shell gave other bytes
-        return "which is not UTF-8: rename it, or link to it"
     return ""
 
 
@@ -102,13 +97,13 @@ def _without(fault: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Text = Annotated[str, _without(_text_fault)]
+Text = Annotated[str, _without(text_fault)]
 PathText = Annotated[str, _without(path_fault)]
 
 
 @cache
 def properties(kind: type[Settings]) -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of each key of ``kind``, with ``per_phase`` and ``affects_training`` of :func:`key`."""
+    """Return the JSON schema of each key of ``kind``, with the marks of :func:`key`."""
     return kind.model_json_schema()["properties"]
 
 

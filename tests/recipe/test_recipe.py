@@ -9,8 +9,8 @@ import pytest
 
 from effnet_ft import recipe as recipes
 from effnet_ft.errors import RecipeError
-from effnet_ft.recipe import OptimSettings, Recipe, load_recipe, recipe_folder
-from effnet_ft.recipe.schema import flat_items
+from effnet_ft.recipe import Recipe, load_recipe, recipe_folder
+from effnet_ft.recipe.schema import OptimSettings, flat_items
 
 PHASE = "phases=[{train: head, epochs: 1, lr: 1e-3}]"
 
