@@ -200,8 +200,8 @@ def cars(made: Made, patch: pytest.MonkeyPatch) -> None:
     for archive, name in {"car_devkit": "devkit", "cars_train": "cars_train", "cars_test": "cars_test"}.items():
         offered = pack(made, name, f"{archive}.tgz", "stanford_cars").parent
     shutil.copy(base / places["test"], offered)
-    hashes = {address: md5(offered / Path(address).name) for address in table.CARS_MD5}
-    patch.setattr(table, "CARS_MD5", hashes)
+    files = [(address, md5(offered / Path(address).name), folder) for address, _, folder in table.CARS_FILES]
+    patch.setattr(table, "CARS_FILES", files)
 
 
 MAKERS: dict[str, Callable[[Made, pytest.MonkeyPatch], None]] = {
@@ -224,7 +224,7 @@ def make(name: str, place: Path, patch: pytest.MonkeyPatch) -> Made:
 
 
 def pieces(name: str) -> tuple[RemoteFile, ...]:
-    return PUBLISHED[name].files(getattr(datasets, PUBLISHED[name].reader))
+    return tuple(PUBLISHED[name].files(getattr(datasets, PUBLISHED[name].reader)))
 
 
 def check(source: Source, made: Made, root: Path) -> None:

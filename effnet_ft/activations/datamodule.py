@@ -1,4 +1,4 @@
-"""Training and validation batches out of stored activations: no image is read, no frozen layer computed."""
+"""Training and validation batches of stored activations: no image is read, no frozen layer computed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ ActivationBatch = tuple[Tensor, Tensor]
 
 
 class ActivationDataset(Dataset[ActivationBatch]):
-    """Stored activations with their classes, a batch at a time.
-
-    A batch is asked for by items ``epoch * len(dataset) + index``, as of
-    :class:`effnet_ft.data.datamodule.ImageDataset`.
+    """Batches of stored activations with their labels, indexed by lists of ``epoch * len(dataset) + index``.
 
     Args:
         arrays: one for each view, ``[N, h, w, C]`` or ``[N, F]``.
         labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
-        views: says which view an image shows in an epoch; None where there is one.
+        views: gives the view of an image in an epoch; None if there is one.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], labels: np.ndarray, views: Views | None = None) -> None:
@@ -54,19 +51,19 @@ class ActivationDataset(Dataset[ActivationBatch]):
 
 
 class ActivationDataModule(pl.LightningDataModule):
-    """Training and validation batches of one phase from the store, in the order of the images' own.
+    """Training and validation batches of one phase from the store, as of :class:`ImageDataModule` and in its order.
 
     Args:
         train: arrays of the training images, one for each view.
         val: the array of the validation images.
         labels: class indices, or labels of 0 and 1, of the training and of the validation images.
         views: of the training images.
-        batch_size: images a device and step.
+        batch_size: images per device and step.
         balanced: show each class equally often.
-        seed: numbers that the order starts from.
+        seed: of the order.
 
     Attributes:
-        begin: as of :class:`effnet_ft.data.datamodule.ImageDataModule`.
+        begin: the first epoch, and the first batch in it; set it before training.
         share: rank and number of the processes that the batches are divided among.
     """
 
@@ -97,10 +94,10 @@ class ActivationDataModule(pl.LightningDataModule):
         return module
 
     def train_dataloader(self) -> DataLoader[ActivationBatch]:
-        """Return the shuffled training batches, this process's part of each."""
+        """Return this process's part of each shuffled training batch."""
         labels = self.train.labels if self.balanced else None
-        order = EpochSampler(len(self.train), (*self.seed, 2), labels)
-        batches = DistributedBatchSampler(order, self.batch_size, self.share)
+        sampler = EpochSampler(len(self.train), (*self.seed, 2), labels)
+        batches = DistributedBatchSampler(sampler, self.batch_size, self.share)
         batches.start_at(*self.begin)
         return _loader(self.train, batches)
 

@@ -19,10 +19,7 @@ from filelock import FileLock
 
 from effnet_ft.utils.machine_resources import memory_left
 
-FOLDER_VARIABLE = "EFFNET_FT_CACHE"
-"""Environment variable that overrides the default folder, ``effnet_ft`` in the user's cache folder."""
-
-_CHUNK_BYTES = 1 << 24
+FOLDER_VARIABLE = "EFFNET_FT_CACHE"  # environment variable: the folder, else ``effnet_ft`` in the user's cache folder
 
 
 def cache_folder() -> Path:
@@ -50,9 +47,7 @@ class ArrayCache:
     def open(self, key: str, checked: bool = True) -> np.ndarray | None:
         """Return the array of ``key``, memory-mapped read-only; None if it is missing or damaged (then it is removed).
 
-        Args:
-            key: of the array.
-            checked: verify the checksum, which reads the whole file; not needed if another rank just did so.
+        ``checked`` verifies the checksum, which reads the whole file; not needed if another rank just did so.
         """
         path, metadata = self._files(key)
         try:
@@ -148,9 +143,12 @@ class ArrayCache:
         if os.name != "posix":  # elsewhere os.kill(pid, 0) would end the process
             return
         for part in self.folder.glob(f"*.{_machine()}-*.npy.part"):
-            pid = part.name.split(".")[1].rpartition("-")[2]
-            if pid.isdigit() and not _is_running(int(pid)):
+            try:
+                os.kill(int(part.name.split(".")[1].rpartition("-")[2]), 0)
+            except ProcessLookupError:
                 part.unlink(missing_ok=True)
+            except (ValueError, PermissionError):  # not ours; another user's process
+                pass
 
     def _files(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}.npy", self.folder / f"{key}.json"
@@ -174,10 +172,9 @@ def file_stats(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     for path in paths:
         try:
             stat = path.stat()
+            stats.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
         except OSError:  # whoever reads the file reports it
             stats.append((str(path), -1, -1))
-        else:
-            stats.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
     return stats
 
 
@@ -195,19 +192,9 @@ def _process() -> str:
     return f"{_machine()}-{os.getpid()}"
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process
-        pass
-    return True
-
-
 def _crc32(path: Path) -> int:
     checksum = 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(1 << 24):
             checksum = zlib.crc32(chunk, checksum)
     return checksum

@@ -10,23 +10,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-PARTIAL_SUFFIX = ".part"
-"""Of a file that is being written; a killed process may leave such a file behind."""
+PARTIAL_SUFFIX = ".part"  # of a file that is being written; a killed process may leave one behind
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
     """Open a file that atomically replaces ``path`` on success and is discarded if the block raises.
 
-    Args:
-        path: of the file.
-        mode: ``w`` (UTF-8) or ``wb``.
-        how: further arguments of :func:`open`.
+    ``mode`` is ``w`` (UTF-8) or ``wb``; ``how`` are further arguments of :func:`open`.
     """
     part = partial_path(path)
-    encoding = {} if "b" in mode else {"encoding": "utf-8"}
     try:
-        with part.open(mode, **{**encoding, **how}) as file:
+        with part.open(mode, encoding=None if "b" in mode else "utf-8", **how) as file:
             yield file
         atomic_replace(part, path)
     finally:
@@ -54,7 +49,12 @@ def atomic_replace(part: Path, path: Path) -> None:
     with part.open("r+b") as file:  # Windows can only flush files that are open for writing
         os.fsync(file.fileno())
     os.replace(part, path)
-    fsync_folder(path.parent)
+    with suppress(OSError):  # not all systems can flush the names in a folder
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def atomic_link(file: Path, path: Path) -> None:
@@ -72,16 +72,6 @@ def atomic_link(file: Path, path: Path) -> None:
         atomic_replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Flush the names in ``folder`` to disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def remove_partial_files(*folders: Path) -> None:

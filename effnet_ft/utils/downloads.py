@@ -10,19 +10,12 @@ from urllib.request import Request, urlopen
 from effnet_ft.utils.progress import progress_bar
 
 _ATTEMPTS = 3
-_TIMEOUT_SECONDS = 30
-_CHUNK_BYTES = 1 << 20
 
 
 def download(address: str, part: Path, title: str) -> None:
     """Download ``address`` to ``part``, continuing a partial file there; a lost connection is retried.
 
     The caller must verify a hash: the partial file may have been another one's. It stays after an error.
-
-    Args:
-        address: URL.
-        part: the file to write.
-        title: of the progress bar.
 
     Raises:
         OSError: if the server has no such file or cannot be reached, or the disk is full.
@@ -43,7 +36,7 @@ def _append(address: str, part: Path, title: str) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "effnet_ft", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        response = urlopen(Request(address, headers=headers), timeout=_TIMEOUT_SECONDS)
+        response = urlopen(Request(address, headers=headers), timeout=30)
     except HTTPError as error:
         error.close()
         if start and error.code == 416:  # range beyond the end: the file is complete, or another one; the hash decides
@@ -56,7 +49,7 @@ def _append(address: str, part: Path, title: str) -> None:
         total = start + int(length) if length else None
         bar = progress_bar(title, total=total, initial=start, unit="B")
         with part.open("ab" if start else "wb") as file, bar:
-            while chunk := response.read(_CHUNK_BYTES):
+            while chunk := response.read(1 << 20):
                 file.write(chunk)
                 bar.update(len(chunk))
         if total is not None and part.stat().st_size < total:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
-PROCESS = Path("/proc")
+CONTROL_GROUPS, PROCESS = Path("/sys/fs/cgroup"), Path("/proc")
 
 
 def processor_name() -> str:
@@ -57,28 +56,22 @@ def container_cores() -> float | None:
 
 def default_workers() -> int:
     """Return the number of data loading processes per device for ``auto``."""
-    # The training process itself takes a core; more than eight readers do not make a disk faster.
-    return max(1, min(8, usable_cores() - 1))
+    return max(1, min(8, usable_cores() - 1))  # the training process takes a core; a disk serves no more than eight
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
     """Yield limit and use, in bytes, of every control group of this process; the page cache does not count as used."""
     names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     for group in _groups("memory"):
+        cached = 0
+        with suppress(OSError, ValueError):
+            counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            prefix = "total_" if "total_inactive_file" in counts else ""  # version 1's sum over nested groups
+            cached = sum(int(counts.get(prefix + name, 0)) for name in ("active_file", "inactive_file"))
         for limit, usage in names:
             with suppress(OSError, ValueError):
-                used = int((group / usage).read_text()) - _page_cache(group)
+                used = int((group / usage).read_text()) - cached
                 yield int((group / limit).read_text()), max(0, used)
-
-
-def _page_cache(group: Path) -> int:
-    """Return the bytes of cached files in a control group, which the kernel frees when memory is needed."""
-    with suppress(OSError, ValueError):
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Version 1 gives the sum over nested groups under "total".
-        prefix = "total_" if "total_inactive_file" in counts else ""
-        return sum(int(counts.get(prefix + name, 0)) for name in ("active_file", "inactive_file"))
-    return 0
 
 
 def _groups(controller: str) -> Iterator[Path]:

@@ -14,11 +14,9 @@ _PR_SET_PDEATHSIG = 1  # Linux's sys/prctl.h
 def tune_process() -> None:
     """Set how OpenMP threads wait and how memory is allocated; call it before torch is imported.
 
-    OpenMP threads spin only briefly before they sleep, unless the user's environment says otherwise: with the default
-    long spin, every layer waits for the scheduler whenever another program or the data loading takes a core.
-
-    glibc keeps freed blocks: on the CPU every layer frees and allocates the same large blocks, which are by default
-    mapped and zeroed anew each time. The process keeps its peak memory until it ends.
+    OpenMP threads spin only briefly before they sleep: with the default long spin, every layer waits for the scheduler
+    whenever another program or the data loading takes a core. glibc keeps freed blocks, which by default it maps and
+    zeroes anew for every layer; the process keeps its peak memory until it ends.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -16,24 +16,8 @@ def progress_bar(
     unit: str = "",
     shown: bool = True,
 ) -> tqdm:
-    """Return a bar that a terminal shows after two seconds and removes at the end.
-
-    Args:
-        title: shown before the bar.
-        items: to iterate over; None if the caller updates the bar.
-        total: number of items or bytes, if known.
-        initial: how many of them are already done.
-        unit: ``B`` for bytes.
-        shown: False hides the bar, e.g. on all ranks but the first.
-    """
+    """Return a bar over ``items``, or one to update, that a terminal shows after two seconds and removes at the end."""
+    scale, disable = unit == "B" or total is None, None if shown else True  # None: only without a terminal
     return tqdm(
-        items,
-        desc=title,
-        total=total,
-        initial=initial,
-        unit=unit,
-        unit_scale=unit == "B" or total is None,
-        leave=False,
-        delay=2,
-        disable=None if shown else True,  # None: only without a terminal
+        items, title, total, initial=initial, unit=unit, unit_scale=scale, leave=False, delay=2, disable=disable
     )

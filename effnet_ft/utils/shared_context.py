@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 class SharedContext(Generic[Value]):
     """Enters the context from ``make`` with the first thread and exits it with the last.
 
-    If each thread entered its own, one that overlaps another would restore the other's setting when it exits.
+    If each thread entered its own, one that exits first would restore a setting that another still needs.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[Value]]) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of a formula; spreadsheets skip a tab or a carriage return before it."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets skip a tab or a carriage return before a formula
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

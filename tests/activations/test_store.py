@@ -405,7 +405,7 @@ def kept_bytes(cache: ArrayCache) -> int:
 
 
 def test_what_does_not_fit_is_not_kept(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, 4 * len(split.train) + len(split.val), 9)
     phases = [(HEAD, 4), ("train: stage3, lr: 1e-3", 4)]
     assert fed(data_of(split, phases, f"store.max_gb={1.02 * need / 1e9}"), model) == [True, False]
     assert 0 < kept_bytes(empty_cache) < 1.02 * need + 5 * 128
@@ -415,7 +415,7 @@ def test_what_does_not_fit_is_not_kept(split: Split, model: Classifier, empty_ca
 
 
 def test_old_arrays_make_room(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, 4 * len(split.train) + len(split.val), 9)
     limit = f"store.max_gb={1.2 * need / 1e9}"
     fed(data_of(split, [(HEAD, 4)], limit), model)
     old = {entry.key for entry in empty_cache.entries()}
@@ -430,7 +430,7 @@ def test_old_arrays_make_room(split: Split, model: Classifier, empty_cache: Arra
 def test_what_is_missing_pushes_out_no_more_than_it_takes(
     split: Split, model: Classifier, empty_cache: ArrayCache
 ) -> None:
-    need = ActivationStore(split, ComputeSettings()).size(model, views_of(model, 4), [9])
+    need = ActivationStore(split, ComputeSettings()).size(model, 4 * len(split.train) + len(split.val), 9)
     other = deepcopy(model)
     with torch.no_grad():
         other.stages[0][0].weight.mul_(2)
@@ -461,7 +461,7 @@ def test_values_too_large_for_float16_are_not_kept(split: Split, model: Classifi
 
 
 def test_large_values_keep_to_the_limit(split: Split, model: Classifier, empty_cache: ArrayCache) -> None:
-    limit = int(1.5 * ActivationStore(split, ComputeSettings()).size(model, views_of(model, 2), [7]))
+    limit = int(1.5 * ActivationStore(split, ComputeSettings()).size(model, 2 * len(split.train) + len(split.val), 7))
     enlarge(model, 1e6)
     fed(data_of(split, [(STAGE7, 2)], f"store.max_gb={limit / 1e9}"), model)
     assert kept_bytes(empty_cache) <= limit

@@ -19,14 +19,12 @@ from effnet_ft.data.sources.source import Sample, Source
 from effnet_ft.errors import DataError
 from effnet_ft.utils.text import listing
 
-_LISTS = ("{}.txt", "meta/{}.txt")
-
 
 def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | None = None) -> Source:
-    """List ImageNet's validation images, all or some.
+    """List all or some of ImageNet's validation images in class folders, a flat folder, or a tar file of either.
 
     Args:
-        root: a folder of class folders, a flat folder of images, or a tar file of either.
+        root: the folder or tar file.
         classes: the 1,000 WordNet ids in the order of the class numbers.
         ground_truth: the list of flat images' classes; None looks for it near them under its usual names.
 
@@ -42,8 +40,10 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
     files = (entry.name for entry in root.iterdir()) if root.is_dir() else members
     names = sorted(filter(has_image_suffix, files))
     if not names:
-        what = "a tar of them, or folders named by WordNet ids"
-        raise DataError(f"data.root is '{root}', which holds no images: give ImageNet's validation images, {what}")
+        raise DataError(
+            f"data.root is '{root}', which holds no images: give ImageNet's validation images, a tar of them, or "
+            "folders named by WordNet ids"
+        )
     wnid_of = ground_truth_reader(root, classes, ground_truth, names)
     labels = {name: wnid_of(name) for name in names}
     known = frozenset(classes)
@@ -67,14 +67,13 @@ def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
         raise DataError(f"data.root is '{root}', which {kind}: {EXPECTED_LAYOUTS}")
     splits = {}
     for part in ("train", "val"):
-        lists = (root / name.format(part) for name in _LISTS)
-        image_list = next((path for path in lists if path.is_file() and _names_images(path, root / part)), None)
-        if image_list is None and not (root / part).is_dir():
+        lists = [path for path in (root / f"{part}.txt", root / f"meta/{part}.txt") if path.is_file()]
+        if named := [path for path in lists if _names_images(path, root / part)]:
+            splits[part] = _read_list(root, part, named[0], classes)
+            continue
+        if not (root / part).is_dir():
             unpack_archive(root, part)
-        if image_list is not None:
-            splits[part] = _read_list(root, part, image_list, classes)
-        else:
-            splits[part] = _scan_split(root, part, classes, ground_truth if part == "val" else None)
+        splits[part] = _scan_split(root, part, classes, ground_truth if part == "val" else None)
     known = {sample.label for sample in splits["train"]}
     if unlearnable := sorted({sample.label for sample in splits["val"]} - known):
         raise DataError(
@@ -85,20 +84,16 @@ def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
 
 
 def _names_images(path: Path, folder: Path) -> bool:
-    """Return whether a list holds image paths relative to ``folder`` or its parent.
-
-    Copies sorted into class folders often come with a list of flat names, which is not needed.
-    """
+    """Return whether a list has paths below ``folder`` or its parent, not flat names beside class folders."""
     with path.open(encoding="utf-8", errors="replace") as file:
         first = next((line.split() for line in file if line.strip()), [])
     if len(first) != 2:
         return False  # classes alone: the ground truth of a flat folder
-    candidates = (folder.parent / first[0], folder / first[0])
-    return any(path.is_file() for path in candidates) or not folder.is_dir()
+    return not folder.is_dir() or any((parent / first[0]).is_file() for parent in (folder.parent, folder))
 
 
 def _read_list(root: Path, part: str, path: Path, classes: Sequence[str]) -> list[Sample]:
-    """Return the images of a list, with paths relative to the root or to the split's folder."""
+    """Return the images of a list, whose paths are relative to the root or to the split's folder."""
     known = frozenset(classes)
     samples: list[tuple[str, str]] = []
     try:

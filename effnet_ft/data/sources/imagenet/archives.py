@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from effnet_ft.data.images.decoding import ArchiveMember, has_image_suffix
 from effnet_ft.errors import DataError
@@ -32,14 +31,13 @@ def unpack_archive(root: Path, part: str) -> None:
     from filelock import FileLock
     from torchvision.datasets import imagenet
 
-    archive = root / imagenet.ARCHIVE_META[part][0]
-    needed = [archive, *([root / imagenet.ARCHIVE_META["devkit"][0]] if part == "val" else [])]
+    needed = [root / imagenet.ARCHIVE_META[name][0] for name in {"train": ["train"], "val": ["val", "devkit"]}[part]]
     if missing := [path.name for path in needed if not path.is_file()]:
         raise DataError(f"{root} holds neither {part}/ nor {part}.txt nor {' and '.join(missing)}: {EXPECTED_LAYOUTS}")
-    free, size = shutil.disk_usage(root).free, archive.stat().st_size
-    if free < 1.02 * size:  # file system blocks are not filled completely
+    free, size = shutil.disk_usage(root).free, 1.02 * needed[0].stat().st_size  # blocks are not filled completely
+    if free < size:
         raise DataError(
-            f"unpacking {archive} takes {1.02 * size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in {root}: "
+            f"unpacking {needed[0]} takes {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in {root}: "
             "make room, or unpack it elsewhere and give that folder"
         )
     temporary = root / f".{part}.part"
@@ -47,11 +45,15 @@ def unpack_archive(root: Path, part: str) -> None:
         with FileLock(root / ".imagenet.lock"):
             if (root / part).is_dir():  # unpacked by another process meanwhile
                 return
-            log.info("ImageNet: checking and unpacking %s, which takes a while", archive)
+            log.info("ImageNet: checking and unpacking %s, which takes a while", needed[0])
             shutil.rmtree(temporary, ignore_errors=True)
             try:
                 with _data_filter():
-                    _parse_archive(imagenet, root, part, temporary.name)
+                    if part == "train":
+                        imagenet.parse_train_archive(str(root), folder=temporary.name)
+                    else:
+                        imagenet.parse_devkit_archive(str(root))
+                        imagenet.parse_val_archive(str(root), folder=temporary.name)
                 os.replace(temporary, root / part)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -71,14 +73,6 @@ def _data_filter() -> Iterator[None]:
         yield
     finally:
         tarfile.TarFile.extraction_filter = previous
-
-
-def _parse_archive(imagenet: Any, root: Path, part: str, folder: str) -> None:
-    if part == "train":
-        imagenet.parse_train_archive(str(root), folder=folder)
-        return
-    imagenet.parse_devkit_archive(str(root))
-    imagenet.parse_val_archive(str(root), folder=folder)
 
 
 def tar_members(path: Path) -> dict[str, ArchiveMember]:

@@ -26,22 +26,17 @@ WnidOf = Callable[[str], str | None]  # maps an image's file name to its WordNet
 
 
 def ground_truth_reader(root: Path, classes: Sequence[str], ground_truth: str | None, names: Sequence[str]) -> WnidOf:
-    """Return a function from an image's name to its WordNet id.
+    """Return a function from an image's name to its WordNet id; arguments as of ``scan_imagenet``.
 
-    Args:
-        root: the folder or tar file of the images.
-        classes: the 1,000 WordNet ids in the order of the class numbers.
-        ground_truth: the list; None looks for it in ``root`` and its parent under its usual names.
-        names: the images. No list is needed if each lies in a folder named by its WordNet id.
+    No list is needed if each of the images, ``names``, lies in a folder named by its WordNet id.
 
     Raises:
         DataError: if there is no list, or it cannot be read.
     """
     if all(Path(name).parent.name in classes for name in names):
         return lambda name: Path(name).parent.name
-    candidates = (folder / name for folder in (root, root.parent) for name in _USUAL_NAMES)
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
-    path = Path(ground_truth).expanduser() if ground_truth else found
+    usual = (folder / name for folder in (root, root.parent) for name in _USUAL_NAMES)
+    path = Path(ground_truth).expanduser() if ground_truth else next(filter(Path.exists, usual), None)
     if path is None:
         raise DataError(
             f"{root} holds images without class folders, and no list of their classes is in it or beside it: "
@@ -71,7 +66,8 @@ def _read_ground_truth(path: Path, classes: Sequence[str]) -> WnidOf:
         return _by_name({row["ImageId"]: row["PredictionString"].split()[0] for row in rows})
     lines = [line.split() for line in text.splitlines() if line.strip()]
     if all(len(line) == 2 for line in lines):
-        return _by_name({Path(name).stem: _wnid(label, classes) for name, label in lines})
+        wnids = (classes[int(label)] if label.isdigit() else label for _, label in lines)
+        return _by_name({Path(name).stem: wnid for (name, _), wnid in zip(lines, wnids, strict=True)})
     if lines and all(len(line) == 1 and line[0] in classes for line in lines):
         return _by_number([line[0] for line in lines])
     synsets = path.parent / Path(_SYNSETS).name
@@ -90,10 +86,6 @@ def _devkit(ground_truth: str, synsets: bytes) -> WnidOf:
     table = loadmat(io.BytesIO(synsets), squeeze_me=True)["synsets"]
     by_number = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if row["num_children"] == 0}
     return _by_number([by_number[int(number)] for number in ground_truth.split()])
-
-
-def _wnid(label: str, classes: Sequence[str]) -> str:
-    return classes[int(label)] if label.isdigit() else label
 
 
 def _by_name(labels: dict[str, str]) -> WnidOf:

@@ -12,76 +12,54 @@ from pathlib import Path
 
 from effnet_ft.data.sources.published.table import PublishedSet, RemoteFile
 from effnet_ft.errors import DataError, MachineError, is_disk_full
-from effnet_ft.utils.downloads import download as fetch
+from effnet_ft.utils.downloads import download
 from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 
 
-def ensure_files(published: PublishedSet, base: Path, files: Sequence[RemoteFile], download: bool) -> None:
-    """Download and unpack what is missing.
+def ensure_files(published: PublishedSet, base: Path, files: Sequence[RemoteFile], may_download: bool) -> None:
+    """Download and unpack what is missing, and check the files whose hashes are known.
 
     Raises:
-        DataError: if that fails, with which files to put where.
-        MachineError: if the disk is full.
+        DataError: if that fails or a file is damaged, with what to put where.
+        MachineError: if the disk is full or cannot be written.
     """
     missing = [file for file in files if not file.is_ready(base) and not (base / file.name).is_file()]
     if missing and published.offline:
-        raise DataError(
-            f"{published.title} can no longer be downloaded: {_instructions(base, missing, 'it came from')}"
-        )
-    if missing and not download:
+        what = _instructions(base, missing, "it came from")
+        raise DataError(f"{published.title} can no longer be downloaded: {what}")
+    if missing and not may_download:
         raise DataError(
             f"{published.title} is not complete in {base} and data.download is off: set data.download=on, or "
             f"{_instructions(base, missing)}"
         )
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with folder_lock(base, published.reader):
+    if not all(file.is_ready(base) for file in files):
+        with folder_lock(base):
             for file in missing:
-                if not file.is_ready(base) and not (base / file.name).is_file():
-                    log.info("%s: downloading %s", published.title, file.url)
-                    _download(file, base)
-    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
-        kind = MachineError if is_disk_full(error) else DataError
-        instructions = _instructions(base, missing)
-        raise kind(f"cannot download {published.title}: {error}\nTry again, or {instructions}") from error
-    with folder_lock(base, published.reader):
-        for file in files:
-            if not file.is_ready(base):
-                log.info("%s: checking and unpacking %s", published.title, file.name)
+                _download(file, base, published, missing)
+            for file in files:
                 _unpack(file, base)
+    for file in files:
+        if not file.folder:
+            _check(base / file.name, file.md5, _download_again(file))
+        for name, md5 in (file.contents or {}).items():
+            again = f"remove the folder {base / file.folder}, so that {file.name} is unpacked again"
+            _check(base / file.folder / name, md5, again)
 
 
 @contextmanager
-def folder_lock(base: Path, name: str) -> Iterator[None]:
+def folder_lock(base: Path) -> Iterator[None]:
     """Lock ``base``, so that of several processes one does the work and the others find it done."""
     from filelock import FileLock
 
-    lock = FileLock(base / f".{name}.lock")
     try:
-        lock.acquire()
+        base.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(base / ".published.lock").acquire()
     except OSError as error:
         raise MachineError(f"cannot write to {base}: {error}") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
-
-
-def check_hashes(base: Path, files: Sequence[RemoteFile]) -> None:
-    """Check the files whose hashes are known.
-
-    Raises:
-        DataError: naming the file that differs and what to do.
-    """
-    for file in files:
-        if not file.folder and (fault := _fault(base / file.name, file.md5)):
-            raise DataError(f"{base / file.name} {fault}; {_download_again(file)}")
-        for name, md5 in (file.contents or {}).items():
-            if fault := _fault(base / file.folder / name, md5):
-                again = f"remove the folder {base / file.folder}, so that {file.name} is unpacked again"
-                raise DataError(f"{base / file.folder / name} {fault}; {again}")
 
 
 def _instructions(base: Path, files: Sequence[RemoteFile], origin: str = "from") -> str:
@@ -96,14 +74,27 @@ def _download_again(file: RemoteFile) -> str:
     return f"remove it and download it again from {file.url}"
 
 
-def _download(file: RemoteFile, base: Path) -> None:
-    """Download ``file``, check it, then rename it into place."""
+def _download(file: RemoteFile, base: Path, published: PublishedSet, missing: Sequence[RemoteFile]) -> None:
+    """Download ``file`` unless another process has, check it, then rename it into place."""
+    if file.is_ready(base) or (base / file.name).is_file():
+        return
+    log.info("%s: downloading %s", published.title, file.url)
     part = base / f"{file.name}.part"
-    fetch(file.url, part, file.name)
-    if fault := _fault(part, file.md5):
-        part.unlink()  # or the next attempt would resume the wrong file
-        raise ValueError(f"what {file.url} sent {fault}")
-    os.replace(part, base / file.name)
+    try:
+        download(file.url, part, file.name)
+        if fault := _fault(part, file.md5):
+            part.unlink()  # or the next attempt would resume the wrong file
+            raise ValueError(f"what {file.url} sent {fault}")
+        os.replace(part, base / file.name)
+    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
+        kind = MachineError if is_disk_full(error) else DataError
+        instructions = _instructions(base, missing)
+        raise kind(f"cannot download {published.title}: {error}\nTry again, or {instructions}") from error
+
+
+def _check(path: Path, md5: str, remedy: str) -> None:
+    if fault := _fault(path, md5):
+        raise DataError(f"{path} {fault}; {remedy}")
 
 
 def _fault(path: Path, md5: str) -> str:
@@ -117,10 +108,12 @@ def _fault(path: Path, md5: str) -> str:
 
 
 def _unpack(file: RemoteFile, base: Path) -> None:
-    """Unpack an archive, then rename its folder into place."""
+    """Unpack an archive unless that is done, then rename its folder into place."""
     archive, temporary = base / file.name, base / f".{file.folder}.part"
-    if fault := _fault(archive, file.md5):
-        raise DataError(f"{archive} {fault}; {_download_again(file)}")
+    if file.is_ready(base):
+        return
+    log.info("checking and unpacking %s", archive)
+    _check(archive, file.md5, _download_again(file))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         shutil.unpack_archive(archive, temporary, filter="data")  # nothing outside it, no devices, no odd permissions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ AIRCRAFT_MD5 = "d4acdd33327262359767eeaa97a4f732"
 """MD5 of the archive, from https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/; torchvision has none."""
 
 CARS = "https://ai.stanford.edu/~jkrause/"
-CARS_MD5 = {
-    "cars/car_devkit.tgz": "c3b158d763b6e2245038c8ad08e45376",
-    "car196/cars_train.tgz": "065e5b463ae28d29e77c1b4b166cfe61",
-    "car196/cars_test.tgz": "4ce7ebf6a94d07f1952d94dd34c4d501",
-    "car196/cars_test_annos_withlabels.mat": "b0a2b23655a3edd16d84508592a98d10",
-}
-"""MD5 of the files below :data:`CARS`, from torchvision 0.15, the last release that downloaded them."""
+CARS_FILES = (
+    ("cars/car_devkit.tgz", "c3b158d763b6e2245038c8ad08e45376", "devkit"),
+    ("car196/cars_train.tgz", "065e5b463ae28d29e77c1b4b166cfe61", "cars_train"),
+    ("car196/cars_test.tgz", "4ce7ebf6a94d07f1952d94dd34c4d501", "cars_test"),
+    ("car196/cars_test_annos_withlabels.mat", "b0a2b23655a3edd16d84508592a98d10", ""),
+)
+"""Address below :data:`CARS`, MD5 from torchvision 0.15, the last release that downloaded them, and folder."""
 
 
 @dataclass(frozen=True)
@@ -46,77 +46,61 @@ class PublishedSet:
     title: str  # as its authors write it
     reader: str  # the class in `torchvision.datasets`
     base: str  # the folder of its files, relative to the root
-    files: Callable[[Any], tuple[RemoteFile, ...]]  # returns them, given the reader
+    files: Callable[[Any], Iterable[RemoteFile]]  # given the reader
     splits: Mapping[str, Mapping[str, Any]]  # the reader's arguments for each split
-    images_and_labels: Callable[[Any], tuple[Sequence[Any], Sequence[int]]]  # of the reader's data set; files or pixels
+    images: Callable[[Any], Iterable[tuple[Any, int]]] = lambda data: zip(data._image_files, data._labels, strict=True)
+    """Files, or pixels if ``pickled``, with class numbers, given the reader's data set."""
     pickled: bool = False  # its images are pickled, not files
     offline: bool = False  # it can no longer be downloaded
 
 
-def _cifar(reader: Any) -> tuple[RemoteFile, ...]:
-    contents = {**dict(reader.train_list), **dict(reader.test_list), reader.meta["filename"]: reader.meta["md5"]}
-    return (RemoteFile(reader.url, reader.tgz_md5, reader.base_folder, contents),)
+def _cifar(title: str, reader: str) -> PublishedSet:
+    def files(reader: Any) -> list[RemoteFile]:
+        contents = {**dict(reader.train_list), **dict(reader.test_list), reader.meta["filename"]: reader.meta["md5"]}
+        return [RemoteFile(reader.url, reader.tgz_md5, reader.base_folder, contents)]
+
+    splits = {"train": {"train": True}, "test": {"train": False}}
+    return PublishedSet(title, reader, "", files, splits, lambda data: zip(data.data, data.targets, strict=True), True)
 
 
-def _flowers(reader: Any) -> tuple[RemoteFile, ...]:
-    folders = {"image": "jpg"}
-    return tuple(
-        RemoteFile(reader._download_url_prefix + name, md5, folders.get(kind, ""))
-        for kind, (name, md5) in reader._file_dict.items()
-    )
+def _flowers(reader: Any) -> list[RemoteFile]:
+    files = reader._file_dict.items()
+    return [
+        RemoteFile(reader._download_url_prefix + name, md5, "jpg" * (kind == "image")) for kind, (name, md5) in files
+    ]
 
 
-def _food(reader: Any) -> tuple[RemoteFile, ...]:
-    return (RemoteFile(reader._URL, reader._MD5, "food-101"),)
+def _splits(*names: str) -> dict[str, dict[str, str]]:
+    return {name: {"split": name} for name in names}
 
-
-def _pets(reader: Any) -> tuple[RemoteFile, ...]:
-    return tuple(RemoteFile(url, md5, url.rsplit("/", 1)[-1].removesuffix(".tar.gz")) for url, md5 in reader._RESOURCES)
-
-
-def _aircraft(reader: Any) -> tuple[RemoteFile, ...]:
-    return (RemoteFile(reader._URL, AIRCRAFT_MD5, "fgvc-aircraft-2013b"),)
-
-
-def _cars(reader: Any) -> tuple[RemoteFile, ...]:
-    folders = {
-        "cars/car_devkit.tgz": "devkit",
-        "car196/cars_train.tgz": "cars_train",
-        "car196/cars_test.tgz": "cars_test",
-    }
-    return tuple(RemoteFile(CARS + file, md5, folders.get(file, "")) for file, md5 in CARS_MD5.items())
-
-
-_CIFAR: Mapping[str, Mapping[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-_TWO: Mapping[str, Mapping[str, Any]] = {part: {"split": part} for part in ("train", "test")}
-_THREE: Mapping[str, Mapping[str, Any]] = {part: {"split": part} for part in ("train", "val", "test")}
 
 PUBLISHED: dict[str, PublishedSet] = {
-    "cifar10": PublishedSet(
-        "CIFAR-10", "CIFAR10", "", _cifar, _CIFAR, lambda dataset: (dataset.data, dataset.targets), pickled=True
-    ),
-    "cifar100": PublishedSet(
-        "CIFAR-100", "CIFAR100", "", _cifar, _CIFAR, lambda dataset: (dataset.data, dataset.targets), pickled=True
-    ),
+    "cifar10": _cifar("CIFAR-10", "CIFAR10"),
+    "cifar100": _cifar("CIFAR-100", "CIFAR100"),
     "flowers102": PublishedSet(
-        *("Oxford Flowers-102", "Flowers102", "flowers-102", _flowers, _THREE),
-        images_and_labels=lambda dataset: (dataset._image_files, dataset._labels),
+        *("Oxford Flowers-102", "Flowers102", "flowers-102"), _flowers, _splits("train", "val", "test")
     ),
     "food101": PublishedSet(
-        "Food-101", "Food101", "", _food, _TWO, lambda dataset: (dataset._image_files, dataset._labels)
+        *("Food-101", "Food101", ""),
+        lambda reader: [RemoteFile(reader._URL, reader._MD5, "food-101")],
+        _splits("train", "test"),
     ),
     "pets": PublishedSet(
-        *("Oxford-IIIT Pets", "OxfordIIITPet", "oxford-iiit-pet", _pets),
+        *("Oxford-IIIT Pets", "OxfordIIITPet", "oxford-iiit-pet"),
+        lambda reader: [RemoteFile(url, md5, Path(url).name.removesuffix(".tar.gz")) for url, md5 in reader._RESOURCES],
         {"train": {"split": "trainval"}, "test": {"split": "test"}},
-        lambda dataset: (dataset._images, dataset._labels),
+        lambda data: zip(data._images, data._labels, strict=True),
     ),
     "aircraft": PublishedSet(
-        *("FGVC-Aircraft", "FGVCAircraft", "", _aircraft, _THREE),
-        images_and_labels=lambda dataset: (dataset._image_files, dataset._labels),
+        *("FGVC-Aircraft", "FGVCAircraft", ""),
+        lambda reader: [RemoteFile(reader._URL, AIRCRAFT_MD5, "fgvc-aircraft-2013b")],
+        _splits("train", "val", "test"),
     ),
     "cars": PublishedSet(
-        *("Stanford Cars", "StanfordCars", "stanford_cars", _cars, _TWO),
-        images_and_labels=lambda dataset: ([path for path, _ in dataset._samples], [n for _, n in dataset._samples]),
+        *("Stanford Cars", "StanfordCars", "stanford_cars"),
+        lambda reader: [RemoteFile(CARS + name, md5, folder) for name, md5, folder in CARS_FILES],
+        _splits("train", "test"),
+        lambda data: data._samples,
         offline=True,
     ),
 }
