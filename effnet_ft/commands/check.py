@@ -29,8 +29,7 @@ def run(options: argparse.Namespace) -> int:
     needed = ["data.root"] if options.quick else ["data.root", "model.weights"]
     recipe = load_recipe("folder", [f"data.root={options.root}", *options.overrides], needed)
 
-    from effnet_ft.inspection.check_page import PAGE, write_check
-    from effnet_ft.inspection.check_table import table
+    from effnet_ft.inspection.check_report import PAGE, table, write_check
     from effnet_ft.inspection.inspect import inspect
 
     name = Path(options.root).resolve().name.removesuffix(".csv")

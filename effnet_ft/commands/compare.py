@@ -21,8 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from effnet_ft.report.comparison import compare
-    from effnet_ft.report.comparison_page import write_comparison
+    from effnet_ft.report.comparison import compare, write_comparison
 
     check_outputs(options.out)
     comparison = compare([Path(name) for name in options.runs])

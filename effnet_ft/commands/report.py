@@ -20,7 +20,9 @@ def run(options: argparse.Namespace) -> int:
 
     from effnet_ft.inference.load import load
     from effnet_ft.recipe.loading import require_settable
-    from effnet_ft.report import read_run, render_run, write_page
+    from effnet_ft.report.contents import read_run
+    from effnet_ft.report.rendering import write_page
+    from effnet_ft.report.run_page import render_run
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):

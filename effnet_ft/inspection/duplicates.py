@@ -16,33 +16,22 @@ from scipy.sparse.csgraph import connected_components
 from effnet_ft.inspection.file_scan import SIDE
 from effnet_ft.utils.progress import progress_bar
 
-FREQUENCIES = 16
-"""Frequencies of a signature in each direction."""
+FREQUENCIES = 16  # of a signature in each direction
+SAME = 0.9  # cosine similarity of signatures from which two images are duplicates
+CROPPED = 0.45  # the same if the features reach SAME_FEATURES: cropped, framed or recoloured duplicates
+SAME_FEATURES = 0.94  # cosine similarity of pooled features that different photographs of one class seldom reach
+DIFFERENT_FEATURES = 0.45  # that of pooled features below which no signature makes two images duplicates
 
-SAME = 0.9
-"""Cosine similarity of signatures from which two images are duplicates."""
-
-CROPPED = 0.45
-"""The same if the features are as similar as :data:`SAME_FEATURES`: cropped, framed or recoloured duplicates."""
-
-SAME_FEATURES = 0.94
-"""Cosine similarity of pooled features that different photographs of one class seldom reach."""
-
-DIFFERENT_FEATURES = 0.45
-"""Cosine similarity of pooled features below which two images are not duplicates, whatever their signatures."""
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BLOCK = 1024
-_MIN_CONTRAST = 1.0
-"""Root mean square of a signature, grey levels, below which an image is too uniform to compare."""
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_MIN_CONTRAST = 1.0  # root mean square of a signature, grey levels, below which an image is too uniform to compare
 
 
 def find_duplicates(records: np.ndarray, features: np.ndarray | None) -> np.ndarray:
     """Return a group number for each image, equal for duplicates, ``[N]``.
 
-    Args:
-        records: :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``.
-        features: pooled features, ``[N, F]``; None compares signatures only.
+    ``records`` are :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``; without pooled ``features`` ``[N, F]``
+    only the signatures are compared.
     """
     if not len(records):
         return np.zeros(0, np.int64)
@@ -54,23 +43,18 @@ def find_duplicates(records: np.ndarray, features: np.ndarray | None) -> np.ndar
 
 
 def signatures(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the signatures of images and of their mirror images.
+    """Return the signatures of thumbnails, uint8 ``[N, SIDE, SIDE, 3]``, and of their mirror images.
 
-    Args:
-        pictures: thumbnails, uint8 ``[N, SIDE, SIDE, 3]``.
-
-    Returns:
-        Two arrays, float32 ``[N, D]``, of norm 1, or 0 if the image is too uniform.
+    Each is float32 ``[N, D]``, of norm 1, or 0 if the image is too uniform.
     """
     basis = dct(np.eye(SIDE, dtype=np.float32), axis=0, norm="ortho")[:FREQUENCIES]
     spectrum = basis @ (pictures @ _LUMA) @ basis.T
     order = np.arange(FREQUENCIES)
-    # In natural images the amplitude falls with the frequency.
-    spectrum = spectrum * np.hypot(order[:, None], order).astype(np.float32)
+    spectrum *= np.hypot(order[:, None], order)  # in natural images the amplitude falls with the frequency
     upright, mirrored = (part.reshape(len(pictures), -1) for part in (spectrum, spectrum * np.where(order % 2, -1, 1)))
     length = np.linalg.norm(upright, axis=1, keepdims=True)
-    scale = np.where(length > _MIN_CONTRAST * SIDE, 1 / np.maximum(length, 1e-6), 0).astype(np.float32)
-    return upright * scale, (mirrored * scale).astype(np.float32)
+    scale = (length > _MIN_CONTRAST * SIDE) / np.maximum(length, 1e-6)
+    return (upright * scale).astype(np.float32), (mirrored * scale).astype(np.float32)
 
 
 def _similar_pairs(pictures: np.ndarray, features: np.ndarray | None) -> np.ndarray:

@@ -17,11 +17,8 @@ from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
 from effnet_ft.utils.progress import progress_bar
 
-VERSION = 1
-"""Of the record; a new number invalidates cached scans."""
-
-SIDE = 32
-"""Side of the thumbnails, pixels."""
+VERSION = 1  # of the record; a new number invalidates cached scans
+SIDE = 32  # of the thumbnails, pixels
 
 FILE_RECORD = np.dtype(
     [
@@ -44,9 +41,7 @@ FILE_RECORD = np.dtype(
 def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
     """Return the :data:`FILE_RECORD` of each file, ``[N]``.
 
-    Args:
-        paths: the files.
-        cache: stores the scan until a file changes in size or modification time.
+    ``cache`` stores the scan until a file changes in size or modification time.
     """
     key = array_key(version=VERSION, looks=file_stats(paths))
     if (cached := cache.open(key)) is not None:
@@ -68,30 +63,18 @@ def _scan(path: Path) -> np.ndarray:
         content = path.read_bytes()
         record["digest"] = hashlib.sha256(content).hexdigest()
         with Image.open(BytesIO(content)) as image:
-            for key, value in _header(image, content).items():
-                record[key] = value
-            image.draft(
-                None, (2 * SIDE, 2 * SIDE)
-            )  # decodes a JPEG at reduced size: faster, and still reads every byte
+            form, mode = image.format or "", image.mode
+            record["format"], record["mode"] = form.encode(), mode.encode()
+            record["width"], record["height"] = image.size
+            record["transparent"] = "A" in image.getbands() or "transparency" in image.info
+            # Pillow opens a 16-bit RGB PNG as 8-bit; byte 24 of a PNG is its bit depth.
+            record["deep"] = mode in ("I", "F") or mode.startswith("I;16") or (form == "PNG" and content[24] == 16)
+            with suppress(Exception):  # broken later frames or EXIF do not matter
+                # A phone's MPO holds further pictures, such as a depth map, but is not animated.
+                record["frames"] = 1 if form == "MPO" else getattr(image, "n_frames", 1)
+                record["turned"] = image.getexif().get(ORIENTATION, 1) != 1
+            image.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at reduced size, which still reads every byte
             record["picture"] = cv2.resize(to_rgb(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
         record["reason"] = decode_error(error).encode("utf-8", "replace")[:200]
     return record
-
-
-def _header(image: Image.Image, content: bytes) -> dict[str, object]:
-    # Pillow opens a 16-bit RGB PNG as 8-bit; byte 24 of a PNG is its bit depth.
-    deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or (image.format == "PNG" and content[24] == 16)
-    facts: dict[str, object] = {
-        "format": (image.format or "").encode(),
-        "mode": image.mode.encode(),
-        "width": image.width,
-        "height": image.height,
-        "transparent": "A" in image.getbands() or "transparency" in image.info,
-        "deep": deep,
-    }
-    with suppress(Exception):  # broken later frames or EXIF do not matter
-        # A phone's MPO holds further pictures, such as a depth map, but is not animated.
-        facts["frames"] = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        facts["turned"] = image.getexif().get(ORIENTATION, 1) != 1
-    return facts

@@ -41,32 +41,26 @@ class DuplicateGroup:
         """Whether their labels differ."""
         return len({image.label for image in self.images}) > 1
 
-    @property
-    def rank(self) -> tuple[bool, bool, bool, bool]:
-        """Sort key: the most serious first."""
-        return not self.across, not self.contradictory, not self.torn, not self.exact
-
 
 @dataclass(frozen=True)
 class SuspectLabel:
-    """A label that may be wrong.
-
-    Attributes:
-        image: the image.
-        label: the suspect label.
-        likelier: the likelier class. In a multi-label data set: ``label`` if it may be missing, empty if it may be
-            wrong.
-        given: probability of the data set's label.
-        other: probability of the likelier one.
-        strong: the classifier is as confident as it is, on average, on images that carry the likelier label.
-    """
+    """A label that may be wrong."""
 
     image: Image
     label: str
-    likelier: str
-    given: float
-    other: float
-    strong: bool
+    likelier: str  # the likelier class; in multi-label data ``label`` if it may be missing, empty if it may be wrong
+    given: float  # probability of the data set's label
+    other: float  # probability of the likelier one
+    strong: bool  # the classifier is as confident as it is, on average, on images that carry the likelier label
+
+    @property
+    def change(self) -> str:
+        """What may be wrong, with the probabilities."""
+        if self.likelier == self.label:
+            return f"'{self.label}' is missing ({self.other:.0%})"
+        if not self.likelier:
+            return f"'{self.label}' may be wrong ({self.given:.0%})"
+        return f"{self.label} ({self.given:.0%}), or {self.likelier} ({self.other:.0%})?"
 
 
 @dataclass(frozen=True)
@@ -90,48 +84,32 @@ class Inspection:
     seconds: float  # duration of the inspection
 
     @property
-    def across(self) -> list[DuplicateGroup]:
-        """Duplicates in several splits."""
-        return [group for group in self.copies if group.across]
-
-    @property
-    def contradictory(self) -> list[DuplicateGroup]:
-        """Duplicates with different labels."""
-        return [group for group in self.copies if group.contradictory]
-
-    @property
-    def torn(self) -> list[DuplicateGroup]:
-        """Other duplicates that the recipe's random split would separate."""
-        return [group for group in self.copies if group.torn and not group.contradictory]
-
-    @property
-    def harmless(self) -> list[DuplicateGroup]:
-        """All other duplicates."""
-        return [group for group in self.copies if not (group.across or group.contradictory or group.torn)]
+    def totals(self) -> dict[str, int]:
+        """Readable images per class."""
+        return {name: sum(parts.values()) for name, parts in self.counts.items()}
 
     @property
     def small(self) -> dict[str, int]:
         """Classes with too few images to learn from or to check, and how many they have."""
-        totals = {name: sum(parts.values()) for name, parts in self.counts.items()}
-        return {name: total for name, total in totals.items() if total < MIN_CLASS_IMAGES}
+        return {name: total for name, total in self.totals.items() if total < MIN_CLASS_IMAGES}
 
     @property
     def untrained(self) -> list[str]:
         """Classes with images in other splits but none in ``train``; training refuses them."""
         if "train" not in self.parts:
             return []
-        return [name for name, parts in self.counts.items() if sum(parts.values()) and not parts.get("train")]
+        return [name for name, total in self.totals.items() if total and not self.counts[name].get("train")]
 
     @property
     def imbalance(self) -> float:
         """Ratio of the largest class to the smallest non-empty one."""
-        totals = [total for parts in self.counts.values() if (total := sum(parts.values()))]
+        totals = [total for total in self.totals.values() if total]
         return max(totals, default=1) / min(totals, default=1)
 
     @property
     def serious(self) -> bool:
         """Whether a finding invalidates the measured accuracy or stops training."""
-        return bool(self.unreadable or self.across or self.contradictory)
+        return bool(self.unreadable) or any(group.across or group.contradictory for group in self.copies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

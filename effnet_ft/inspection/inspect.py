@@ -5,32 +5,30 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import torch
 
+from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
-from effnet_ft.errors import DataError, RecipeError
+from effnet_ft.errors import DataError, MachineError, RecipeError
 from effnet_ft.inspection.duplicates import find_duplicates
-from effnet_ft.inspection.features import pooled_features
 from effnet_ft.inspection.file_scan import scan_files
 from effnet_ft.inspection.findings import DuplicateGroup, Image, Inspection, SuspectLabel
-from effnet_ft.inspection.label_issues import (
-    LabelIssue,
-    find_label_issues,
-    find_multilabel_issues,
-    out_of_fold_probabilities,
-)
+from effnet_ft.inspection.label_issues import find_label_issues, find_multilabel_issues, out_of_fold_probabilities
 from effnet_ft.inspection.unusual_files import find_unusual_files
-from effnet_ft.planning.devices import plan_trainer, torch_device
+from effnet_ft.models.variants import STAGES
+from effnet_ft.planning.devices import AUTOCAST, plan_trainer, torch_device
 from effnet_ft.planning.facts import machine_facts
-from effnet_ft.planning.weights import choose_weights
+from effnet_ft.planning.weights import WeightsChoice, choose_weights
 from effnet_ft.recipe import DataSettings, Recipe
 from effnet_ft.recipe.images import open_images
+from effnet_ft.recipe.plan import TrainerPlan
+from effnet_ft.training.setup import build_model
 from effnet_ft.utils.array_cache import ArrayCache
 
 
@@ -45,6 +43,7 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
         DataError: if there are no images.
         RecipeError: if the recipe has no pretrained weights.
         WeightsError: if they are not available.
+        MachineError: if the cache cannot be written.
     """
     start = time.perf_counter()
     weights = choose_weights(recipe.model, recipe.data)
@@ -58,11 +57,13 @@ def inspect(recipe: Recipe, quick: bool = False) -> Inspection:
     splits = {part: [s for s in listed if s.path not in reasons] for part, listed in source.splits.items()}
     readable, records = replace(source, splits=splits), records[records["reason"] == b""]
     split, refused = _split_of_training(readable, recipe)
-    samples, images = readable.part("all"), _images(readable, split)
-    features = None
+    fates = {sample.path: part for part in SPLITS for sample in split.part(part)}
+    images = [Image(s.path, s.label, part, fates[s.path]) for part, listed in splits.items() for s in listed]
+    samples, features = readable.part("all"), None
     if samples and not quick:
         trainer, _ = plan_trainer(recipe.trainer, machine_facts(cache))
-        features = pooled_features(weights, trainer, split, samples, cache)
+        rows = _pooled_features(weights, trainer, split, cache)
+        features = np.stack([rows[sample.path] for sample in samples])
     groups = find_duplicates(records, features)
     suspects: list[SuspectLabel] | None = None if quick else []
     if features is not None:
@@ -111,13 +112,30 @@ def _split_of_training(source: Source, recipe: Recipe) -> tuple[Split, str]:
         return Split(source.root, source.classes, *parts, source.multilabel), str(error) * isinstance(error, DataError)
 
 
-def _images(source: Source, split: Split) -> list[Image]:
-    fates = {sample.path: part for part in SPLITS for sample in split.part(part)}
-    return [
-        Image(sample.path, sample.label, part, fates[sample.path])
-        for part, listed in source.splits.items()
-        for sample in listed
-    ]
+def _pooled_features(
+    weights: WeightsChoice, trainer: TrainerPlan, split: Split, cache: ArrayCache
+) -> dict[str, np.ndarray]:
+    """Return the pooled features of all images of ``split``, by path.
+
+    They are stored: a later training of the same recipe and the next inspection find them.
+    """
+    model = build_model(weights.model, weights.image_size, weights.crop, split)
+    settings = ComputeSettings(device=torch_device(trainer), autocast=AUTOCAST.get(trainer.precision))
+    rows: dict[str, np.ndarray] = {}
+    try:
+        for part in filter(split.part, SPLITS):
+            try:
+                features = ActivationStore(split, settings, cache).evaluated(model, part, STAGES)
+            except Overflow:
+                settings = replace(settings, dtype="float32")
+                features = ActivationStore(split, settings, cache).evaluated(model, part, STAGES)
+            assert features is not None, "no limit was set"
+            rows.update((sample.path, row) for sample, row in zip(split.part(part), features, strict=True))
+    except OSError as error:
+        raise MachineError(
+            f"cannot write to {cache.folder} ({error}): set EFFNET_FT_CACHE to a folder with free space"
+        ) from error
+    return rows
 
 
 def _counts(source: Source) -> dict[str, dict[str, int]]:
@@ -130,15 +148,16 @@ def _counts(source: Source) -> dict[str, dict[str, int]]:
 
 
 def _duplicate_groups(images: Sequence[Image], groups: np.ndarray, digests: np.ndarray) -> list[DuplicateGroup]:
+    """Return the groups of two or more images, the most serious first."""
     members: dict[int, list[int]] = {}
     for index, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(index)
-    duplicates = [
+    found = [
         DuplicateGroup(tuple(images[index] for index in group), len(set(digests[group].tolist())) == 1)
         for group in members.values()
         if len(group) > 1
     ]
-    return sorted(duplicates, key=lambda group: group.rank)
+    return sorted(found, key=lambda each: (not each.across, not each.contradictory, not each.torn, not each.exact))
 
 
 def _suspect_labels(
@@ -154,9 +173,8 @@ def _suspect_labels(
         issues = find_multilabel_issues(probabilities, targets)
     else:
         issues = find_label_issues(probabilities, targets.argmax(1))
-
-    def likelier(issue: LabelIssue) -> str:
-        may_be_wrong = source.multilabel and targets[issue.index, issue.label]
-        return "" if may_be_wrong else classes[issue.likelier]
-
-    return [SuspectLabel(images[i.index], classes[i.label], likelier(i), i.given, i.other, i.strong) for i in issues]
+    classes.append("")  # the likelier class, with the index -1, of a label that may be wrong
+    return [
+        SuspectLabel(images[each.index], classes[each.label], classes[each.likelier], *astuple(each)[3:])
+        for each in issues
+    ]

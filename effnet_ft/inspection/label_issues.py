@@ -17,38 +17,21 @@ from tqdm import tqdm
 from effnet_ft.utils.progress import progress_bar
 
 FOLDS = 5
-MIN_CLASS_IMAGES = 5
-"""Labels of smaller classes are not checked."""
-
-DECAYS = (1e-4, 1e-3, 1e-2)
-"""Weight decays to try; the one with the lowest out-of-sample loss is used."""
-
-_SEARCH_IMAGES = 4000
-"""At most this many random images are used to choose the weight decay."""
-
-_FEATURE_NORM = 10.0
-_MAX_STEPS = 60
+MIN_CLASS_IMAGES = 5  # labels of smaller classes are not checked
+DECAYS = (1e-4, 1e-3, 1e-2)  # weight decays; the one with the lowest out-of-sample loss is used
+SEARCH_IMAGES = 4000  # the most images on which the weight decay is chosen
 
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A label that is less likely than another.
+    """A label that is less likely than another."""
 
-    Attributes:
-        index: of the image.
-        label: index of the suspect class.
-        likelier: index of the likelier class; for multi-label data, the same as ``label``.
-        given: probability of the label as given.
-        other: probability of the likelier class; for multi-label data, that ``label`` is wrongly given or missing.
-        strong: ``other`` also reaches the likelier class's threshold: confident learning counts the label as wrong.
-    """
-
-    index: int
-    label: int
-    likelier: int
-    given: float
-    other: float
-    strong: bool
+    index: int  # of the image
+    label: int  # index of the suspect class
+    likelier: int  # in multi-label data ``label`` if it may be missing, -1 if it may be wrong
+    given: float  # probability of the label as given
+    other: float  # probability of the likelier class
+    strong: bool  # it also reaches the likelier class's threshold: confident learning counts the label as wrong
 
 
 def out_of_fold_probabilities(
@@ -64,24 +47,21 @@ def out_of_fold_probabilities(
         seed: of the folds.
     """
     x = torch.from_numpy(features.astype(np.float32))
-    x = F.pad(_FEATURE_NORM * F.normalize(x), (0, 1), value=1.0).to(device)
+    x = F.pad(10 * F.normalize(x), (0, 1), value=1.0).to(device)
     y = torch.from_numpy(targets.astype(np.float32)).to(device)
     folds = torch.from_numpy(assign_folds(targets, groups, seed)).to(device)
-    subset = torch.from_numpy(np.random.default_rng(seed).permutation(len(targets))[:_SEARCH_IMAGES]).to(device)
+    subset = torch.from_numpy(np.random.default_rng(seed).permutation(len(targets))[:SEARCH_IMAGES]).to(device)
     complete = len(subset) == len(targets)
     with progress_bar("checking labels", total=FOLDS * (len(DECAYS) + (not complete))) as bar:
         tried = [_cross_validate(x[subset], y[subset], folds[subset], decay, bar) for decay in DECAYS]
-        losses = [float(F.binary_cross_entropy(found, y[subset])) for found in tried]
-        best = int(np.argmin(losses))
+        best = int(np.argmin([float(F.binary_cross_entropy(found, y[subset])) for found in tried]))
         if not complete:
             return _cross_validate(x, y, folds, DECAYS[best], bar).cpu().numpy()
-    probabilities = torch.empty_like(y)
-    probabilities[subset] = tried[best]
-    return probabilities.cpu().numpy()
+    return tried[best][subset.argsort()].cpu().numpy()
 
 
 def assign_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Return stratified folds that keep groups together, ``[N]``; arguments as in :func:`out_of_fold_probabilities`."""
+    """Return stratified folds, ``[N]``, with each group in one; arguments as of :func:`out_of_fold_probabilities`."""
     random = np.random.default_rng(seed)
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     order = random.permutation(len(first))
@@ -94,9 +74,7 @@ def assign_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
 def find_label_issues(probabilities: np.ndarray, labels: np.ndarray) -> list[LabelIssue]:
     """Return the labels that are less likely than another class, the most suspect first.
 
-    Args:
-        probabilities: out of sample, ``[N, K]``.
-        labels: class indices, ``[N]``.
+    ``probabilities`` are out of sample, ``[N, K]``; ``labels`` are class indices, ``[N]``.
     """
     rows, classes = np.arange(len(labels)), probabilities.shape[1]
     counts = np.bincount(labels, minlength=classes)
@@ -110,21 +88,17 @@ def find_label_issues(probabilities: np.ndarray, labels: np.ndarray) -> list[Lab
     strong = (confident.max(1) >= 0) & (confident.argmax(1) != labels)
     suspect = np.flatnonzero((other > given) & checked[labels])
     order = suspect[np.argsort((given - other)[suspect], kind="stable")]
-    return [
-        LabelIssue(int(i), int(labels[i]), int(likelier[i]), float(given[i]), float(other[i]), bool(strong[i]))
-        for i in order
-    ]
+    columns = (order, labels[order], likelier[order], given[order], other[order], strong[order])
+    return list(map(LabelIssue, *(column.tolist() for column in columns)))
 
 
 def find_multilabel_issues(probabilities: np.ndarray, targets: np.ndarray) -> list[LabelIssue]:
     """Return the labels that are probably wrong or missing, the most suspect first.
 
-    Args:
-        probabilities: out of sample, per label, ``[N, K]``.
-        targets: 0 and 1, ``[N, K]``.
+    ``probabilities`` are out of sample, for each label on its own, ``[N, K]``; ``targets`` are 0 and 1, ``[N, K]``.
     """
     issues = [
-        replace(issue, label=label, likelier=label)
+        replace(issue, label=label, likelier=-1 if issue.label else label)
         for label, (column, given) in enumerate(zip(probabilities.T, targets.T.astype(np.int64), strict=True))
         for issue in find_label_issues(np.stack([1 - column, column], axis=1), given)
     ]
@@ -132,7 +106,7 @@ def find_multilabel_issues(probabilities: np.ndarray, targets: np.ndarray) -> li
 
 
 def _cross_validate(x: Tensor, y: Tensor, folds: Tensor, decay: float, bar: tqdm) -> Tensor:
-    """Return the probabilities of each fold, ``[N, K]``, from a classifier trained on the others."""
+    """Return the probabilities of each fold from a classifier trained on the others, ``[N, K]``."""
     probabilities = torch.zeros_like(y)
     single = bool((y.sum(1) == 1).all())
     for fold in range(FOLDS):
@@ -146,16 +120,13 @@ def _cross_validate(x: Tensor, y: Tensor, folds: Tensor, decay: float, bar: tqdm
 def _fit_linear(x: Tensor, y: Tensor, single: bool, decay: float) -> Tensor:
     """Return the weights ``[F, K]`` of a linear classifier with L2 decay."""
     weight = torch.zeros(x.shape[1], y.shape[1], device=x.device, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight], max_iter=_MAX_STEPS, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weight], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
         logits = x @ weight
-        if single:
-            loss = F.cross_entropy(logits, y)
-        else:
-            loss = F.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(x)
-        loss = loss + decay * weight[:-1].square().sum()
+        per_class = F.cross_entropy if single else F.binary_cross_entropy_with_logits
+        loss = per_class(logits, y, reduction="sum") / len(x) + decay * weight[:-1].square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -6,24 +6,10 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
+from PIL import Image
 
-TINY = 32
-"""Short side, in pixels, below which there is little to recognise."""
-
-NARROW = 4
-"""Aspect ratio above which the central crop shows little of the image."""
-
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "DIB": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-}
-"""Suffixes of each format; other formats are not checked."""
+TINY = 32  # short side, in pixels, below which there is little to recognise
+NARROW = 4  # aspect ratio above which the central crop shows little of the image
 
 MEANINGS = {
     "blank": "a single colour: a placeholder?",
@@ -38,37 +24,34 @@ MEANINGS = {
 }
 """Kinds of unusual files and what they mean for training, the most important first."""
 
+_FAMILIES = {"MPO": "JPEG", "DIB": "BMP"}  # Pillow's formats that share a suffix with another
+
 
 def find_unusual_files(paths: Sequence[str], records: np.ndarray) -> dict[str, list[tuple[str, str]]]:
     """Return path and detail of the unusual files of each kind that occurs, in the order of :data:`MEANINGS`.
 
-    Args:
-        paths: the files.
-        records: :data:`effnet_ft.inspection.file_scan.FILE_RECORD` ``[N]``; unreadable files are skipped.
+    ``records`` are the files' :data:`effnet_ft.inspection.file_scan.FILE_RECORD`; unreadable files are skipped.
     """
     found: dict[str, list[tuple[str, str]]] = {kind: [] for kind in MEANINGS}
     for path, record in zip(paths, records, strict=True):
-        if not record["reason"]:
-            for kind, detail in _kinds_of(path, record).items():
+        if record["reason"]:
+            continue
+        form, mode = record["format"].decode(), record["mode"].decode()
+        named = Image.registered_extensions().get(PurePosixPath(path).suffix.lower(), "another format")
+        short, long = sorted((int(record["width"]), int(record["height"])))
+        size = f"{record['width']} x {record['height']} px"
+        kinds = {
+            "blank": (record["picture"].std(axis=(0, 1)).max() < 1, size),
+            "tiny": (short < TINY, size),
+            "narrow": (long > NARROW * short, size),
+            "wrong ending": (_FAMILIES.get(named, named) != _FAMILIES.get(form, form), f"holds {form}"),
+            "animated": (record["frames"] > 1, f"{record['frames']} frames"),
+            "transparent": (record["transparent"], mode),
+            "CMYK": (mode == "CMYK", form),
+            "over 8 bits": (record["deep"], mode),
+            "turned by EXIF": (record["turned"], size),
+        }
+        for kind, (applies, detail) in kinds.items():
+            if applies:
                 found[kind].append((path, detail))
     return {kind: files for kind, files in found.items() if files}
-
-
-def _kinds_of(path: str, record: np.void) -> dict[str, str]:
-    """Return the kinds that apply to a file, each with a detail."""
-    suffix = PurePosixPath(path).suffix.lower()
-    form, mode = record["format"].decode(), record["mode"].decode()
-    short, long = sorted((int(record["width"]), int(record["height"])))
-    size = f"{record['width']} x {record['height']} px"
-    kinds = {
-        "blank": (record["picture"].std(axis=(0, 1)).max() < 1, size),
-        "tiny": (short < TINY, size),
-        "narrow": (long > NARROW * short, size),
-        "wrong ending": (suffix not in _SUFFIXES.get(form, (suffix,)), f"holds {form}"),
-        "animated": (record["frames"] > 1, f"{record['frames']} frames"),
-        "transparent": (record["transparent"], mode),
-        "CMYK": (mode == "CMYK", form),
-        "over 8 bits": (record["deep"], mode),
-        "turned by EXIF": (record["turned"], size),
-    }
-    return {kind: detail for kind, (applies, detail) in kinds.items() if applies}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 Ticks = Sequence[tuple[float, str]]
 """Values of an axis with their labels."""
@@ -15,7 +16,7 @@ FRACTIONS = tuple((value / 5, f"{value / 5:.0%}") for value in range(6))
 
 
 class Spot(NamedTuple):
-    """A marked point, in the axes' units, with what it says where the pointer rests on it."""
+    """A marked point, in the axes' units, and the text shown where the pointer rests on it."""
 
     x: float
     y: float
@@ -25,7 +26,7 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn in one style."""
+    """Points drawn in one style."""
 
     style: str  # its class in page.css
     label: str = ""  # in the legend; empty for none
@@ -35,50 +36,35 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart; its geometry is in the drawing's units."""
+    """A chart."""
 
     title: str  # above it
     x_title: str  # below it
-    x_range: tuple[float, float]  # the lowest and the highest value across
-    y_range: tuple[float, float]  # likewise upwards
-    x_ticks: Ticks  # of the horizontal axis
-    y_ticks: Ticks  # of the vertical axis
-    series: Sequence[Series]  # what is drawn, the last on top
+    x_range: tuple[float, float]  # lowest and highest value of the horizontal axis
+    y_range: tuple[float, float]  # of the vertical axis
+    x_ticks: Ticks
+    y_ticks: Ticks
+    series: Sequence[Series]  # the last on top
     marks: Ticks = ()  # vertical lines behind it, from left to right, with their labels
     note: str = ""  # beside the legend
     about: str = ""  # what it shows, for screen readers
 
-    width: ClassVar = 420
-    height: ClassVar = 266
-    left: ClassVar = 44
-    right: ClassVar = 412
-    bottom: ClassVar = 232
-    line_height: ClassVar = 15
-    letter_width: ClassVar = 7
-
-    @property
-    def top(self) -> int:
-        """Upper edge of the plotting area, below the labels of the marks."""
-        return 8 + self.line_height * max((line + 1 for _, line, _ in self.placed_marks()), default=0)
-
-    def x(self, value: float) -> float:
-        """Return where ``value`` stands across."""
-        low, high = self.x_range
-        return round(self.left + (value - low) / (high - low) * (self.right - self.left), 1)
-
-    def y(self, value: float) -> float:
-        """Return where ``value`` stands, counted downwards."""
-        low, high = self.y_range
-        return round(self.bottom - (value - low) / (high - low) * (self.bottom - self.top), 1)
-
-    def placed_marks(self) -> Iterator[tuple[float, int, str]]:
-        """Yield the position, the line of text and the label of each mark; labels do not run into each other."""
+    @cached_property
+    def placed_marks(self) -> list[tuple[float, str, int]]:
+        """The marks with the line of each label, from 0, so that labels do not run into each other."""
+        unit = (self.x_range[1] - self.x_range[0]) / 368  # the width that the template draws
+        found: list[tuple[float, str, int]] = []
         ends: list[float] = []
         for value, label in self.marks:
-            x = self.x(value)
-            line = next((line for line, end in enumerate(ends) if end < x), len(ends))
-            ends[line : line + 1] = [x + self.letter_width * len(label) + 6]
-            yield x, line, label
+            line = next((line for line, end in enumerate(ends) if end < value), len(ends))
+            ends[line : line + 1] = [value + (7 * len(label) + 6) * unit]
+            found.append((value, label, line))
+        return found
+
+    @property
+    def label_lines(self) -> int:
+        """How many lines the labels of the marks take."""
+        return max((line + 1 for *_, line in self.placed_marks), default=0)
 
 
 def round_ticks(low: float, high: float, show: Callable[[float], str]) -> Ticks:

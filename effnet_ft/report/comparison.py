@@ -1,4 +1,4 @@
-"""Compares runs: their metrics, what differs between their recipes, and which images they predict differently."""
+"""Compares runs, on a page: metrics, what differs between their recipes, and which images they predict differently."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from omegaconf import OmegaConf
 from effnet_ft.errors import DataError
 from effnet_ft.recipe.plan import decided_values
 from effnet_ft.recipe.schema import flat_items
-from effnet_ft.report.contents import Prediction, RunContents
-from effnet_ft.report.formats import TableCell, duration_cell, number_cell, percent_cell
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.charts import Chart
+from effnet_ft.report.contents import Prediction, RunContents, read_run
+from effnet_ft.report.formats import TableCell, cell, duration, percent
+from effnet_ft.report.learning_curves import curve_chart
+from effnet_ft.report.rendering import Section, render_page, write_page
 
-OWN_KEYS = ("run_dir",)
-"""Keys of a recipe that differ between any two runs."""
+SIGNIFICANT = 0.05
+STYLES = 6  # of lines in page.css
 
 
 class RunPair(NamedTuple):
@@ -44,14 +46,14 @@ class Comparison:
 
     @property
     def metrics(self) -> list[dict[str, TableCell]]:
-        """Each run's metrics by their titles."""
-        return [metrics_of(run) for run in self.runs]
+        """Each run's metrics by their titles; from and to are the interval of the first."""
+        return [_metrics(run) for run in self.runs]
 
     @cached_property
     def differences(self) -> list[tuple[str, list[str]]]:
         """The recipes' keys whose values differ, with the value of each run; empty where a run has no such key."""
         recipes = [_settings(run) for run in self.runs]
-        keys = dict.fromkeys(key for recipe in recipes for key in recipe if key not in OWN_KEYS)
+        keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "run_dir")
         values = {key: [str(recipe.get(key, "")) for recipe in recipes] for key in keys}
         return [(key, each) for key, each in values.items() if len(set(each)) > 1]
 
@@ -77,29 +79,14 @@ class Comparison:
         """Every two runs, with McNemar's test."""
         correct = np.array([[not row.errors for row in rows] for rows in self.predictions])
         found = []
-        for one, other in combinations(range(len(self.runs)), 2):
-            only_one = int((correct[:, one] & ~correct[:, other]).sum())
-            only_other = int((correct[:, other] & ~correct[:, one]).sum())
-            p_value = mcnemar(only_one, only_other)
-            found.append(RunPair(self.names[one], self.names[other], only_one, only_other, p_value))
+        for (one, right), (other, other_right) in combinations(zip(self.names, correct.T, strict=True), 2):
+            counts = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+            found.append(RunPair(one, other, *counts, mcnemar(*counts)))
         return found
 
     def thumbnail(self, path: str) -> str:
         """Return an image's data URI from the first run that can read it; empty where none can."""
         return next(filter(None, (run.thumbnails.thumbnail(path) for run in self.runs)), "")
-
-
-def metrics_of(run: RunContents) -> dict[str, TableCell]:
-    """Return the metrics that runs are compared by, by their titles; from and to are the interval of the first."""
-    score, title = ("map", "mean average precision") if run.multilabel else ("acc1", "accuracy")
-    low, high = run.interval(score)
-    fractions = {title: run.metric(score), "from": low, "to": high, "macro F1": run.metric("macro_f1")}
-    return {
-        **{name: percent_cell(value) for name, value in fractions.items()},
-        "calibration error": percent_cell(run.metric("ece")),
-        "images": number_cell(len(run.predictions)),
-        "trained in": duration_cell(run.metric("train_seconds")),
-    }
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
@@ -116,13 +103,65 @@ def compare(folders: Sequence[Path]) -> Comparison:
     return Comparison(short_names([str(folder) for folder in folders]), runs, _mismatch(runs))
 
 
+def write_comparison(comparison: Comparison, target: Path) -> Path:
+    """Write the page and return its path."""
+    title, subtitle = " and ".join(comparison.names), f"Comparison of {len(comparison.runs)} runs"
+    return write_page(render_page("comparison.html", title, subtitle, comparison_sections(comparison)), target)
+
+
+def comparison_sections(comparison: Comparison) -> list[Section]:
+    """Return the sections of the page; images are only compared where all runs were evaluated on the same ones."""
+    score, title = comparison.runs[0].score
+    charts = [_chart(comparison, f"Validation {title}", score), _chart(comparison, "Validation loss", "loss")]
+    rows = [(name, [*metrics.values()]) for name, metrics in zip(comparison.names, comparison.metrics, strict=True)]
+    metrics = {"head": ["run", *comparison.metrics[0]], "rows": rows}
+    whole = {"comparison": comparison}
+    return [
+        Section("Results", "results", {**whole, "metrics": metrics, "pairs": _pairs(comparison)}),
+        Section("Curves", "curves", {"charts": charts}),
+        Section("Recipes", "recipes", whole),
+        Section("Where they differ", "disagreements", None if comparison.mismatch else whole),
+    ]
+
+
+def _pairs(comparison: Comparison) -> dict[str, Any]:
+    """Return the table of McNemar's test of every two runs."""
+    rows = []
+    for pair in [] if comparison.mismatch else comparison.pairs:
+        verdict = "significant" if pair.p_value < SIGNIFICANT else "not significant"
+        p_value = [TableCell(pair.p_value, text) for text in (f"{pair.p_value:.3g}", verdict)]
+        rows.append((f"{pair.first} and {pair.second}", [cell(pair.only_first), cell(pair.only_second), *p_value]))
+    return {"head": ("runs", "only first correct", "only second correct", "p-value", "difference"), "rows": rows}
+
+
+def _chart(comparison: Comparison, title: str, column: str) -> Chart:
+    curves = [
+        (f"run{index % STYLES}", name, name, run.curve(f"val/{column}"))
+        for index, (name, run) in enumerate(zip(comparison.names, comparison.runs, strict=True))
+    ]
+    last = int(max((epoch for *_, points in curves for epoch, _ in points), default=1))
+    return curve_chart(title, column, curves, range(1, last + 1), 0.05)
+
+
+def _metrics(run: RunContents) -> dict[str, TableCell]:
+    score, title = run.score
+    low, high = run.interval(score)
+    fractions = {title: run.metric(score), "from": low, "to": high, "macro F1": run.metric("macro_f1")}
+    return {
+        **{name: cell(value, percent) for name, value in fractions.items()},
+        "calibration error": cell(run.metric("ece"), percent),
+        "images": cell(len(run.predictions)),
+        "trained in": cell(run.metric("train_seconds"), duration),
+    }
+
+
 def _mismatch(runs: Sequence[RunContents]) -> str:
     """Return why runs cannot be compared image by image, an empty text where they can."""
     first = {row.path: row.label for row in runs[0].predictions}
     for run in runs[1:]:
         other = {row.path: row.label for row in run.predictions}
-        shared = len(first.keys() & other.keys())
         if first.keys() != other.keys():
+            shared = len(first.keys() & other.keys())
             return (
                 f"the runs were evaluated on different images: {runs[0].name} on {len(first):,}, {run.name} on "
                 f"{len(other):,}, {shared:,} of them shared; their metrics do not tell which one is better"

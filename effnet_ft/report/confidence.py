@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +12,12 @@ from effnet_ft.errors import DataError
 from effnet_ft.inference.selective_prediction import ConfidenceRecord, confidence_threshold, precision_coverage
 from effnet_ft.report.charts import FRACTIONS, Chart, Series, Spot, axis_start, percent_ticks
 from effnet_ft.report.contents import RunContents
-from effnet_ft.report.formats import TableCell, percent, percent_cell
+from effnet_ft.report.formats import TableCell, cell, percent
 from effnet_ft.utils.text import counted
 
 BINS = 15  # as of the calibration error
-TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)
-"""Precisions that a model which may abstain is asked for."""
-
-POINTS = 300
-"""Most points of the precision curve: more cannot be distinguished."""
+TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)  # precisions that a model which may abstain is asked for
+POINTS = 300  # most points of the precision curve: more cannot be distinguished
 
 
 class ReliabilityBin(NamedTuple):
@@ -40,12 +38,8 @@ def confidence(run: RunContents) -> dict[str, Any] | None:
     record = None if predictor is None else predictor.model.record
     targets = [] if record is None else _targets(run, record)
     unreached = bool(targets) and not any(math.isfinite(cells[0].value) for _, cells in targets)
-    return {
-        "run": run,
-        "charts": [_reliability(run), _coverage(run)],
-        "targets": targets,
-        "unreached": TARGETS[0] if unreached else None,
-    }
+    charts = [_reliability(run), _coverage(run)]
+    return {"run": run, "charts": charts, "targets": targets, "unreached": TARGETS[0] if unreached else None}
 
 
 def reliability_bins(probability: np.ndarray, correct: np.ndarray) -> list[ReliabilityBin]:
@@ -54,8 +48,8 @@ def reliability_bins(probability: np.ndarray, correct: np.ndarray) -> list[Relia
     found = []
     for number in np.unique(place):
         inside = place == number
-        mean, accuracy = float(probability[inside].mean()), float(correct[inside].mean())
-        found.append(ReliabilityBin(number / BINS, (number + 1) / BINS, int(inside.sum()), mean, accuracy))
+        means = float(probability[inside].mean()), float(correct[inside].mean())
+        found.append(ReliabilityBin(number / BINS, (number + 1) / BINS, int(inside.sum()), *means))
     return found
 
 
@@ -87,13 +81,10 @@ def _targets(run: RunContents, record: ConfidenceRecord) -> list[tuple[str, list
     rows = []
     for target in TARGETS:
         threshold = coverage = precision = math.nan
-        try:
+        with suppress(DataError):  # no threshold reaches it on the validation images
             threshold = confidence_threshold(record, target)
-        except DataError:  # no threshold reaches it on the validation images
-            pass
-        else:
             answered = run.probability >= threshold
             coverage = float(answered.mean())
             precision = float(run.correct[answered].mean()) if answered.any() else math.nan
-        rows.append((percent(target), [percent_cell(value) for value in (threshold, coverage, precision)]))
+        rows.append((percent(target), [cell(value, percent) for value in (threshold, coverage, precision)]))
     return rows

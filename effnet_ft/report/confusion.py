@@ -10,12 +10,9 @@ from effnet_ft.report.contents import RunContents
 
 PAIRS_SHOWN = 8
 PAIR_PICTURES = 3
-CELL_NAMES = 24
-"""Images that a cell names at most."""
-
-NAMES_IN_PAGE = 6000
-PICTURES_IN_PAGE = 300
-"""Images that all cells name, and show, together: a picture takes 5 kB."""
+CELL_NAMES = 24  # images that a cell names at most
+NAMES_IN_PAGE = 6000  # images that all cells name at most
+PICTURES_IN_PAGE = 300  # images that all cells show at most: a picture takes 5 kB
 
 ORDERS = {"name": "by name", "errors": "most errors first", "similarity": "confused classes together"}
 
@@ -41,10 +38,9 @@ def matrix_data(run: RunContents) -> dict[str, Any]:
         picture = run.thumbnails.thumbnail(row.path) if index in pictured else ""
         listed = images.setdefault((int(run.true[index]), int(run.predicted[index])), [])
         listed.append([row.path, round(row.probability, 4), picture])
-    cells, counts = np.unique(np.stack([run.true, run.predicted], axis=1), axis=0, return_counts=True)
-    counted = [(*cell, count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)]
-    listed = [[true, predicted, count, images.get((true, predicted), [])] for true, predicted, count in counted]
-    return {"classes": list(run.classes), "orders": orders(run), "cells": listed}
+    pairs, counts = np.unique(np.stack([run.true, run.predicted], axis=1), axis=0, return_counts=True)
+    cells = [[*pair, n, images.get(tuple(pair), [])] for pair, n in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    return {"classes": list(run.classes), "orders": orders(run), "cells": cells}
 
 
 def _selected(run: RunContents) -> tuple[list[int], set[int]]:
@@ -70,8 +66,10 @@ def orders(run: RunContents) -> dict[str, list[int]]:
     indices = range(len(run.classes))
     correct, true, predicted = run.class_counts.T
     errors = true + predicted - 2 * correct
-    similarity = confusion_shares(run)
-    similarity = similarity + similarity.T
+    counts = np.zeros((len(indices), len(indices)))
+    np.add.at(counts, (run.true, run.predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # of each true class, a row
+    similarity = shares + shares.T
     np.fill_diagonal(similarity, similarity.max(initial=0))
     distance = squareform(similarity.max(initial=0) - similarity, checks=False)
     return {
@@ -79,13 +77,6 @@ def orders(run: RunContents) -> dict[str, list[int]]:
         "errors": sorted(indices, key=lambda index: -int(errors[index])),
         "similarity": leaves_list(linkage(distance, "average")).tolist() if len(indices) > 1 else list(indices),
     }
-
-
-def confusion_shares(run: RunContents) -> np.ndarray:
-    """Return the share of each true class, a row, that is predicted as each class, a column: float ``[K, K]``."""
-    counts = np.zeros((len(run.classes),) * 2)
-    np.add.at(counts, (run.true, run.predicted), 1)
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
 def confused_pairs(run: RunContents) -> dict[str, Any] | None:

@@ -1,9 +1,11 @@
-"""Numbers, percentages and durations as a page or a terminal shows them, and cells of sortable tables."""
+"""Numbers, percentages and durations as a page or a terminal shows them, and sortable tables of them."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 DASH = "\N{EN DASH}"
 
@@ -34,16 +36,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def number_cell(value: float) -> TableCell:
-    """Return the cell of a number."""
-    return TableCell(value, number(value))
+def cell(value: float, show: Callable[[float], str] = number, bar: float | None = None) -> TableCell:
+    """Return the cell of a number, formatted by ``show``."""
+    return TableCell(value, show(value), bar)
 
 
-def percent_cell(value: float, digits: int = 1) -> TableCell:
-    """Return the cell of a fraction."""
-    return TableCell(value, percent(value, digits))
-
-
-def duration_cell(seconds: float) -> TableCell:
-    """Return the cell of a duration."""
-    return TableCell(seconds, duration(seconds))
+def count_table(head: Sequence[str], counts: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return a table of numbers with bars: the titles of its columns, and a row for each name in ``counts``."""
+    most = max(chain.from_iterable(counts.values()), default=1) or 1
+    return {"head": head, "rows": [(name, [cell(n, bar=n / most) for n in row]) for name, row in counts.items()]}

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from effnet_ft.report.charts import Chart, Series, Spot, Ticks, axis_start, percent_ticks, round_ticks
-from effnet_ft.report.contents import SPLITS, RunContents
-from effnet_ft.report.formats import DASH, TableCell, duration_cell, number_cell, percent, percent_cell
-from effnet_ft.report.reading import TIMES
+from effnet_ft.report.contents import SPLITS, TIMES, RunContents
+from effnet_ft.report.formats import DASH, cell, duration, number, percent
 
 Curve = tuple[str, str, str, Sequence[tuple[float, float]]]
 """A style, a label, what to call it, and its epochs and values."""
@@ -19,9 +18,10 @@ Curve = tuple[str, str, str, Sequence[tuple[float, float]]]
 
 def learning_curves(run: RunContents) -> dict[str, Any]:
     """Return loss and accuracy over the epochs; no charts where no epoch was trained."""
-    title, key = ("Mean average precision", "map") if run.multilabel else ("Accuracy", "acc1")
+    score, title = run.score
     marks = [(epochs[0]["epoch"] - 0.5, label) for label, epochs in run.phases]
-    return {"charts": [_run_chart(run, *each, marks) for each in (("Loss", "loss"), (title, key))] if marks else []}
+    charts = [_run_chart(run, *each, marks) for each in (("Loss", "loss"), (title.capitalize(), score)) if marks]
+    return {"charts": charts}
 
 
 def _run_chart(run: RunContents, title: str, column: str, marks: Ticks) -> Chart:
@@ -36,15 +36,9 @@ def _run_chart(run: RunContents, title: str, column: str, marks: Ticks) -> Chart
 def curve_chart(
     title: str, column: str, curves: Sequence[Curve], epochs: Sequence[float], step: float, marks: Ticks = ()
 ) -> Chart:
-    """Return a chart of a column of metrics.csv over the epochs.
+    """Return a chart of a column of metrics.csv over the epochs; ``marks`` are the beginnings of phases.
 
-    Args:
-        title: of the chart.
-        column: ``loss`` has an axis from 0, everything else is a fraction and has one that ends at 1.
-        curves: what is drawn.
-        epochs: of the horizontal axis.
-        step: what the lower end of a fraction's axis is a multiple of.
-        marks: the beginnings of phases.
+    ``loss`` has an axis from 0. Everything else is a fraction, on an axis from a multiple of ``step`` to 1.
     """
     values = [value for *_, points in curves for _, value in points] or [1.0]
     if column == "loss":
@@ -74,6 +68,6 @@ def times(run: RunContents) -> dict[str, Any]:
     if rest > 0:
         rows.append(("stored activations, validation, checkpoints", (math.nan, rest, math.nan, math.nan)))
     rows.append(("whole training", (len(run.epochs), seconds, speed, wait)))
-    show: tuple[Callable[[float], TableCell], ...] = (number_cell, duration_cell, number_cell, percent_cell)
-    cells = [(label, [cell(value) for cell, value in zip(show, row, strict=True)]) for label, row in rows]
+    shows: tuple[Callable[[float], str], ...] = (number, duration, number, percent)
+    cells = [(label, [cell(*each) for each in zip(row, shows, strict=True)]) for label, row in rows]
     return {"head": ("Phase", "Epochs", "Time", "Images/s", "Data wait"), "rows": cells}

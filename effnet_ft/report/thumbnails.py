@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,7 @@ from effnet_ft.errors import DataError
 if TYPE_CHECKING:
     from effnet_ft.inference.predictor import Predictor
 
-THUMBNAIL_SIDE = 144
-"""Longest side of a picture in the page, pixels."""
+THUMBNAIL_SIDE = 144  # longest side of a picture in the page, pixels
 
 
 class Thumbnails:
@@ -37,16 +37,19 @@ class Thumbnails:
     def thumbnail(self, path: str) -> str:
         """Return an image's data URI; empty where it cannot be read."""
         if path not in self._cache:
-            file = self.file(path)
-            try:
-                self._cache[path] = "" if file is None else as_uri(read_downscaled(file, THUMBNAIL_SIDE))
-            except DataError:
-                self._cache[path] = ""
+            self._cache[path] = ""
+            if file := self.file(path):
+                with suppress(DataError):
+                    self._cache[path] = as_uri(read_downscaled(file, THUMBNAIL_SIDE))
         return self._cache[path]
+
+    def readable(self, paths: Sequence[str]) -> dict[str, Path]:
+        """Return by path the files of those images that can be read."""
+        return {path: file for path in paths if self.thumbnail(path) and (file := self.file(path))}
 
     def gradcam(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return by path what the network sees of each readable image, and its Grad-CAM, as data URIs."""
-        files = {path: file for path in paths if self.thumbnail(path) and (file := self.file(path))}
+        files = self.readable(paths)
         if not files or self.predictor is None:
             return {}
         shown = self.predictor.explain(list(files.values()))

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, augmentation
-from effnet_ft.recipe.plan import Plan
+from effnet_ft.recipe.plan import AugmentPlan, Plan
 from effnet_ft.report.contents import RunContents
 from effnet_ft.report.thumbnails import as_uri
 
 IMAGES_SHOWN = 4
 VIEWS_SHOWN = 6
 
-_DEFAULTS = {"erasing": 0.0, "cutout": 0.0, "smallest_crop": SMALLEST_CROP}
-"""Strengths that recipes without the key have."""
 
-
-@dataclass
-class PhaseViews:
-    """Phases whose views of an image are drawn alike."""
+class PhaseViews(NamedTuple):
+    """Phases whose views of an image are the same."""
 
     phases: list[int]  # their indices
     stored: int  # views of each image that are computed once and used in turn; 0 where every epoch draws its own
     image_size: int  # side of the network's input, pixels
-    augment: str  # a name in `effnet_ft.data.images.transforms.AUGMENTATIONS`
-    strengths: dict[str, float]  # the augmentation's further settings
-    mixing: list[str]  # `MixUp` and `CutMix`, as far as they are used
+    augmentation: AugmentPlan
+    mixing: tuple[str, ...]  # `MixUp` and `CutMix`, as far as they are used
 
     @property
     def settings(self) -> str:
         """The augmentation in words, with what differs from the defaults."""
-        changed = [f"{key} {value:g}" for key, value in self.strengths.items() if value != _DEFAULTS[key]]
-        return ", ".join([self.augment, *changed])
-
-    @property
-    def pixels(self) -> tuple[object, ...]:
-        """What the views depend on, beside the images."""
-        return self.stored, self.image_size, self.augment, self.strengths, self.mixing
+        defaults = {"erasing": 0.0, "cutout": 0.0, "smallest_crop": SMALLEST_CROP}
+        changed = [f"{key} {value:g}" for key, value in self.augmentation.rates.items() if value != defaults[key]]
+        return ", ".join([self.augmentation.name, *changed])
 
 
 def training_views(run: RunContents) -> dict[str, Any] | None:
@@ -52,9 +42,9 @@ def training_views(run: RunContents) -> dict[str, Any] | None:
     if not run.phases:
         return None
     step = max(1, len(run.training_paths) // IMAGES_SHOWN)
-    paths = {index: run.training_paths[index] for index in range(0, len(run.training_paths), step)[:IMAGES_SHOWN]}
-    readable = {index: path for index, path in paths.items() if run.thumbnails.thumbnail(path)}
-    files = {index: file for index, path in readable.items() if (file := run.thumbnails.file(path))}
+    indices = range(0, len(run.training_paths), step)[:IMAGES_SHOWN]
+    readable = run.thumbnails.readable([run.training_paths[index] for index in indices])
+    files = {index: readable[path] for index in indices if (path := run.training_paths[index]) in readable}
     if run.plan is None or run.thumbnails.predictor is None or not files:
         return {"kinds": []}
     kinds = []
@@ -66,17 +56,12 @@ def training_views(run: RunContents) -> dict[str, Any] | None:
 
 def phase_views(plan: Plan) -> list[PhaseViews]:
     """Return how the phases of a plan show images; those that do it alike, together."""
-    found: list[PhaseViews] = []
+    alike: dict[tuple[Any, ...], list[int]] = {}
     for phase in plan.phases:
-        mixing = [name for name, alpha in (("MixUp", phase.mixing.mixup), ("CutMix", phase.mixing.cutmix)) if alpha]
-        augmentation, stored = phase.augmentation, phase.source.views
-        views = PhaseViews([phase.index], stored, phase.image_size, augmentation.name, augmentation.rates, mixing)
-        same = next((other for other in found if other.pixels == views.pixels), None)
-        if same is None:
-            found.append(views)
-        else:
-            same.phases.append(phase.index)
-    return found
+        mixing = tuple(name for name in ("MixUp", "CutMix") if getattr(phase.mixing, name.lower()))
+        key = (phase.source.views, phase.image_size, phase.augmentation, mixing)
+        alike.setdefault(key, []).append(phase.index)
+    return [PhaseViews(phases, *key) for key, phases in alike.items()]
 
 
 def draw_views(run: RunContents, shown: PhaseViews, files: dict[int, Path]) -> Iterator[list[np.ndarray]]:
@@ -88,18 +73,19 @@ def draw_views(run: RunContents, shown: PhaseViews, files: dict[int, Path]) -> I
 
     assert run.plan is not None and run.thumbnails.predictor is not None and run.thumbnails.root is not None
     preprocessing, seed = run.thumbnails.predictor.preprocessing.at_size(shown.image_size), run.plan.seed
+    augment, strengths = shown.augmentation.name, shown.augmentation.rates
     if shown.stored:
-        views = Views(preprocessing, shown.augment, shown.stored, (seed,), **shown.strengths)
+        views = Views(preprocessing, augment, shown.stored, (seed,), **strengths)
         for index, file in files.items():
             yield [views.view(read_image(file), index, number) for number in range(min(len(views), VIEWS_SHOWN))]
         return
-    plain = shown.augment == "none"
+    plain = augment == "none"
     epochs = 1 if plain else min(VIEWS_SHOWN, sum(run.plan.phases[index].epochs for index in shown.phases))
     dataset = ImageDataset(
         run.thumbnails.root,
         [Sample(path, "") for path in run.training_paths],
         np.zeros(len(run.training_paths)),
-        augmentation(shown.augment, preprocessing, **shown.strengths),
+        augmentation(augment, preprocessing, **strengths),
         (seed, shown.phases[0], 1),
         None if plain else int(SHORT_SIDE * preprocessing.size),
     )

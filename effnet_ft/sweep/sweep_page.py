@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from effnet_ft.report.charts import Chart, Series, Spot, Ticks, percent_ticks, round_ticks
-from effnet_ft.report.formats import TableCell, duration_cell, percent_cell
+from effnet_ft.report.formats import TableCell, cell, duration, percent
 from effnet_ft.report.rendering import Section, render_page, write_page
 from effnet_ft.sweep.definition import Sweep
 from effnet_ft.sweep.results import DIVERGED, Result
@@ -57,7 +57,7 @@ def _settings(results: Sequence[Result], metric: str) -> dict[str, Any]:
     rows = []
     for result in results:
         row = [TableCell(places[key][text], text) for key, text in result.setting.items()]
-        row += [percent_cell(result.value, 2), duration_cell(result.seconds)]
+        row += [TableCell(result.value, percent(result.value, 2)), cell(result.seconds, duration)]
         rows.append((result.name, [*row, TableCell(float(result.state == DIVERGED), result.state)]))
     return {"head": ["setting", *keys, metric, "trained in", "state"], "rows": rows}
 

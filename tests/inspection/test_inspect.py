@@ -15,7 +15,7 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.demo_flowers import draw_flowers
-from effnet_ft.inspection.check_page import PAGE
+from effnet_ft.inspection.check_report import PAGE
 
 Check = Callable[..., tuple[int, dict[str, Any]]]
 

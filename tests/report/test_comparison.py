@@ -13,8 +13,7 @@ from report_run import EPOCH_COLUMNS, EPOCHS, HOSTILE, PREDICTIONS, sections_htm
 
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.report.comparison import Comparison, compare, mcnemar, short_names
-from effnet_ft.report.comparison_page import comparison_sections
+from effnet_ft.report.comparison import Comparison, compare, comparison_sections, mcnemar, short_names
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from report_run import section_html
 from torchmetrics.functional.classification import binary_calibration_error
 
 from effnet_ft.report.confidence import confidence, reliability_bins
-from effnet_ft.report.contents import RunContents
+from effnet_ft.report.contents import RunContents, read_run
 from effnet_ft.report.formats import DASH
-from effnet_ft.report.reading import read_run
 from effnet_ft.report.rendering import Section
 from effnet_ft.report.thumbnails import Thumbnails
 

@@ -10,7 +10,7 @@ from report_run import CLASSES, HOSTILE, PREDICTIONS, section_html, write_predic
 
 from effnet_ft.report import confusion
 from effnet_ft.report.confusion import confused_pairs, matrix_data, orders
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.rendering import Section
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from PIL import Image
 from report_run import section_html
 
-from effnet_ft.report.gallery import mistakes, uncertain
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.rendering import Section
+from effnet_ft.report.run_page import mistakes, uncertain
 
 
 def test_mistakes_most_confident_first(run: Path) -> None:
-    html = section_html(Section("", "mistakes", mistakes(read_run(run))))
+    html = section_html(Section("", "gallery", mistakes(read_run(run))))
     order = [html.index(f"{share}%<small>") for share in ("99.0", "70.0", "55.0")]
     assert order == sorted(order)
     # The missing file is shown by its name, the two others as images.
@@ -30,13 +30,13 @@ def test_broken_and_outside_images_show_their_name(run: Path) -> None:
 
 
 def test_least_confident_correct_predictions_come_first(run: Path) -> None:
-    html = section_html(Section("", "uncertain", uncertain(read_run(run))))
+    html = section_html(Section("", "gallery", uncertain(read_run(run))))
     order = [html.index(f"{share}%<small>") for share in ("50.0", "60.0", "80.0", "90.0")]
     assert order == sorted(order) and "predicted as" not in html and "4 of 7" in html
 
 
 def test_without_a_checkpoint_the_page_says_that_grad_cam_is_missing(run: Path) -> None:
-    assert "Without Grad-CAM" in section_html(Section("", "mistakes", mistakes(read_run(run))))
+    assert "Without Grad-CAM" in section_html(Section("", "gallery", mistakes(read_run(run))))
 
 
 def test_a_training_shows_where_its_network_looks(trained_run: Path) -> None:

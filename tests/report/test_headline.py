@@ -8,7 +8,7 @@ from pathlib import Path
 from report_run import section_html
 
 from effnet_ft import report
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.rendering import Section
 
 

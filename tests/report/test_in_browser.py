@@ -11,8 +11,7 @@ from browser import Browser, browser
 from report_run import CLASSES, HOSTILE, PREDICTIONS, write_csv, write_predictions, write_run
 
 from effnet_ft.report import write_report
-from effnet_ft.report.comparison import compare
-from effnet_ft.report.comparison_page import write_comparison
+from effnet_ft.report.comparison import compare, write_comparison
 
 ROWS = "[...document.querySelectorAll('.matrix tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
 PANEL = "document.querySelector('.cell').innerText"

@@ -9,9 +9,9 @@ import pytest
 from report_run import EPOCH_COLUMNS, EPOCHS, section_html, write_csv
 
 from effnet_ft import report
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.formats import DASH
 from effnet_ft.report.learning_curves import learning_curves, times
-from effnet_ft.report.reading import read_run
 from effnet_ft.report.rendering import Section
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from plans import plan_of
 from report_run import HOSTILE, section_html, write_predictions
 
-from effnet_ft.report.model_card import model_card
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.rendering import Section
+from effnet_ft.report.run_page import model_card
 
 
 def card(run: Path, model: dict[str, Any], **metrics: float) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from report_run import section_html
 
-from effnet_ft.report.per_class import class_balance, class_scores, per_class
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.rendering import Section
+from effnet_ft.report.run_page import class_balance, class_scores, per_class
 
 
 def test_scores_of_classes(run: Path) -> None:

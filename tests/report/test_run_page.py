@@ -17,8 +17,8 @@ from report_run import HOSTILE, Page
 from effnet_ft import report
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
+from effnet_ft.report.contents import read_run
 from effnet_ft.report.formats import duration
-from effnet_ft.report.reading import read_run
 from effnet_ft.report.run_page import sections_of
 from effnet_ft.utils.text import counted
 

@@ -16,8 +16,7 @@ from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.recipe.plan import Plan
-from effnet_ft.report.contents import RunContents
-from effnet_ft.report.reading import read_run
+from effnet_ft.report.contents import RunContents, read_run
 from effnet_ft.report.rendering import Section
 from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.report.training_views import draw_views, phase_views, training_views
