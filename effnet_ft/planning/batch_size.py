@@ -1,4 +1,4 @@
-"""``batch_size: auto`` on a GPU: as many images at once as its memory holds."""
+"""``batch_size: auto`` on a GPU: the largest batch that fits in its memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import gc
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from effnet_ft.errors import RecipeError
-from effnet_ft.models.classifier import Classifier
-from effnet_ft.optim.optimizers import OPTIMIZERS, parameter_groups
-from effnet_ft.planning.devices import AUTOCAST
+from effnet_ft.planning.speed import trial_model, trial_step
 from effnet_ft.recipe.plan import PhasePlan
 
 _SHARE = 0.9
@@ -19,14 +16,10 @@ _SHARE = 0.9
 
 
 def largest_batch(step: Callable[[int], None], wanted: int) -> int:
-    """Return the largest divisor of ``wanted`` for which ``step`` does not run out of memory.
-
-    Args:
-        step: tries so many images; raises :class:`torch.OutOfMemoryError` where they are too many.
-        wanted: images.
+    """Return the largest divisor of ``wanted`` images for which ``step`` does not raise torch.OutOfMemoryError.
 
     Raises:
-        RecipeError: where one image is too many.
+        RecipeError: if one image is too many.
     """
     for batch in (number for number in range(wanted, 0, -1) if wanted % number == 0):
         try:
@@ -45,41 +38,20 @@ def largest_batch(step: Callable[[int], None], wanted: int) -> int:
 def batch_that_fits(
     phase: PhasePlan, wanted: int, variant: str, head: str, classes: int, precision: str, device: torch.device
 ) -> int:
-    """Return how many images of ``phase`` fit on the GPU at once: ``wanted``, or its largest divisor that does.
-
-    Args:
-        phase: what is trained.
-        wanted: images a step of the optimiser.
-        variant: the network, whose weights do not matter.
-        head: its head.
-        classes: how many.
-        precision: of what is computed.
-        device: the GPU.
+    """Return the largest divisor of ``wanted`` images with which ``phase`` trains on the GPU ``device``.
 
     Raises:
-        RecipeError: where not even one image fits.
+        RecipeError: if one image is too many.
     """
-    return largest_batch(lambda images: _step(phase, images, variant, head, classes, precision, device), wanted)
 
+    def step(images: int) -> None:
+        model = trial_model(phase, variant, head, classes, device).train()
+        blank = torch.zeros(images, 3, phase.image_size, phase.image_size, dtype=torch.uint8, device=device)
+        train, _ = trial_step(phase, model, model.forward, blank, precision)
+        torch.cuda.reset_peak_memory_stats(device)
+        for _ in range(2):  # the optimiser's own memory is allocated in the first
+            train()
+        if torch.cuda.max_memory_allocated(device) > _SHARE * torch.cuda.get_device_properties(device).total_memory:
+            raise torch.OutOfMemoryError
 
-def _step(
-    phase: PhasePlan, images: int, variant: str, head: str, classes: int, precision: str, device: torch.device
-) -> None:
-    """Train a model for two steps on blank images: the optimiser's own memory comes with its first."""
-    model = Classifier(variant, classes=[str(number) for number in range(classes)], head=head).to(device)
-    model.freeze(phase.cut, phase.batchnorm)
-    model.checkpointing = phase.checkpointing
-    model.train()
-    optim = phase.optim
-    optimiser = OPTIMIZERS[optim.optimizer](parameter_groups(model, optim.weight_decay), 1e-9, optim.momentum, True)
-    blank = torch.zeros(images, 3, phase.image_size, phase.image_size, dtype=torch.uint8, device=device)
-    kind = AUTOCAST.get(precision)
-    torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(2):
-        with torch.autocast(device.type, kind, enabled=kind is not None):
-            loss = F.cross_entropy(model(blank), torch.zeros(images, dtype=torch.long, device=device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-    if torch.cuda.max_memory_allocated(device) > _SHARE * torch.cuda.get_device_properties(device).total_memory:
-        raise torch.OutOfMemoryError
+    return largest_batch(step, wanted)

@@ -12,14 +12,14 @@ from effnet_ft.recipe.plan import TrainerPlan
 from effnet_ft.recipe.schema import TrainerSettings
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""The type that matrix products are computed in, by precision; others compute in the weights' own."""
+"""The dtype of matrix products by precision; otherwise that of the weights."""
 
 
 def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPlan, dict[str, str]]:
     """Decide accelerator, devices, nodes, strategy and precision; return them and their reasons by dotted keys.
 
     Raises:
-        RecipeError: where the strategy cannot train phases.
+        RecipeError: if the strategy cannot train phases.
     """
     reasons: dict[str, str] = {}
     accelerator = settings.accelerator
@@ -30,13 +30,11 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
     devices, nodes = settings.devices, settings.num_nodes
     launched = "as it was launched"
     if devices == "auto":
-        devices = machine.launched[0] if machine.launched else machine.gpus if gpu else 1
-        reasons["trainer.devices"] = (
-            launched if machine.launched else "all GPUs" if gpu else "one process uses all cores"
-        )
+        devices, why = (machine.gpus, "all GPUs") if gpu else (1, "one process uses all cores")
+        devices, reasons["trainer.devices"] = (machine.launched[0], launched) if machine.launched else (devices, why)
     if nodes == "auto":
-        nodes = machine.launched[1] if machine.launched else 1
-        reasons["trainer.num_nodes"] = launched if machine.launched else "no launcher says otherwise"
+        one = 1, "no launcher says otherwise"
+        nodes, reasons["trainer.num_nodes"] = (machine.launched[1], launched) if machine.launched else one
     assert not isinstance(nodes, str)
     precision = settings.precision
     if precision == "auto":
@@ -44,7 +42,13 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
         precision = "bf16-mixed" if native else "32-true"
         reasons["trainer.precision"] = "the GPU computes in bfloat16" if native else "no GPU with bfloat16"
     strategy = settings.strategy
-    _require_known(strategy)
+    if strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise RecipeError(f"trainer.strategy is '{strategy}': phases need processes that live on; use ddp")
+    if "fsdp" in strategy or "deepspeed" in strategy:
+        raise RecipeError(
+            f"trainer.strategy is '{strategy}': weights are not sharded: b8, the largest variant, has 350 MB of them; "
+            "use ddp, with trainer.checkpointing=on where the activations do not fit"
+        )
     processes = device_count(devices) * nodes
     if strategy == "auto":
         several = processes > 1
@@ -62,21 +66,6 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
         loggers=tuple(settings.loggers),
     )
     return plan, reasons
-
-
-def _require_known(strategy: str) -> None:
-    """Refuse strategies that cannot train phases, or that no variant needs.
-
-    Raises:
-        RecipeError: with what to use.
-    """
-    if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise RecipeError(f"trainer.strategy is '{strategy}': phases need processes that live on; use ddp")
-    if "fsdp" in strategy or "deepspeed" in strategy:
-        raise RecipeError(
-            f"trainer.strategy is '{strategy}': weights are not sharded: b8, the largest variant, has 350 MB of them; "
-            "use ddp, with trainer.checkpointing=on where the activations do not fit"
-        )
 
 
 def device_count(devices: int | str) -> int:

@@ -36,13 +36,7 @@ _PROGRAM_BYTES = 700_000_000
 
 
 def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = None) -> Plan:
-    """Return ``plan`` with what it is expected to take.
-
-    Args:
-        plan: decided.
-        files: some of the training images, which are decoded to see how long that takes.
-        cache: remembers measurements.
-    """
+    """Return ``plan`` with what it is expected to take; ``files``, some training images, are decoded to time that."""
     cache, device = cache or ArrayCache(), torch_device(plan.trainer)
     decode = _decoding_seconds(files, plan.data.image_size)
     phases, seconds, memory = [], _FIXED_SECONDS, 0.0
@@ -55,7 +49,8 @@ def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = 
         computed |= {place, *((pixels_of(phase), cut) for cut in phase.source.cuts)}
         phases.append(replace(phase, seconds=round(took, 1)))
         seconds += took
-        memory = max(memory, _phase_bytes(plan, phase, speed))
+        # Weights, gradients and an optimiser with two values per weight; activations.
+        memory = max(memory, 16 * VARIANTS[plan.model.variant].parameters + speed.step_bytes * phase.batch_size)
     if speed is not None:
         evaluated = plan.images.val + plan.images.test
         seconds += evaluated * max(speed.forward, decode / _cores()) / plan.trainer.processes
@@ -66,7 +61,7 @@ def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = 
 
 
 def _phase_seconds(plan: Plan, phase: PhasePlan, speed: Speed, decode: float, computed: bool) -> float:
-    """Return what a phase takes: what is computed once, the search of its rate, its epochs and their validation."""
+    """Return the seconds of a phase: of what is computed once, the learning rate search, training and validation."""
     images, source, cores = plan.images, phase.source, _cores()
     once = 0.0
     each, validated = speed.step, speed.forward
@@ -91,21 +86,15 @@ def _phase_seconds(plan: Plan, phase: PhasePlan, speed: Speed, decode: float, co
     return (once + epochs) / plan.trainer.processes + search
 
 
-def _phase_bytes(plan: Plan, phase: PhasePlan, speed: Speed) -> float:
-    """Return what training a phase takes of the device's memory: weights, gradients, optimiser and activations."""
-    parameters = VARIANTS[plan.model.variant].parameters
-    return 4 * parameters * 4 + speed.step_bytes * phase.batch_size
-
-
 def _disk_bytes(plan: Plan) -> int:
-    """Return what is written: stored activations, decoded images and checkpoints."""
+    """Return the bytes of stored activations, decoded images and checkpoints."""
     decoded = {pixels_of(phase): phase.source.bytes for phase in plan.phases if phase.source.place == "disk"}
     checkpoints = 3 * 3 * 4 * VARIANTS[plan.model.variant].parameters
     return sum(stored_arrays(plan).values()) + sum(decoded.values()) + checkpoints
 
 
 def _decoding_seconds(files: Sequence[Path], size: int) -> float:
-    """Return what decoding one of ``files`` takes, seconds on one core."""
+    """Return the mean seconds to decode one of ``files`` on one core."""
     start, read = perf_counter(), 0
     for path in files[:16]:
         try:

@@ -16,39 +16,25 @@ from effnet_ft.recipe.plan import ImageFacts
 from effnet_ft.utils.array_cache import ArrayCache, half_of_free_memory
 
 _LOOKED_AT = 100
-"""Images whose headers are read: more would tell little more, and a network disk takes long."""
+"""Images whose headers are read: a network disk takes long."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine, or the least of several, has for a run.
+    """What this machine, or the least of several, has for a run."""
 
-    Attributes:
-        gpus: graphics cards that torch sees.
-        mps: Apple's graphics processor is there.
-        bf16: the graphics cards compute in bfloat16 without emulating it.
-        launched: processes a node, and nodes, as torchrun or SLURM started them; None where neither did.
-        compiler: ``torch.compile`` has a C++ compiler to call.
-        cache_bytes: that the cache may take: half of the disk's free space and of what it takes already.
-        memory_bytes: that a process may keep images in: half of the free memory, shared with the node's others.
-        cache: where the cache is.
-    """
-
-    gpus: int = 0
-    mps: bool = False
-    bf16: bool = False
-    launched: tuple[int, int] | None = None
-    compiler: bool = False
-    cache_bytes: int = 10**12
-    memory_bytes: int = 10**12
-    cache: str = ""
+    gpus: int = 0  # that torch sees
+    mps: bool = False  # Apple's GPU
+    bf16: bool = False  # the GPUs compute in bfloat16 without emulating it
+    launched: tuple[int, int] | None = None  # processes per node, and nodes, if torchrun or SLURM started them
+    compiler: bool = False  # for torch.compile
+    cache_bytes: int = 10**12  # that the cache may take: half of the disk's free space and of what it takes already
+    memory_bytes: int = 10**12  # for decoded images: half of the free memory, shared by the node's processes
+    cache: str = ""  # its folder
 
 
 def machine_facts(cache: ArrayCache | None = None) -> Machine:
-    """Return the facts of this machine; of several processes that have met, the least of all.
-
-    All processes call this together.
-    """
+    """Return the facts of this machine, or the least of all machines of a distributed run, whose processes all call."""
     import torch
 
     cache = cache or ArrayCache()

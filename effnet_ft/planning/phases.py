@@ -14,7 +14,7 @@ from effnet_ft.recipe import DEFAULT_BATCH, Phase, Recipe, per_phase_keys
 from effnet_ft.recipe.plan import AugmentPlan, BatchSource, ImageFacts, PhasePlan, Plan, TrainerPlan
 
 LargestBatch = Callable[[PhasePlan, int], int]
-"""Return how many images at once fit on the GPU, at most so many: a divisor of that number."""
+"""Return the largest divisor of a number of images that fits on the GPU at once."""
 
 _COMPILED_STEPS = 5_000
 """Steps from which compiling, which takes a minute or two, is earned back."""
@@ -41,14 +41,14 @@ def plan_phase(
     image_size: int,
     largest_batch: LargestBatch | None = None,
 ) -> tuple[PhasePlan, dict[str, str]]:
-    """Decide a phase, but for where its batches come from and what hangs on that; return its reasons too.
+    """Decide a phase but for the source of its batches and what depends on that; return it and its reasons.
 
     Args:
         recipe: what is wanted.
         index: of the phase.
-        images: how many there are.
+        images: their numbers count.
         trainer: where it runs.
-        image_size: of phases that say nothing else, pixels.
+        image_size: of phases that do not set their own, pixels.
         largest_batch: tries batches on the GPU; None takes the usual one.
     """
     phase, reasons, key = recipe.phases[index], {}, f"phases.{index}."
@@ -74,9 +74,7 @@ def plan_phase(
         checkpointing=settings["checkpointing"] == "on",
         on_oom=settings["on_oom"],
         patience=None if settings["patience"] == "off" else settings["patience"],
-        augmentation=AugmentPlan(
-            settings["augment"], settings["erasing"], settings["cutout"], settings["smallest_crop"]
-        ),
+        augmentation=AugmentPlan(*(settings[key] for key in ("augment", "erasing", "cutout", "smallest_crop"))),
         mixing=BatchMixing(settings["mixup"], settings["cutmix"]),
         optim=_optimization(settings, phase),
         source=BatchSource("files"),
@@ -86,34 +84,35 @@ def plan_phase(
         batch = largest_batch(plan, wanted) if largest_batch and trainer.on_gpu else DEFAULT_BATCH
         plan = _with_batch(plan, batch, wanted // batch)
         reasons[f"{key}batch_size"] = "what fits on the GPU" if trainer.on_gpu else "the usual batch"
-    lr, how = _scaled_lr(plan, settings, trainer.processes)
-    if how:
-        reasons[f"{key}lr"] = how
-    plan = replace(plan, optim=replace(plan.optim, lr=lr))
-    plan, why = with_steps(plan, images.train, trainer.processes, settings["bn_momentum"])
+    lr, scaling = plan.optim.lr, settings["lr_scaling"]
+    if lr is not None and scaling != "off":
+        images_a_step, meant = plan.batch_size * plan.optim.accumulate * trainer.processes, settings["lr_batch"]
+        ratio = images_a_step / meant
+        plan = replace(plan, optim=replace(plan.optim, lr=lr * (ratio if scaling == "linear" else math.sqrt(ratio))))
+        reasons[f"{key}lr"] = f"{lr:g}, {scaling} in {images_a_step} / {meant} images a step"
+    plan, why = _with_steps(plan, images.train, trainer.processes, settings["bn_momentum"])
     return plan, {**reasons, **{f"{key}{name}": text for name, text in why.items()}}
 
 
 def with_batch(plan: Plan, phase: PhasePlan, batch_size: int, accumulate: int) -> PhasePlan:
-    """Return a phase of ``plan`` with other batches, and what follows from them."""
+    """Return a phase of ``plan`` with other batches and what follows from them."""
     phase = _with_batch(phase, batch_size, accumulate)
     automatic = f"phases.{phase.index}.bn_momentum" in plan.reasons
     momentum = "auto" if automatic else phase.bn_momentum
-    return with_steps(phase, plan.images.train, plan.trainer.processes, momentum)[0]
+    return _with_steps(phase, plan.images.train, plan.trainer.processes, momentum)[0]
 
 
 def _with_batch(phase: PhasePlan, batch_size: int, accumulate: int) -> PhasePlan:
     return replace(phase, batch_size=batch_size, optim=replace(phase.optim, accumulate=accumulate))
 
 
-def with_steps(
+def _with_steps(
     phase: PhasePlan, images: int, processes: int, bn_momentum: float | str
 ) -> tuple[PhasePlan, dict[str, str]]:
-    """Return ``phase`` with its number of steps and the momentum of its batch norms.
+    """Return ``phase`` with its number of steps and the momentum of its batch norms, and the reason of that.
 
-    An ``auto`` momentum is that of Kornblith et al. 2019 (arXiv:1805.08974) for a step of the optimiser. Statistics
-    move with every batch: those of a step that accumulates several move together as far as one batch of all its images
-    would.
+    An ``auto`` momentum is that of Kornblith et al. 2019 (arXiv:1805.08974) for an optimiser step; the batches that a
+    step accumulates move the statistics as far as one batch of all its images would.
     """
     accumulate = phase.optim.accumulate
     batches = batches_an_epoch(images, phase.batch_size, processes)
@@ -127,7 +126,7 @@ def with_steps(
 
 
 def with_search_and_compile(plan: Plan, recipe: Recipe, compiler: bool) -> tuple[tuple[PhasePlan, ...], dict[str, str]]:
-    """Decide how learning rates are found and what is compiled, which hang on where the batches come from."""
+    """Decide how learning rates are found and what is compiled; both depend on the source of the batches."""
     phases, reasons = [], {}
     for phase in plan.phases:
         stored = phase.source.kind == "stored"
@@ -166,13 +165,3 @@ def _optimization(settings: PhaseSettings, phase: Phase) -> Optimization:
         clip_norm=number("clip_norm"),
         **{key: settings[key] for key in same},
     )
-
-
-def _scaled_lr(phase: PhasePlan, settings: PhaseSettings, processes: int) -> tuple[float | None, str]:
-    """Return the learning rate scaled to the images of a step, where ``optim.lr_scaling`` says how, and why."""
-    lr, how = phase.optim.lr, settings["lr_scaling"]
-    if lr is None or how == "off":
-        return lr, ""
-    images, meant = phase.batch_size * phase.optim.accumulate * processes, settings["lr_batch"]
-    factor = {"linear": images / meant, "sqrt": math.sqrt(images / meant)}[how]
-    return lr * factor, f"{lr:g}, {how} in {images} / {meant} images a step"

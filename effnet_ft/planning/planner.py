@@ -30,13 +30,13 @@ def make_plan(
     Args:
         recipe: what is wanted.
         images: the facts of the images.
-        weights: which weights, from :func:`effnet_ft.planning.weights.choose_weights`.
-        machine: the facts of the machine, the least of several.
+        weights: from :func:`effnet_ft.planning.weights.choose_weights`.
+        machine: the facts of the machine.
         run_dir: where the run is written.
         largest_batch: tries batches on a GPU, for ``batch_size: auto``; None takes the usual one.
 
     Raises:
-        RecipeError: where settings do not go together, with the images or with the machine.
+        RecipeError: if settings contradict each other, the images or the machine.
     """
     trainer, reasons = plan_trainer(recipe.trainer, machine)
     reasons = {**weights.reasons, **reasons}
@@ -47,6 +47,7 @@ def make_plan(
         reasons |= why
     if faults := _contradictions(recipe, images, phases):
         raise RecipeError(faults)
+    room = machine.cache_bytes if recipe.store.max_gb is None else int(min(recipe.store.max_gb, 1e9) * 1e9)
     if recipe.store.max_gb is None:
         reasons["store.max_bytes"] = f"half of what is free for {machine.cache}"
     if recipe.data.workers == "auto":
@@ -57,7 +58,7 @@ def make_plan(
         images=images,
         model=weights.model,
         data=_data(recipe, weights, phases),
-        store=_store(recipe, machine),
+        store=StorePlan(recipe.store.mode == "keep", recipe.store.views, room, recipe.store.dtype),
         trainer=trainer,
         phases=tuple(phases),
     )
@@ -67,13 +68,13 @@ def make_plan(
 
 
 def with_free_settings(plan: Plan, recipe: Recipe, memory_bytes: int) -> Plan:
-    """Return ``plan`` with what does not decide what is trained as ``recipe`` says it.
+    """Return the plan of an interrupted run with the settings of ``recipe`` that do not change what is trained.
 
-    So are smaller batches of the same product; larger ones are those that did not fit.
+    They include smaller batches of the same product; larger ones did not fit.
 
     Args:
-        plan: of an interrupted run.
-        recipe: of that run, with the user's overrides.
+        plan: of the run.
+        recipe: of the run, with the user's overrides.
         memory_bytes: that decoded images may take in memory.
     """
     data, trainer = recipe.data, recipe.trainer
@@ -126,25 +127,15 @@ def _data(recipe: Recipe, weights: WeightsChoice, phases: list[PhasePlan]) -> Da
     )
 
 
-def _store(recipe: Recipe, machine: Machine) -> StorePlan:
-    store = recipe.store
-    room = machine.cache_bytes if store.max_gb is None else int(min(store.max_gb, 1e9) * 1e9)
-    return StorePlan(store.mode == "keep", store.views, room, store.dtype)
-
-
 def _contradictions(recipe: Recipe, images: ImageFacts, phases: list[PhasePlan]) -> list[str]:
-    """Return what settings that are right by themselves have wrong together, or for these images."""
+    """Return the faults of settings that are valid one by one."""
     faults = []
     if recipe.trainer.compile == "on" and any(phase.checkpointing for phase in phases):
         faults.append("trainer.compile is 'on', not with trainer.checkpointing: set one of them off")
     if images.multilabel:
-        asked = {
-            "data.sampling": any(phase.balanced for phase in phases),
-            "optim.class_weights": any(phase.optim.class_weights == "balanced" for phase in phases),
-        }
-        faults += [
-            f"{key} is 'balanced', which is for one class an image: the images have any number of labels"
-            for key, wanted in asked.items()
-            if wanted
-        ]
+        text = "is 'balanced', which is for one class an image: the images have any number of labels"
+        if any(phase.balanced for phase in phases):
+            faults.append(f"data.sampling {text}")
+        if any(phase.optim.class_weights == "balanced" for phase in phases):
+            faults.append(f"optim.class_weights {text}")
     return faults

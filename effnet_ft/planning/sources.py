@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
@@ -48,23 +47,19 @@ def _stored(plan: Plan, index: int) -> Decision:
     if phase.mixing.mixes:
         return files, "mixed images differ in every epoch (mixup, cutmix)"
     sharing = sharing_views(plan.phases, index)
-    earlier = plan.phases[: index + 1]
-    if not any(
-        _read_twice(plan.phases, other) and phase in sharing_views(plan.phases, other.index) for other in earlier
-    ):
+    readers = [sharing_views(plan.phases, earlier) for earlier in range(index + 1) if _storable(plan.phases[earlier])]
+    if not any(phase in some and sum(other.epochs for other in some) >= 2 for some in readers):
         return files, "stored activations would be read once"
     views = 1 if phase.augmentation.name == "none" else min(plan.store.views, max(other.epochs for other in sharing))
     cuts = sorted({other.cut for other in sharing})
     while cuts and stored_bytes(plan, phase.image_size, views, cuts) > plan.store.max_bytes:
         cuts.pop(0)  # the earlier the cut, the larger the maps
     if phase.cut not in cuts:
-        need = stored_bytes(plan, phase.image_size, views, [phase.cut]) / 1e9
-        room = plan.store.max_bytes / 1e9
-        return files, f"stored activations would take {need:.1f} GB, more than the {room:.1f} GB allowed (store.max_gb)"
-    source = BatchSource(
-        "stored", views=views, cuts=tuple(cuts), bytes=stored_bytes(plan, phase.image_size, views, cuts)
-    )
-    return source, "the frozen stages are computed once"
+        need, room = stored_bytes(plan, phase.image_size, views, [phase.cut]), plan.store.max_bytes
+        too_much = f"{need / 1e9:.1f} GB, more than the {room / 1e9:.1f} GB allowed (store.max_gb)"
+        return files, f"stored activations would take {too_much}"
+    need = stored_bytes(plan, phase.image_size, views, cuts)
+    return BatchSource("stored", views=views, cuts=tuple(cuts), bytes=need), "the frozen stages are computed once"
 
 
 def image_source(plan: Plan, phase: PhasePlan, memory_bytes: int) -> Decision:
@@ -74,15 +69,11 @@ def image_source(plan: Plan, phase: PhasePlan, memory_bytes: int) -> Decision:
         return files, "data.decoded is off: files are decoded in every epoch"
     if phase.epochs < 2:
         return files, "each file is read once"
-    need = decoded_bytes(plan, phase)
-    rooms = {"disk": plan.store.max_bytes, "memory": memory_bytes}
-    places: dict[str, tuple[Literal["disk", "memory"], ...]] = {"disk": ("disk",), "memory": ("memory",)}
-    wanted = places.get(plan.data.decoded, ("disk", "memory"))
-    for place in wanted:
+    need, rooms = decoded_bytes(plan, phase), {"disk": plan.store.max_bytes, "memory": memory_bytes}
+    for place in ("disk", "memory") if plan.data.decoded == "auto" else (plan.data.decoded,):
         if need <= rooms[place]:
             return BatchSource("decoded", place=place, bytes=need), "each file is decoded once"
-    room = rooms[wanted[-1]]
-    return files, f"decoded images would take {need / 1e9:.1f} GB, more than {room / 1e9:.1f} GB of {wanted[-1]}"
+    return files, f"decoded images would take {need / 1e9:.1f} GB, more than {rooms[place] / 1e9:.1f} GB of {place}"
 
 
 def sharing_views(phases: Sequence[PhasePlan], index: int) -> list[PhasePlan]:
@@ -108,7 +99,7 @@ def stored_arrays(plan: Plan) -> dict[tuple[object, int], int]:
 
 
 def stored_bytes(plan: Plan, image_size: int, views: int, cuts: Sequence[int]) -> int:
-    """Return what stored activations take: of each view of the training images and of the validation images, bytes."""
+    """Return the bytes of stored activations, of all views of the training images and of the validation images."""
     variant = VARIANTS[plan.model.variant]
     values = sum(int(np.prod(variant.activation_shape(cut, image_size))) for cut in cuts)
     rows = plan.images.train * views + plan.images.val
@@ -116,12 +107,10 @@ def stored_bytes(plan: Plan, image_size: int, views: int, cuts: Sequence[int]) -
 
 
 def decoded_bytes(plan: Plan, phase: PhasePlan) -> int:
-    """Return about what the decoded images of a phase take, bytes, judged by their median sides."""
+    """Return about how many bytes the decoded images of a phase take, by their median sides."""
     images, size = plan.images, phase.image_size
     evaluated = size * size * 3
-    if phase.augmentation.name == "none":
-        return (images.train + images.val) * evaluated
-    if not images.short_side:
+    if phase.augmentation.name == "none" or not images.short_side:
         return (images.train + images.val) * evaluated
     height, width = downscaled_size(images.short_side, images.long_side, int(SHORT_SIDE * size))
     return images.train * 3 * height * width + images.val * evaluated
@@ -132,9 +121,8 @@ def cut_name(cut: int) -> str:
     return "the features" if cut == STAGES else f"stage{cut}"
 
 
-def _read_twice(phases: Sequence[PhasePlan], phase: PhasePlan) -> bool:
-    shared = sharing_views(phases, phase.index)
-    return phase.cut > 0 and not phase.mixing.mixes and sum(other.epochs for other in shared) >= 2
+def _storable(phase: PhasePlan) -> bool:
+    return phase.cut > 0 and not phase.mixing.mixes
 
 
 def pixels_of(phase: PhasePlan) -> tuple[object, ...]:

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,19 +28,12 @@ _FORWARD_VIEWS = 16
 
 @dataclass(frozen=True)
 class Speed:
-    """What work takes, for one image on one device.
+    """What work takes, for one image on one device."""
 
-    Attributes:
-        step: seconds of a training step.
-        forward: seconds of the whole network, for evaluation.
-        prefix: seconds of the frozen stages; 0 where none is frozen.
-        step_bytes: memory that a step takes beside the weights.
-    """
-
-    step: float
-    forward: float
-    prefix: float
-    step_bytes: float
+    step: float  # of training, seconds
+    forward: float  # of the whole network in evaluation, seconds
+    prefix: float  # of the frozen stages, seconds; 0 if none is frozen
+    step_bytes: float  # memory of a training step beside the weights
 
 
 def measured_speed(plan: Plan, phase: PhasePlan, device: torch.device, cache: ArrayCache) -> Speed:
@@ -71,7 +63,86 @@ def measured_speed(plan: Plan, phase: PhasePlan, device: torch.device, cache: Ar
     return speed
 
 
-def timed(work: Callable[[], Any], device: torch.device) -> float:
+def trial_model(phase: PhasePlan, variant: str, head: str, classes: int, device: torch.device) -> Classifier:
+    """Return a network without pretrained weights, frozen as in ``phase``."""
+    model = Classifier(variant, classes=[str(number) for number in range(classes)], head=head).to(device)
+    model.freeze(phase.cut, phase.batchnorm)
+    model.checkpointing = phase.checkpointing
+    return model
+
+
+def trial_step(
+    phase: PhasePlan,
+    model: Classifier,
+    network: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    precision: str,
+) -> tuple[Callable[[], None], Callable[[], int]]:
+    """Return a training step on ``x``, and what counts the bytes that one stores for its backward pass."""
+    optimiser = OPTIMIZERS[phase.optim.optimizer](parameter_groups(model, 0.0), 1e-9, phase.optim.momentum, True)
+    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    stored: dict[int, int] = {}
+
+    def loss() -> torch.Tensor:
+        with _autocast(precision, x.device):
+            return F.cross_entropy(network(x), labels)
+
+    def step() -> None:
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def store(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def used() -> int:
+        with torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor):
+            _ = loss()
+        return sum(stored.values())
+
+    return step, used
+
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+def _measure(plan: Plan, phase: PhasePlan, device: torch.device) -> Speed:
+    variant, size, batch = VARIANTS[plan.model.variant], phase.image_size, phase.batch_size
+    model = trial_model(phase, plan.model.variant, plan.model.head, plan.images.classes, device)
+    folded = fold_batchnorm(model.eval())
+    views = torch.zeros(_FORWARD_VIEWS, 3, size, size, dtype=torch.uint8, device=device)
+
+    def forward() -> None:
+        with torch.no_grad(), _autocast(plan.trainer.precision, device):
+            folded(views)
+
+    def prefix() -> None:
+        with torch.no_grad(), _autocast(plan.trainer.precision, device):
+            list(folded.at_cuts(views, [phase.cut]))
+
+    stored = phase.source.kind == "stored"
+    if stored and phase.cut == STAGES:
+        x = torch.rand(batch, variant.features, device=device)
+    elif stored:
+        height, width, channels = variant.activation_shape(phase.cut, size)
+        x = torch.rand(batch, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
+    else:
+        x = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device)
+    network = model.suffix if stored else model.forward
+    step, used = trial_step(phase, model, network, x, plan.trainer.precision)
+    model.train()
+    return Speed(
+        step=_timed(step, device) / batch,
+        forward=_timed(forward, device) / _FORWARD_VIEWS,
+        prefix=_timed(prefix, device) / _FORWARD_VIEWS if phase.cut else 0.0,
+        step_bytes=used() / batch,
+    )
+
+
+def _timed(work: Callable[[], None], device: torch.device) -> float:
     """Return the seconds that ``work`` takes, after one run that does not count."""
     work()
     _wait(device)
@@ -82,77 +153,6 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
         runs += 1
         if (passed := time.perf_counter() - start) > _ENOUGH_SECONDS or runs == 20:
             return passed / runs
-
-
-def _measure(plan: Plan, phase: PhasePlan, device: torch.device) -> Speed:
-    variant, size, batch = VARIANTS[plan.model.variant], phase.image_size, phase.batch_size
-    classes = [str(number) for number in range(plan.images.classes)]
-    model = Classifier(plan.model.variant, classes=classes, head=plan.model.head).to(device)
-    model.freeze(phase.cut, phase.batchnorm)
-    model.checkpointing = phase.checkpointing
-    folded = fold_batchnorm(model.eval())
-    kind = AUTOCAST.get(plan.trainer.precision)
-    views = torch.zeros(_FORWARD_VIEWS, 3, size, size, dtype=torch.uint8, device=device)
-
-    def forward() -> None:
-        with torch.no_grad(), torch.autocast(device.type, kind, enabled=kind is not None):
-            folded(views)
-
-    def prefix() -> None:
-        with torch.no_grad(), torch.autocast(device.type, kind, enabled=kind is not None):
-            list(folded.at_cuts(views, [phase.cut]))
-
-    if phase.source.kind == "stored" and phase.cut == STAGES:
-        x = torch.rand(batch, variant.features, device=device)
-    elif phase.source.kind == "stored":
-        height, width, channels = variant.activation_shape(phase.cut, size)
-        x = torch.rand(batch, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
-    else:
-        x = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device)
-    network = model.suffix if phase.source.kind == "stored" else model.forward
-    step, used = _training_step(model, network, x, phase, kind)
-    model.train()
-    return Speed(
-        step=timed(step, device) / batch,
-        forward=timed(forward, device) / _FORWARD_VIEWS,
-        prefix=timed(prefix, device) / _FORWARD_VIEWS if phase.cut else 0.0,
-        step_bytes=used() / batch,
-    )
-
-
-def _training_step(
-    model: Classifier,
-    network: Callable[[torch.Tensor], torch.Tensor],
-    x: torch.Tensor,
-    phase: PhasePlan,
-    kind: torch.dtype | None,
-) -> tuple[Callable[[], None], Callable[[], int]]:
-    """Return a step of training, and what counts the bytes that one keeps for its backward pass."""
-    optimiser = OPTIMIZERS[phase.optim.optimizer](parameter_groups(model, 0.0), 1e-9, phase.optim.momentum, True)
-    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    kept: dict[int, int] = {}
-
-    def loss() -> torch.Tensor:
-        with torch.autocast(x.device.type, kind, enabled=kind is not None):
-            return F.cross_entropy(network(x), labels)
-
-    def step() -> None:
-        loss().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def used() -> int:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss_value = loss()
-        del loss_value
-        return sum(kept.values())
-
-    return step, used
 
 
 def _wait(device: torch.device) -> None:

@@ -24,7 +24,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan for the terminal: what will be done, why, how long it takes, and how much memory and disk."""
+    """Return a plan for the terminal: what will be done, why, and the expected time, disk and memory."""
     images, reason = plan.images, plan.reasons.get
     counts = f"{images.train} training, {images.val} validation, {images.test} test, {images.classes} classes"
     trainer, model = plan.trainer, plan.model
@@ -53,16 +53,14 @@ def plan_summary(plan: Plan) -> str:
 
 def estimate_text(plan: Plan) -> str:
     """Return what the run is expected to take, in words."""
-    estimate = plan.estimate
-    return (
-        f"expected: {_duration(estimate.seconds)}, {_size(estimate.disk_bytes)} of disk, "
-        f"{_size(estimate.memory_bytes)} of memory"
-    )
+    time, disk, memory = plan.estimate.seconds, plan.estimate.disk_bytes, plan.estimate.memory_bytes
+    return f"expected: {_duration(time)}, {_size(disk)} of disk, {_size(memory)} of memory"
 
 
 def _phase_rows(plan: Plan, phase: PhasePlan) -> list[list[str]]:
     key, optim = f"phases.{phase.index}", phase.optim
-    lr = f"{phase.search}, {_found(optim.lr)}" if phase.search else f"{optim.lr:g}"
+    found = "not searched yet" if optim.lr is None else f"{optim.lr:.3g}"
+    lr = f"{phase.search}, {found}" if phase.search else f"{optim.lr:g}"
     batch = f"{phase.batch_size} images" + (f" x {optim.accumulate} accumulated" if optim.accumulate > 1 else "")
     return [
         [f"phase {phase.number}", f"train {phase.train}, {phase.epochs} epochs, {phase.steps} steps", ""],
@@ -70,10 +68,6 @@ def _phase_rows(plan: Plan, phase: PhasePlan) -> list[list[str]]:
         ["  learning rate", lr, plan.reasons.get(f"{key}.lr", "")],
         ["  takes", _duration(phase.seconds), ""],
     ]
-
-
-def _found(lr: float | None) -> str:
-    return "not searched yet" if lr is None else f"{lr:.3g}"
 
 
 def _source(phase: PhasePlan) -> str:
@@ -91,7 +85,6 @@ def _size(count: int | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Return a duration as people say it."""
     if seconds is None:
         return "unknown time"
     if seconds < 90:

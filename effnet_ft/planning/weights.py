@@ -12,19 +12,12 @@ from effnet_ft.recipe.schema import DataSettings, ModelSettings
 
 @dataclass(frozen=True)
 class WeightsChoice:
-    """Weights and the preprocessing that follows from them.
-
-    Attributes:
-        model: the network with its weights named.
-        image_size: side of the network's input, pixels.
-        crop: how images are cropped for evaluation.
-        reasons: of what was ``auto``, by dotted keys.
-    """
+    """Weights and the preprocessing that follows from them."""
 
     model: ModelPlan
-    image_size: int
-    crop: str
-    reasons: dict[str, str]
+    image_size: int  # side of the network's input, pixels
+    crop: str  # of images in evaluation
+    reasons: dict[str, str]  # of what was `auto`, by dotted keys
 
 
 def choose_weights(model: ModelSettings, data: DataSettings) -> WeightsChoice:
@@ -38,8 +31,8 @@ def choose_weights(model: ModelSettings, data: DataSettings) -> WeightsChoice:
     size, crop = data.image_size, data.crop
     if weights == "auto":
         weights = default_family(model.variant)
-        known = "no weights are known for this variant" if weights == "none" else "the best published top-1"
-        reasons["model.weights"] = known
+        unknown = weights == "none"
+        reasons["model.weights"] = "no weights are known for this variant" if unknown else "the best published top-1"
     # What needs no decision may name a file that is gone: a finished run's.
     if "auto" in (size, crop) or weights in FAMILIES:
         record = resolve_weights(model.variant, weights, family)

@@ -56,7 +56,7 @@ class DataPlan:
     workers: int  # processes that read images, per device
     val_fraction: float
     test_fraction: float
-    decoded: str
+    decoded: Literal["auto", "off", "memory", "disk"]
     bad_images: Literal["error", "skip"]
 
 
