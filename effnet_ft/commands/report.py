@@ -21,8 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from effnet_ft.inference.load import load
     from effnet_ft.recipe.loading import require_settable
     from effnet_ft.report.contents import read_run
-    from effnet_ft.report.rendering import write_page
-    from effnet_ft.report.run_page import render_run
+    from effnet_ft.report.run_page import write_run_page
     from effnet_ft.runs.run_folder import Run, is_run
 
     if not is_run(options.run):
@@ -42,5 +41,5 @@ def run(options: argparse.Namespace) -> int:
         if page.exists():
             raise DataError(f"{missing}; {page} is unchanged")
         print(f"effnet-ft: without images: {missing}", file=sys.stderr)
-    print(write_page(render_run(contents), page))
+    print(write_run_page(contents, page))
     return 0

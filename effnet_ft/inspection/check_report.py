@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effnet_ft.data.images.decoding import silence_pillow
+from effnet_ft.inspection.file_scan import MEANINGS
 from effnet_ft.inspection.findings import DuplicateGroup, Inspection
 from effnet_ft.inspection.label_issues import MIN_CLASS_IMAGES
-from effnet_ft.inspection.unusual_files import MEANINGS
 from effnet_ft.report.formats import count_table
-from effnet_ft.report.rendering import Section, render_page, write_page
+from effnet_ft.report.rendering import Section, write_page
 from effnet_ft.report.thumbnails import Thumbnails
 from effnet_ft.utils.tables import columns
 from effnet_ft.utils.text import counted, listing
 
 PAGE = "check.html"
-SHOWN = 10
-"""Cases of each kind that the terminal lists; the page has more."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,10 @@ def table(inspection: Inspection, page: Path) -> str:
         for kind in shown
     ]
     parts = [heading(inspection), columns(rows, right=[2])]
-    parts += [f"{kind.name}\n{listing(kind.cases, SHOWN)}" for kind in shown if kind.cases]
+    parts += [f"{kind.name}\n{listing(kind.cases)}" for kind in shown if kind.cases]
     verdict = "serious findings, marked by !" if inspection.serious else "nothing serious"
     if inspection.refused:
-        parts.append(f"why training would stop\n{listing(inspection.refused.splitlines(), SHOWN)}")
+        parts.append(f"why training would stop\n{listing(inspection.refused.splitlines())}")
         verdict = verdict if inspection.serious else "nothing serious, but training would refuse these images"
     return "\n\n".join([*parts, f"{verdict}; {inspection.seconds:.0f} s; with thumbnails: {page}"])
 
@@ -53,7 +51,7 @@ def write_check(inspection: Inspection, folder: Path) -> Path:
     subtitle = heading(inspection).removeprefix(f"{inspection.root}: ").replace("\n", " · ")
     title = f"Check of {inspection.root.resolve().name}"
     with silence_pillow():  # the template reads the thumbnails
-        return write_page(render_page("check.html", title, subtitle, check_sections(inspection)), folder / PAGE)
+        return write_page(folder / PAGE, "check.html", title, subtitle, check_sections(inspection))
 
 
 def check_sections(inspection: Inspection) -> list[Section]:

@@ -17,10 +17,9 @@ from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, MachineError, RecipeError
 from effnet_ft.inspection.duplicates import find_duplicates
-from effnet_ft.inspection.file_scan import scan_files
+from effnet_ft.inspection.file_scan import find_unusual_files, scan_files
 from effnet_ft.inspection.findings import DuplicateGroup, Image, Inspection, SuspectLabel
 from effnet_ft.inspection.label_issues import find_label_issues, find_multilabel_issues, out_of_fold_probabilities
-from effnet_ft.inspection.unusual_files import find_unusual_files
 from effnet_ft.models.variants import STAGES
 from effnet_ft.planning.devices import AUTOCAST, plan_trainer, torch_device
 from effnet_ft.planning.facts import machine_facts

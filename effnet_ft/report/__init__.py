@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnet_ft.report.contents import read_run
-from effnet_ft.report.rendering import write_page
-from effnet_ft.report.run_page import render_run
+from effnet_ft.report.run_page import write_run_page
 
 if TYPE_CHECKING:
     from effnet_ft.inference.predictor import Predictor
@@ -19,4 +18,4 @@ def write_report(run: Path, predictor: Predictor | None = None) -> Path:
     Raises:
         DataError: a file of the run folder is missing or cannot be understood.
     """
-    return write_page(render_run(read_run(Path(run), predictor)), Path(run) / "report.html")
+    return write_run_page(read_run(Path(run), predictor), Path(run) / "report.html")

@@ -20,7 +20,7 @@ from effnet_ft.report.charts import Chart
 from effnet_ft.report.contents import Prediction, RunContents, read_run
 from effnet_ft.report.formats import TableCell, cell, duration, percent
 from effnet_ft.report.learning_curves import curve_chart
-from effnet_ft.report.rendering import Section, render_page, write_page
+from effnet_ft.report.rendering import Section, write_page
 
 SIGNIFICANT = 0.05
 STYLES = 6  # of lines in page.css
@@ -106,7 +106,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
 def write_comparison(comparison: Comparison, target: Path) -> Path:
     """Write the page and return its path."""
     title, subtitle = " and ".join(comparison.names), f"Comparison of {len(comparison.runs)} runs"
-    return write_page(render_page("comparison.html", title, subtitle, comparison_sections(comparison)), target)
+    return write_page(target, "comparison.html", title, subtitle, comparison_sections(comparison))
 
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
@@ -156,7 +156,7 @@ def _metrics(run: RunContents) -> dict[str, TableCell]:
 
 
 def _mismatch(runs: Sequence[RunContents]) -> str:
-    """Return why runs cannot be compared image by image, an empty text where they can."""
+    """Return why runs cannot be compared image by image; empty if they can."""
     first = {row.path: row.label for row in runs[0].predictions}
     for run in runs[1:]:
         other = {row.path: row.label for row in run.predictions}

@@ -1,4 +1,4 @@
-"""How far the probabilities can be trusted: the reliability diagram, and precision against coverage."""
+"""The reliability diagram, and precision against coverage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from effnet_ft.report.formats import TableCell, cell, percent
 from effnet_ft.utils.text import counted
 
 BINS = 15  # as of the calibration error
-TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)  # precisions that a model which may abstain is asked for
+TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995)  # precisions of a model that may abstain
 POINTS = 300  # most points of the precision curve: more cannot be distinguished
 
 
@@ -31,7 +31,7 @@ class ReliabilityBin(NamedTuple):
 
 
 def confidence(run: RunContents) -> dict[str, Any] | None:
-    """Return both diagrams and a table of thresholds; nothing where images have several labels."""
+    """Return both diagrams and a table of thresholds; None for multi-label runs."""
     if run.multilabel or not run.predictions:
         return None
     predictor = run.thumbnails.predictor
@@ -77,7 +77,7 @@ def _coverage(run: RunContents) -> Chart:
 
 
 def _targets(run: RunContents, record: ConfidenceRecord) -> list[tuple[str, list[TableCell]]]:
-    """Return the threshold, the coverage and the precision that asking for each of ``TARGETS`` gives."""
+    """Return threshold, coverage and precision for each of ``TARGETS``."""
     rows = []
     for target in TARGETS:
         threshold = coverage = precision = math.nan

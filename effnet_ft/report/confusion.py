@@ -10,15 +10,15 @@ from effnet_ft.report.contents import RunContents
 
 PAIRS_SHOWN = 8
 PAIR_PICTURES = 3
-CELL_NAMES = 24  # images that a cell names at most
-NAMES_IN_PAGE = 6000  # images that all cells name at most
-PICTURES_IN_PAGE = 300  # images that all cells show at most: a picture takes 5 kB
+CELL_NAMES = 24  # most images that a cell lists
+NAMES_IN_PAGE = 6000  # most images that all cells list
+PICTURES_IN_PAGE = 300  # most pictures; each takes 5 kB
 
 ORDERS = {"name": "by name", "errors": "most errors first", "similarity": "confused classes together"}
 
 
 def confusion_matrix(run: RunContents) -> dict[str, Any] | None:
-    """Return the matrix; nothing where images have several labels."""
+    """Return the matrix; None for multi-label runs."""
     if run.multilabel:
         return None
     return {"split_name": run.split_name, "orders": ORDERS, "data": matrix_data(run)}
@@ -44,7 +44,7 @@ def matrix_data(run: RunContents) -> dict[str, Any]:
 
 
 def _selected(run: RunContents) -> tuple[list[int], set[int]]:
-    """Return the predictions that the page names and, among them, those that it shows: each cell's first ones."""
+    """Return the predictions that the page lists and, of these, the ones with a picture: the first of each cell."""
     wrong = run.true != run.predicted
     cell = run.true * len(run.classes) + run.predicted
     by_cell = np.lexsort((np.where(wrong, -run.probability, run.probability), cell))
@@ -80,7 +80,7 @@ def orders(run: RunContents) -> dict[str, list[int]]:
 
 
 def confused_pairs(run: RunContents) -> dict[str, Any] | None:
-    """Return the pairs of classes with the most errors between them; nothing where images have several labels."""
+    """Return the pairs of classes with the most errors between them; None for multi-label runs."""
     if run.multilabel:
         return None
     wrong = np.flatnonzero(run.true != run.predicted)
@@ -92,7 +92,7 @@ def confused_pairs(run: RunContents) -> dict[str, Any] | None:
 
 
 def _side(run: RunContents, true: int, other: int) -> dict[str, Any]:
-    """Return one class of a pair: its errors as the other class, and pictures of some of them and of correct ones."""
+    """Return one class of a pair: how often it is predicted as the other, with pictures of errors and correct ones."""
     of_class = run.true == true
     errors, correct = (np.flatnonzero(of_class & (run.predicted == predicted)) for predicted in (other, true))
     pictures = [

@@ -1,4 +1,4 @@
-"""What a report shows: the files of a run folder, read and counted."""
+"""The files of a run folder, read for its report."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RunContents:
 
     @property
     def multilabel(self) -> bool:
-        """Whether images have any number of labels."""
+        """Whether images have any number of labels, not one class."""
         return "val/map" in self.metrics
 
     @property
@@ -97,7 +97,7 @@ class RunContents:
 
     @cached_property
     def true(self) -> np.ndarray:
-        """The class index of each prediction, int64 ``[N]``; of images with one label each."""
+        """The true class index of each prediction, int64 ``[N]``; not for multi-label runs."""
         return np.array([row.true[0] for row in self.predictions], dtype=np.int64)
 
     @cached_property
@@ -112,7 +112,7 @@ class RunContents:
 
     @cached_property
     def uncalibrated(self) -> np.ndarray:
-        """The same before calibration; empty where they are not known."""
+        """The same before calibration; empty if unknown."""
         values = np.array([row.uncalibrated for row in self.predictions], dtype=np.float64)
         return values if np.isfinite(values).all() else values[:0]
 
@@ -136,7 +136,7 @@ class RunContents:
         return [row for _, rows in self.phases for row in rows]
 
     def curve(self, column: str) -> list[tuple[float, float]]:
-        """Return the epochs that have a value in a column of ``metrics.csv``, with it."""
+        """Return the finite values of a column of ``metrics.csv``, as (epoch, value)."""
         return [(row["epoch"], row[column]) for row in self.epochs if math.isfinite(row[column])]
 
     def has_images(self) -> bool:

@@ -48,15 +48,13 @@ def environment() -> Environment:
     return found
 
 
-def render_page(template: str, title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """Return a page whose sections the macros of ``template`` write; nothing in it is loaded from elsewhere."""
+def write_page(target: Path, template: str, title: str, subtitle: str, sections: Sequence[Section]) -> Path:
+    """Atomically write a page whose sections the macros of ``template`` write, and return its path.
+
+    Nothing in it is loaded from elsewhere.
+    """
     shown = [section for section in sections if section.arguments is not None]
-    page = environment().get_template("base.html")
-    return page.render(template=template, title=title, subtitle=subtitle, sections=shown)
-
-
-def write_page(page: str, target: Path) -> Path:
-    """Atomically write a page and return its path."""
-    # A folder's name need not be valid text, so what UTF-8 cannot hold is replaced.
-    atomic_write_text(target, page, errors="replace")
+    base = environment().get_template("base.html")
+    page = base.render(template=template, title=title, subtitle=subtitle, sections=shown)
+    atomic_write_text(target, page, errors="replace")  # UTF-8 cannot hold every folder's name
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from effnet_ft.report.confusion import confused_pairs, confusion_matrix
 from effnet_ft.report.contents import SPLITS, RunContents
 from effnet_ft.report.formats import cell, count_table, percent
 from effnet_ft.report.learning_curves import learning_curves, times
-from effnet_ft.report.rendering import Section, render_page
+from effnet_ft.report.rendering import Section, write_page
 from effnet_ft.report.training_views import training_views
 from effnet_ft.utils.text import counted
 
@@ -25,15 +26,15 @@ LICENCES = {
     "download.openmmlab.com": "mmpretrain, which distributes them, is under the Apache licence 2.0",
     "download.pytorch.org": "torchvision, which distributes them, is under the BSD 3-clause licence",
 }
-"""What is known of the licence of weights, by where they come from."""
+"""Licences of weights by their source."""
 
 
-def render_run(run: RunContents) -> str:
-    """Return the whole page of a run."""
+def write_run_page(run: RunContents, target: Path) -> Path:
+    """Write the page of a run and return its path."""
     variant = OmegaConf.select(run.recipe, "model.variant") or "unknown variant"
     sizes = (counted(len(run.phases), "phase"), counted(len(run.epochs), "epoch"))
     subtitle = f"{variant} · {len(run.classes)} classes · {', '.join(sizes)}"
-    return render_page("run.html", run.name, subtitle, sections_of(run))
+    return write_page(target, "run.html", run.name, subtitle, sections_of(run))
 
 
 def sections_of(run: RunContents) -> list[Section]:
@@ -58,7 +59,7 @@ def sections_of(run: RunContents) -> list[Section]:
 
 
 def model_card(run: RunContents) -> dict[str, Any]:
-    """Return what the model is, what it was made from and where it is weak; None stands for what is not known."""
+    """Return the facts of the model card; None for what is not known."""
     model = vars(run.plan.model) if run.plan else OmegaConf.select(run.recipe, "model") or {}
     variant, name, family = (str(model.get(key)) for key in ("variant", "weights", "family"))
     try:
@@ -98,7 +99,7 @@ def class_scores(class_counts: np.ndarray) -> np.ndarray:
 
 
 def mistakes(run: RunContents) -> dict[str, Any]:
-    """Return the mistakes with the highest probability; of several labels, those with the most wrong."""
+    """Return the mistakes with the highest probability; of multi-label runs, those with the most wrong labels."""
     first = "most wrong labels" if run.multilabel else "highest probability"
     rank = [row.errors if run.multilabel else row.probability for row in run.predictions]
     indices = sorted(np.flatnonzero(~run.correct).tolist(), key=lambda index: -rank[index])
@@ -106,7 +107,7 @@ def mistakes(run: RunContents) -> dict[str, Any]:
 
 
 def uncertain(run: RunContents) -> dict[str, Any] | None:
-    """Return the correct predictions with the lowest probability; nothing where images have several labels."""
+    """Return the correct predictions with the lowest probability; None for multi-label runs."""
     if run.multilabel:
         return None
     indices = sorted(np.flatnonzero(run.correct).tolist(), key=lambda index: run.probability[index])
@@ -130,13 +131,13 @@ def class_balance(run: RunContents) -> dict[str, Any]:
 
 
 def decisions(run: RunContents) -> dict[str, Any] | None:
-    """Return what the plan decided where the recipe says ``auto``, with its reason, and what changed on the way."""
+    """Return the plan's decisions for ``auto``, each with its reason, and later changes of the plan."""
     if run.plan is None:
         return None
     values, facts = run.plan.flat(), []
     for key, reason in run.plan.reasons.items():
         phase, _, name = key.rpartition(".")
-        # A plan has a decision under its key, under its optimiser's, or as a kind of source.
+        # The plan has the value under the key itself, in the optimiser, or as the kind of a source.
         where = next(place for place in (key, f"{phase}.optim.{name}", f"{key}.kind") if place in values)
         facts.append((key, f"{values[where]} ({reason})"))
     return {"facts": [*facts, *(("changed on the way", change) for change in run.plan.changes)]}

@@ -37,7 +37,7 @@ class PhaseViews(NamedTuple):
 def training_views(run: RunContents) -> dict[str, Any] | None:
     """Return each kind of phase: its settings, its phases and, for some training images, their views as data URIs.
 
-    There are no kinds where images or model cannot be read; None where no epoch was trained.
+    The list is empty if images or model cannot be read. None if no epoch was trained.
     """
     if not run.phases:
         return None
@@ -55,17 +55,17 @@ def training_views(run: RunContents) -> dict[str, Any] | None:
 
 
 def phase_views(plan: Plan) -> list[PhaseViews]:
-    """Return how the phases of a plan show images; those that do it alike, together."""
-    alike: dict[tuple[Any, ...], list[int]] = {}
+    """Return the views of a plan's phases; phases with the same views are one entry."""
+    indices: dict[tuple[Any, ...], list[int]] = {}
     for phase in plan.phases:
         mixing = tuple(name for name in ("MixUp", "CutMix") if getattr(phase.mixing, name.lower()))
         key = (phase.source.views, phase.image_size, phase.augmentation, mixing)
-        alike.setdefault(key, []).append(phase.index)
-    return [PhaseViews(phases, *key) for key, phases in alike.items()]
+        indices.setdefault(key, []).append(phase.index)
+    return [PhaseViews(phases, *key) for key, phases in indices.items()]
 
 
 def draw_views(run: RunContents, shown: PhaseViews, files: dict[int, Path]) -> Iterator[list[np.ndarray]]:
-    """Yield for each training image, by its index, the views of the first epochs, uint8 ``[S, S, 3]``."""
+    """Yield the views of the first epochs, uint8 ``[S, S, 3]``, of each image in ``files``, by training index."""
     from effnet_ft.data.datamodule import ImageDataset
     from effnet_ft.data.images.decoding import read_image
     from effnet_ft.data.images.views import Views

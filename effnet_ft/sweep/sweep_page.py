@@ -9,7 +9,7 @@ from typing import Any
 
 from effnet_ft.report.charts import Chart, Series, Spot, Ticks, percent_ticks, round_ticks
 from effnet_ft.report.formats import TableCell, cell, duration, percent
-from effnet_ft.report.rendering import Section, render_page, write_page
+from effnet_ft.report.rendering import Section, write_page
 from effnet_ft.sweep.definition import Sweep
 from effnet_ft.sweep.results import DIVERGED, Result
 from effnet_ft.utils.text import counted
@@ -34,7 +34,7 @@ def write_sweep_page(sweep: Sweep, results: Sequence[Result]) -> Path:
     """
     subtitle = f"{counted(len(results), 'setting')} of {sweep.recipe}, the best by {sweep.metric} first"
     sections = sweep_sections(results, sweep.metric, sweep.linear)
-    return write_page(render_page("sweep.html", sweep.folder.resolve().name, subtitle, sections), sweep.page)
+    return write_page(sweep.page, "sweep.html", sweep.folder.resolve().name, subtitle, sections)
 
 
 def sweep_sections(results: Sequence[Result], metric: str, linear: Collection[str] = ()) -> list[Section]:

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from effnet_ft.inspection import file_scan
-from effnet_ft.inspection.file_scan import scan_files
-from effnet_ft.inspection.unusual_files import MEANINGS, find_unusual_files
+from effnet_ft.inspection.file_scan import MEANINGS, find_unusual_files, scan_files
 from effnet_ft.utils.array_cache import ArrayCache
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
