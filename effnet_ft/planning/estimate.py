@@ -77,7 +77,7 @@ def _phase_seconds(plan: Plan, phase: PhasePlan, speed: Speed, decode: float, co
         each = max(each, (decode + _DECODED_SECONDS) / max(1, plan.data.workers))
     search = 0.0
     if phase.search == "range test":
-        search = _RANGE_TEST_STEPS * phase.batch_size * each
+        search = _RANGE_TEST_STEPS * phase.batch_size * phase.optim.accumulate * each
     elif phase.search:
         steps = min(_GRID_STEPS, phase.steps * phase.optim.accumulate)
         values = phase.batch_size * VARIANTS[plan.model.variant].features * images.classes

@@ -31,7 +31,7 @@ class FineTuner(pl.LightningModule):
 
     Args:
         model: the network, frozen and cut as the phase wants it.
-        optim: how it is optimised; its ``lr`` must be known.
+        optim: how it is optimised; its ``lr`` may be None only until it is searched.
         mixing: how the images of a batch are blended.
         phase: index of the phase, for the checkpoint.
         class_weights: weight of each class in the loss, ``[K]``; None weighs all alike.
@@ -53,10 +53,8 @@ class FineTuner(pl.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        assert optim.lr is not None, "a learning rate is searched before the module is built"
         self.model = model
         self.optim = optim
-        self.lr: float = optim.lr
         self.phase = phase
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -99,17 +97,8 @@ class FineTuner(pl.LightningModule):
         _seed(int(numbers.generate_state(1)[0]), self.device)
         images, labels = batch
         self._full_batch = self._full_batch or len(labels)  # the first is; a last one may have an image more
-        targets = labels
-        if self._mixed is not None:
-            images, targets = self._mixed(images.float(), labels)
-        logits = (self._compiled if len(labels) == self._full_batch else self._network)(images)
-        loss = classification_loss(
-            logits,
-            targets,
-            multilabel=self.model.multilabel,
-            smoothing=self.optim.label_smoothing,
-            class_weights=self.class_weights,
-        )
+        network = self._compiled if len(labels) == self._full_batch else self._network
+        loss, logits = self.batch_loss(images, labels, network)
         self.train_loss.update(loss.detach().expand(len(labels)))
         self.train_score.update(logits.detach(), labels)
         self.recent["loss"] = loss.detach()
@@ -117,6 +106,23 @@ class FineTuner(pl.LightningModule):
             self.recent["acc"] = (logits.detach().argmax(1) == labels).float().mean()
         weight = self._weight(len(labels), batch_idx)
         return loss if weight == 1 else loss * weight
+
+    def batch_loss(
+        self, images: Tensor, labels: Tensor, network: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the training loss of a batch, mixed, smoothed and weighted, and the logits ``[N, K]``."""
+        targets = labels
+        if self._mixed is not None:
+            images, targets = self._mixed(images.float(), labels)
+        logits = (network or self._network)(images)
+        loss = classification_loss(
+            logits,
+            targets,
+            multilabel=self.model.multilabel,
+            smoothing=self.optim.label_smoothing,
+            class_weights=self.class_weights,
+        )
+        return loss, logits
 
     def _weight(self, images: int, batch_idx: int) -> float:
         """Return what a batch's mean loss weighs in its step, so that all images of the step count alike.

@@ -143,12 +143,14 @@ class PhaseTrainer:
         phase = self.plan.phase(index)
         if phase.optim.lr is None:
             precision = self.plan.plan.trainer.precision
-            found, how = find_lr(phase, self.model, data, device, precision, self.run.folder)
+            module = self._module(phase, isinstance(data, ActivationDataModule))
+            found, how = find_lr(phase, module, data, device, precision, self.run.folder)
             self.plan.revise(self.plan.plan.with_phase(found, how, {f"phases.{index}.lr": how.partition(": ")[2]}))
         self.throughput.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
         return data
 
     def _module(self, phase: PhasePlan, stored: bool) -> FineTuner:
+        """Return the module of a phase, or for a phase without a learning rate the one that a search tries."""
         split = self.data.split
         balanced = phase.optim.class_weights == "balanced"
         return FineTuner(
@@ -159,7 +161,7 @@ class PhaseTrainer:
             class_weights=balanced_weights(split.labels(split.train)) if balanced else None,
             seed=(self.plan.plan.seed, phase.index),
             stored=stored,
-            compiled=phase.compile,
+            compiled=phase.compile and phase.optim.lr is not None,
         )
 
     def _log(self, phase: PhasePlan, processes: int) -> None:

@@ -80,6 +80,32 @@ def test_batches_averaged_by_their_images_have_the_loss_of_one(weighted: bool) -
     torch.testing.assert_close(0.7 * parts[0] + 0.3 * parts[1], whole)
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["hard", "mixed"])
+def test_an_image_weighs_as_its_own_class_with_smoothing_too(mixed: bool) -> None:
+    """Weighing the smoothed mass by the classes that it falls on makes the rare class the best guess for all."""
+    weights, logits = torch.tensor([0.525, 10.0]), torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0] * 19 + [1])
+    hard = torch.nn.functional.one_hot(labels, 2).float()
+    one = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+    expected = one * weights[labels]
+    if mixed:  # the loss is linear in the targets: that of a blend is the blend of the losses
+        other = labels.flip(0)
+        more = torch.nn.functional.cross_entropy(logits, other, label_smoothing=0.1, reduction="none")
+        expected = 0.7 * expected + 0.3 * more * weights[other]
+    targets = 0.7 * hard + 0.3 * hard.flip(0) if mixed else labels
+    loss = classification_loss(logits, targets, smoothing=0.1, class_weights=weights)
+    torch.testing.assert_close(loss, expected.mean())
+
+
+def test_balanced_and_smoothed_classes_without_features_tie() -> None:
+    labels = torch.tensor([0] * 19 + [1])
+    logits = torch.zeros(2, requires_grad=True)
+    weights = balanced_weights(labels.numpy())
+    loss = classification_loss(logits.expand(20, 2), labels, smoothing=0.1, class_weights=weights)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, torch.zeros(2))
+
+
 @pytest.mark.parametrize(("unit", "expected"), [("rate", 1e-5), ("step", 1e-2)])
 def test_the_optimiser_gets_the_weight_decay_in_its_own_unit(unit: Any, expected: float) -> None:
     optim = Optimization(lr=1e-3, weight_decay=1e-5, decay_unit=unit)

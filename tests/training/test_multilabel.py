@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from effnet_ft.optim.losses import classification_loss
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.runs.run_folder import Run, load_model
 from effnet_ft.training.lr_finder.head_grid import search_head_grid
+from effnet_ft.training.module import FineTuner
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 
@@ -140,9 +142,13 @@ def test_the_gradient_of_the_search_is_that_of_the_smoothed_loss() -> None:
     plain = ["model.dropout=0", "optim.name=sgd", "optim.momentum=0", "optim.schedule=constant"]
     plain += ["optim.warmup_epochs=0", "optim.label_smoothing=0.2", "phases=[{train: head, epochs: 1, lr: auto}]"]
     (phase,) = plan_of(*plain).phases
-    trials = search_head_grid(data, 6, 3, phase, torch.device("cpu"))
+    model = Classifier("lite0", classes="abc", task="multi", dropout=0)
+    model.head[-1] = torch.nn.Linear(6, 3)
+    with torch.no_grad():
+        model.head[-1].bias.zero_()
+    trials = search_head_grid(data, FineTuner(model, replace(phase.optim, lr=1.0)), phase, torch.device("cpu"))
     assert len(trials) == 56 and trials[0].accuracy == max(trial.accuracy for trial in trials)
-    weight = torch.empty(3, 6).normal_(std=0.01, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weight = model.head[-1].weight.detach().clone().requires_grad_()
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
     classification_loss(x @ weight.T, y, multilabel=True, smoothing=0.2).backward()
     bias = torch.zeros(3).requires_grad_()

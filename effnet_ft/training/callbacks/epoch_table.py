@@ -56,7 +56,7 @@ class EpochTable(Callback):
             "epoch": len(self.rows) + 1,
             "phase": pl_module.phase + 1,
             "train": train_of(pl_module.model.cut),
-            "lr": pl_module.lr,
+            "lr": pl_module.optim.lr,
             **{name: metrics[name] for name in self._columns if name in metrics},
             "seconds": self.throughput.epoch["seconds"],
             **self.throughput.speed(self.throughput.epoch),

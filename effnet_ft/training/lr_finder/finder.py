@@ -13,16 +13,16 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.distributed import collectives
-from effnet_ft.models.classifier import Classifier
 from effnet_ft.recipe.plan import PhasePlan
-from effnet_ft.training.lr_finder.head_grid import Trial, search_head_grid
+from effnet_ft.training.lr_finder.head_grid import search_head_grid
 from effnet_ft.training.lr_finder.range_test import range_test
+from effnet_ft.training.module import FineTuner
 from effnet_ft.utils.atomic_files import atomic_write
 
 
 def find_lr(
     phase: PhasePlan,
-    model: Classifier,
+    module: FineTuner,
     data: ActivationDataModule | pl.LightningDataModule,
     device: torch.device,
     precision: str,
@@ -34,20 +34,19 @@ def find_lr(
 
     Args:
         phase: what is trained.
-        model: frozen and cut as the phase wants it; it is left as it was.
+        module: as it will train the phase, but for the learning rate; left as it was.
         data: the phase's batches.
         device: where it is computed.
         precision: of what is computed.
         folder: the search is written to ``lr_search-N.csv`` there.
     """
     path = folder / f"lr_search-{phase.number}.csv"
-    stored = isinstance(data, ActivationDataModule)
     if isinstance(data, ActivationDataModule) and phase.search == "grid of heads":
-        features, classes = model.variant.features, len(model.classes)
-        main = collectives.rank() == 0
-        trials = search_head_grid(data.alone(), features, classes, phase, device) if main else []
+        trials = search_head_grid(data.alone(), module, phase, device) if collectives.rank() == 0 else []
         trials = collectives.broadcast(trials)
-        rank_zero_only(_write_trials)(trials, path, "val/map" if model.multilabel else "val/acc1")
+        score = "val/map" if module.model.multilabel else "val/acc1"
+        rows = [(t.lr, t.weight_decay, f"{t.accuracy:.6f}", f"{t.loss:.6f}") for t in trials]
+        _write(path, ("lr", "weight_decay", score, "val/loss"), rows)
         best = trials[0]
         decay = best.weight_decay * (best.lr if phase.optim.decay_unit == "step" else 1)
         how = (
@@ -55,28 +54,15 @@ def find_lr(
             f"the validation images ({100 * best.accuracy:.1f}%)"
         )
         return replace(phase, optim=replace(phase.optim, lr=best.lr, weight_decay=decay)), how
-    lr, curve = collectives.broadcast(range_test(model, data.train_dataloader(), stored, phase, device, precision))
-    rank_zero_only(_write_curve)(curve, path)
+    lr, curve = collectives.broadcast(range_test(module, data.train_dataloader(), device, precision))
+    _write(path, ("lr", "train/loss"), [(lr, f"{loss:.6f}") for lr, loss in curve])
     how = f"learning rate {lr:.2g}: half of the rate at which the loss rose in a range test of {len(curve)} steps"
     return replace(phase, optim=replace(phase.optim, lr=lr)), how
 
 
-def _write_trials(trials: list[Trial], path: Path, score: str) -> None:
-    """Write the grid as CSV, the best first."""
-    rows = [
-        (f"{trial.lr:.6g}", f"{trial.weight_decay:.6g}", f"{trial.accuracy:.6f}", f"{trial.loss:.6f}")
-        for trial in trials
-    ]
-    _write(path, ("lr", "weight_decay", score, "val/loss"), rows)
-
-
-def _write_curve(curve: list[tuple[float, float]], path: Path) -> None:
-    """Write a range test's curve as CSV."""
-    _write(path, ("lr", "train/loss"), [(f"{lr:.6g}", f"{loss:.6f}") for lr, loss in curve])
-
-
-def _write(path: Path, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+@rank_zero_only
+def _write(path: Path, head: tuple[str, ...], rows: Iterable[tuple[float | str, ...]]) -> None:
     with atomic_write(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
-        writer.writerows(rows)
+        writer.writerows([value if isinstance(value, str) else f"{value:.6g}" for value in row] for row in rows)

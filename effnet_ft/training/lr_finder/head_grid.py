@@ -6,7 +6,9 @@ seven weight decays between 0.000001 and 0.001 and with none.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 
 from effnet_ft.activations.datamodule import ActivationDataModule
 from effnet_ft.evaluation.metrics import mean_average_precision
-from effnet_ft.optim.losses import classification_loss
+from effnet_ft.optim.losses import classification_loss, target_mass
 from effnet_ft.optim.optimizers import OPTIMIZERS
-from effnet_ft.optim.schedules import schedule_factor
+from effnet_ft.optim.schedules import ema_update_weight, schedule_factor
 from effnet_ft.recipe.plan import PhasePlan
+from effnet_ft.training.module import FineTuner
 
 LEARNING_RATES = tuple(np.logspace(-4, -1, 7).tolist())
 WEIGHT_DECAYS = (0.0, *np.logspace(-6, -3, 7).tolist())
@@ -40,102 +43,95 @@ class Trial:
 
 
 def search_head_grid(
-    data: ActivationDataModule, features: int, classes: int, phase: PhasePlan, device: torch.device
+    data: ActivationDataModule, module: FineTuner, phase: PhasePlan, device: torch.device
 ) -> list[Trial]:
-    """Train a linear head at every setting of the grid, and return what came out, the best first.
+    """Train the linear head of ``module`` at every setting of the grid; return what came out, the best first.
+
+    Each setting takes the steps that the training would: the same start, loss, clipping, accumulation and averaging.
 
     Args:
         data: stored features of the phase.
-        features: length of a feature vector.
-        classes: how many.
-        phase: its optimiser, schedule, smoothing, dropout, batches and epochs, of which the search may take fewer.
+        module: of the phase; its head is left as it was.
+        phase: its dropout and its epochs, of which the search may take fewer.
         device: where it is computed.
     """
     settings = [(lr, decay) for lr in LEARNING_RATES for decay in WEIGHT_DECAYS]
-    generator = torch.Generator().manual_seed(phase.index)
-    count = len(settings)
+    count, optim, head = len(settings), module.optim, module.model.head[-1]
+    assert isinstance(head, nn.Linear)
+    class_weights = None if module.class_weights is None else module.class_weights.to(device)
     drawn = torch.Generator(device).manual_seed(phase.index)
-    weight = torch.empty(classes, features).normal_(std=0.01, generator=generator)  # as a new linear head is drawn
-    weights = weight.to(device).repeat(count, 1, 1)
-    biases = torch.zeros(count, classes, device=device)
-    weight_gradients, bias_gradients = torch.zeros_like(weights), torch.zeros_like(biases)
-    optimiser = OPTIMIZERS[phase.optim.optimizer](
-        [
-            group
-            for number, (lr, decay) in enumerate(settings)
-            for group in (
-                {
-                    "params": [_with_gradient(weights[number], weight_gradients[number])],
-                    "lr": lr,
-                    "weight_decay": decay,
-                },
-                {"params": [_with_gradient(biases[number], bias_gradients[number])], "lr": lr, "weight_decay": 0.0},
-            )
-        ],
-        LEARNING_RATES[0],
-        phase.optim.momentum,
-        True,
-    )
+    weights = head.weight.detach().to(device).repeat(count, 1, 1)
+    biases = head.bias.detach().to(device).repeat(count, 1)
+    parameters, gradients = (weights, biases), (torch.zeros_like(weights), torch.zeros_like(biases))
+    groups = [
+        {"params": [_with_gradient(values[number], gradient[number])], "lr": lr, "weight_decay": decay * decayed}
+        for number, (lr, decay) in enumerate(settings)
+        for values, gradient, decayed in zip(parameters, gradients, (1, 0), strict=True)
+    ]
+    optimiser = OPTIMIZERS[optim.optimizer](groups, LEARNING_RATES[0], optim.momentum, True)
     highest = [group["lr"] for group in optimiser.param_groups]
+    averages = (weights.clone(), biases.clone())
     batches = data.train_dataloader()
     epochs = min(phase.epochs, max(1, _MOST_STEPS // len(batches)))
-    total, step = epochs * len(batches), 0
+    an_epoch = math.ceil(len(batches) / optim.accumulate)
+    step = 0
     for epoch in range(epochs):
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        for batch, labels in batches:
-            x, targets = batch.to(device).float(), _smoothed(labels.to(device), classes, phase.optim.label_smoothing)
-            kept = 1 - phase.dropout
-            x = x * torch.empty_like(x).bernoulli_(kept, generator=drawn) / kept
-            logits = (x @ weights.flatten(0, 1).T).unflatten(1, (count, classes)) + biases
-            # Of several labels an image, the loss is a mean over them too.
-            answers = logits.softmax(-1) if labels.ndim == 1 else logits.sigmoid() / classes
-            goal = targets if labels.ndim == 1 else targets / classes
-            errors = (answers - goal[:, None]) / len(x)
-            weight_gradients.copy_((errors.flatten(1).T @ x).unflatten(0, (count, classes)))
-            bias_gradients.copy_(errors.sum(0))
-            factor = schedule_factor(phase.optim, step, total, len(batches))
+        stream = iter(batches)
+        while step_batches := list(islice(stream, optim.accumulate)):
+            images = sum(len(labels) for _, labels in step_batches)
+            for gradient in gradients:
+                gradient.zero_()
+            for batch, labels in step_batches:
+                x = batch.to(device).float()
+                x = x * torch.empty_like(x).bernoulli_(1 - phase.dropout, generator=drawn) / (1 - phase.dropout)
+                logits = (x @ weights.flatten(0, 1).T).unflatten(1, biases.shape) + biases
+                errors = _loss_gradient(logits, labels.to(device), optim.label_smoothing, class_weights) / images
+                gradients[0].add_((errors.flatten(1).T @ x).unflatten(0, biases.shape))
+                gradients[1].add_(errors.sum(0))
+            if optim.clip_norm:
+                norms = (gradients[0].square().sum((1, 2)) + gradients[1].square().sum(1)).sqrt()
+                scale = (optim.clip_norm / (norms + 1e-6)).clamp(max=1)
+                gradients[0].mul_(scale[:, None, None])
+                gradients[1].mul_(scale[:, None])
+            factor = schedule_factor(optim, step, epochs * an_epoch, an_epoch)
             for group, lr in zip(optimiser.param_groups, highest, strict=True):
                 group["lr"] = lr * factor
             optimiser.step()
+            share = ema_update_weight(torch.tensor(float(step)), optim.ema).item() if optim.ema and step else 1.0
+            for average, values in zip(averages, parameters, strict=True):
+                average.lerp_(values, share)
             step += 1
-    trials = _measured(data, settings, weights, biases, device)
+    trials = _evaluate(data, settings, *averages)
     return sorted(trials, key=lambda trial: (-trial.accuracy, trial.loss))
 
 
-def _measured(
+def _loss_gradient(logits: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None) -> Tensor:
+    """Return the gradient of each image's training loss at its logits, both ``[N, settings, K]``."""
+    if labels.ndim == 1:
+        mass = target_mass(labels, logits.shape[-1], smoothing, class_weights)[:, None]
+        return mass.sum(-1, keepdim=True) * logits.softmax(-1) - mass
+    smoothed = labels * (1 - smoothing) + smoothing / 2
+    return (logits.sigmoid() - smoothed[:, None]) / logits.shape[-1]  # the loss is a mean over the labels, too
+
+
+def _evaluate(
     data: ActivationDataModule,
     settings: list[tuple[float, float]],
     weights: Tensor,
     biases: Tensor,
-    device: torch.device,
 ) -> list[Trial]:
-    if data.val.labels.ndim == 2:
-        return _measured_on_labels(data, settings, weights, biases, device)
-    count, classes = biases.shape
-    right, loss, seen = torch.zeros(count, device=device), torch.zeros(count, device=device), 0
-    for batch, labels in data.val_dataloader():
-        x, labels = batch.to(device).float(), labels.to(device)
-        logits = (x @ weights.flatten(0, 1).T).unflatten(1, (count, classes)) + biases
-        right += (logits.argmax(-1) == labels[:, None]).sum(0)
-        loss -= logits.log_softmax(-1).gather(-1, labels[:, None, None].expand(-1, count, 1)).sum((0, 2))
-        seen += len(labels)
-    results = zip(settings, (right / seen).tolist(), (loss / seen).tolist(), strict=True)
-    return [Trial(lr, decay, accuracy, mean) for (lr, decay), accuracy, mean in results]
-
-
-def _measured_on_labels(
-    data: ActivationDataModule,
-    settings: list[tuple[float, float]],
-    weights: Tensor,
-    biases: Tensor,
-    device: torch.device,
-) -> list[Trial]:
+    device = weights.device
     labels = torch.from_numpy(data.val.labels).to(device)
     trials = []
     for (lr, decay), weight, bias in zip(settings, weights, biases, strict=True):  # one after the other: it fits
         logits = torch.cat([F.linear(x.to(device).float(), weight, bias) for x, _ in data.val_dataloader()])
-        loss = classification_loss(logits, labels, multilabel=True)
-        trials.append(Trial(lr, decay, float(mean_average_precision(logits.sigmoid(), labels)), float(loss)))
+        loss = classification_loss(logits, labels, multilabel=labels.ndim == 2)
+        if labels.ndim == 2:
+            score = mean_average_precision(logits.sigmoid(), labels)
+        else:
+            score = (logits.argmax(-1) == labels).float().mean()
+        trials.append(Trial(lr, decay, float(score), float(loss)))
     return trials
 
 
@@ -144,9 +140,3 @@ def _with_gradient(values: Tensor, gradient: Tensor) -> nn.Parameter:
     parameter = nn.Parameter(values)
     parameter.grad = gradient
     return parameter
-
-
-def _smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    if labels.ndim == 2:
-        return labels * (1 - smoothing) + smoothing / 2
-    return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
