@@ -39,8 +39,8 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The metrics, named ``test/acc1`` and so on; ``all`` counts as ``test``.
 
-        ``acc1``, ``map``, ``macro_f1`` and ``ece`` have 95% intervals, ``test/acc1_low`` to ``test/acc1_high``, where
-        defined (:mod:`effnet_ft.evaluation.intervals`).
+        ``acc1``, ``map`` and ``macro_f1`` have 95% intervals, ``test/acc1_low`` to ``test/acc1_high``, where there are
+        enough images (:mod:`effnet_ft.evaluation.intervals`).
         """
         outputs, prefix = (self.probabilities, self.labels), self.prefix
         if self.labels.ndim == 2:

@@ -1,63 +1,48 @@
-"""95% confidence intervals of metrics.
+"""95% confidence intervals of metrics, each of which covers the truth in 90% of draws or more.
 
 Accuracy has Wilson's score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953): 84% to 100% if 20 of 20 images
-are right. Other metrics have Efron's percentile bootstrap; if every resample gives the same value, as with no errors,
-the bootstrap says nothing and there is no interval.
+are right. Macro F1 and mean average precision have Efron's bias-corrected bootstrap (Efron 1987,
+doi:10.2307/2289144) where it can be relied on: with :data:`FEWEST` images of each class and as many mistakes. Fewer
+make it cover the truth too seldom, so there is none; nor does the calibration error have one, since resampling
+itself raises it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from effnet_ft.evaluation.metrics import ECE_BINS
 from effnet_ft.evaluation.proportions import LEVEL, wilson_interval
 
 RESAMPLES = 1000
-_ROUNDING = 1e-9  # narrower intervals come from rounding alone
+FEWEST = 10  # images of each class, and mistakes, from which on a bootstrap is relied on
 _MAX_WEIGHTS = 4_000_000  # weights, resamples times images, in memory at once
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""From how often each image counts, float ``[R, N]``, to a metric, ``[R]``."""
 
 
 def class_intervals(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Return the 95% intervals of ``acc1``, ``macro_f1`` and ``ece``, where defined.
+    """Return the 95% intervals of ``acc1`` and, where it has one, ``macro_f1``.
 
     Args:
         probabilities: float ``[N, K]``, rows sum to 1.
         labels: class indices, ``[N]``.
         seed: of the bootstrap.
     """
-    right = int((probabilities.argmax(1) == labels).sum())
-    return {"acc1": wilson_interval(right, len(labels)), **_intervals(bootstrap_classes(probabilities, labels, seed))}
-
-
-def bootstrap_classes(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return ``macro_f1`` and ``ece`` of every resample, ``[R]``; arguments as for :func:`class_intervals`."""
-    from scipy.sparse import csr_array
-
-    count, classes = probabilities.shape
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    right = predicted == labels
-
-    def by_group(groups: np.ndarray, rows: int, values: np.ndarray | None = None) -> csr_array:
-        """Return a matrix whose product with weights sums an image value in each group."""
-        data = np.ones(count) if values is None else values
-        return csr_array((data, (groups, np.arange(count))), shape=(rows, count))
-
-    hits = by_group(predicted, classes, right.astype(np.float64))
-    totals = by_group(predicted, classes) + by_group(np.asarray(labels), classes)
-    gaps = by_group(_bin_of(confidence), ECE_BINS + 1, right - confidence)
-    resampled: dict[str, list[np.ndarray]] = {"macro_f1": [], "ece": []}
-    for weights in bootstrap_counts(count, seed):
-        resampled["macro_f1"].append(_macro_f1((hits @ weights.T).T, (totals @ weights.T).T))
-        resampled["ece"].append(np.abs(gaps @ weights.T).sum(0) / count)
-    return {name: np.concatenate(values) for name, values in resampled.items()}
+    predicted, count = probabilities.argmax(1), len(labels)
+    right = int((predicted == labels).sum())
+    intervals = {"acc1": wilson_interval(right, count)}
+    if min(*np.unique(labels, return_counts=True)[1], right, count - right) >= FEWEST:
+        intervals["macro_f1"] = bootstrap_interval(class_f1(predicted, labels, probabilities.shape[1]), count, seed)
+    return intervals
 
 
 def label_intervals(
     probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95% intervals of ``map``, ``macro_f1`` and ``ece``, where defined.
+    """Return the 95% intervals of ``map`` and ``macro_f1``, where they have one.
 
     Args:
         probabilities: float ``[N, K]``, of each label by itself.
@@ -65,26 +50,55 @@ def label_intervals(
         thresholds: the probability from which each label is predicted, ``[K]``.
         seed: of the bootstrap.
     """
-    return _intervals(bootstrap_labels(probabilities, labels, thresholds, seed))
+    true = np.asarray(labels) > 0.5
+    predicted = np.asarray(probabilities) >= np.asarray(thresholds, np.float64)
+    images = true.sum(0)[true.any(0)]
+    if not len(images) or min(images.min(), len(true) - images.max()) < FEWEST or (true != predicted).sum() < FEWEST:
+        return {}
+    statistics = {"map": label_precision(probabilities, true), "macro_f1": label_f1(predicted, true)}
+    return {name: bootstrap_interval(statistic, len(true), seed) for name, statistic in statistics.items()}
 
 
-def bootstrap_labels(
-    probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Return ``map``, ``macro_f1`` and ``ece`` of every resample, ``[R]``; arguments as for :func:`label_intervals`."""
-    p, true = np.asarray(probabilities), np.asarray(labels) > 0.5
-    predicted = p >= np.asarray(thresholds, np.float64)
-    count, classes = p.shape
-    gaps = np.zeros((count, ECE_BINS + 1))
-    np.add.at(gaps, (np.arange(count)[:, None], _bin_of(p)), true - p)
-    rankings = [_ranking(p[:, label]) for label in range(classes)]
-    resampled: dict[str, list[np.ndarray]] = {"map": [], "macro_f1": [], "ece": []}
-    for weights in bootstrap_counts(count, seed):
-        resampled["macro_f1"].append(_macro_f1(weights @ (true & predicted), weights @ true + weights @ predicted))
-        resampled["ece"].append(np.abs(weights @ gaps).sum(1) / (count * classes))
-        scores = [_average_precision(weights, *rankings[label], true[:, label]) for label in range(classes)]
-        resampled["map"].append(_mean_where_defined(np.stack(scores, 1)))
-    return {name: np.concatenate(values) for name, values in resampled.items()}
+def class_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Statistic:
+    """Return macro F1 of class indices ``[N]`` as a function of the images' weights."""
+    from scipy.sparse import csr_array
+
+    images = np.arange(len(labels))
+
+    def by_class(indices: np.ndarray, values: np.ndarray) -> csr_array:
+        return csr_array((values, (indices, images)), shape=(classes, len(images)))
+
+    hits = by_class(predicted, (predicted == labels).astype(np.float64))
+    totals = by_class(predicted, np.ones(len(images))) + by_class(np.asarray(labels), np.ones(len(images)))
+    return lambda weights: _macro_f1((hits @ weights.T).T, (totals @ weights.T).T)
+
+
+def label_f1(predicted: np.ndarray, true: np.ndarray) -> Statistic:
+    """Return macro F1 of labels, bool ``[N, K]``, as a function of the images' weights."""
+    return lambda weights: _macro_f1(weights @ (true & predicted), weights @ true + weights @ predicted)
+
+
+def label_precision(probabilities: np.ndarray, true: np.ndarray) -> Statistic:
+    """Return the mean average precision of labels, bool ``[N, K]``, as a function of the images' weights."""
+    rankings = [_ranking(np.asarray(p)) for p in np.asarray(probabilities).T]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        scores = [_average_precision(weights, *ranking, y) for ranking, y in zip(rankings, true.T, strict=True)]
+        return _mean_where_defined(np.stack(scores, 1))
+
+    return statistic
+
+
+def bootstrap_interval(statistic: Statistic, count: int, seed: int = 0) -> tuple[float, float]:
+    """Return the bias-corrected bootstrap interval of a metric of ``count`` images."""
+    from scipy.special import ndtr, ndtri
+
+    measured = float(statistic(np.ones((1, count)))[0])
+    drawn = np.concatenate([statistic(weights) for weights in bootstrap_counts(count, seed)])
+    below = (np.mean(drawn < measured - 1e-9) + np.mean(drawn <= measured + 1e-9)) / 2  # rounding makes no difference
+    bias = ndtri(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
+    low, high = np.quantile(drawn, ndtr(2 * bias + ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2])))
+    return float(low), float(high)
 
 
 def bootstrap_counts(count: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -95,17 +109,6 @@ def bootstrap_counts(count: int, seed: int = 0) -> Iterator[np.ndarray]:
         rows = min(chunk, RESAMPLES - start)
         chosen = random.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
         yield np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
-
-
-def _intervals(resampled: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    ends = {name: np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for name, values in resampled.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items() if high - low > _ROUNDING}
-
-
-def _bin_of(confidences: np.ndarray) -> np.ndarray:
-    """Return torchmetrics' bins of the calibration error, 0 to :data:`ECE_BINS`; the last is for 1 alone."""
-    bounds = np.linspace(0, 1, ECE_BINS + 1, dtype=confidences.dtype)
-    return np.searchsorted(bounds, confidences, side="right") - 1
 
 
 def _macro_f1(right: np.ndarray, totals: np.ndarray) -> np.ndarray:

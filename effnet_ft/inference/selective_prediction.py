@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +14,9 @@ ConfidenceRecord = Mapping[str, Sequence[float]]
 """Precision and coverage on images not trained on: falling confidence ``thresholds``, how many images were
 ``answered`` above each, and how many of them ``right``."""
 
-RISK = 0.05  # probability that the precision above a given threshold is below its lower bound
+RISK = 0.05  # probability that the precision above the chosen threshold is below the one asked for
+_TESTED_ROWS = 60  # thresholds that are tested
+_DRAWS = 4000  # of the simulation that finds the level of the tests
 
 _MAX_ROWS = 1000  # of a record; with more images, evenly spaced rows are kept
 
@@ -53,19 +57,17 @@ def precision_coverage(confidences: np.ndarray, right: np.ndarray) -> tuple[np.n
 
 
 def confidence_threshold(record: ConfidenceRecord | None, precision: float) -> float:
-    """Return the lowest confidence above which the lower bound of the precision reaches ``precision``.
+    """Return the lowest confidence above which, with 95% confidence, at least ``precision`` of predictions are right.
 
-    The bound is that of Clopper and Pearson (1934) at :data:`RISK`: a high share of few images may be luck.
+    Thresholds are tested together: the chance that any of them passes whose precision is too low is :data:`RISK`.
 
     Args:
         record: of the model; None if it has none.
         precision: the share of predictions that should be right, between 0 and 1.
 
     Raises:
-        DataError: if the model has no record, or the record shows no such precision.
+        DataError: if the model has no record, or no threshold passes.
     """
-    from scipy.stats import beta
-
     if not 0 < precision < 1:
         raise DataError(f"the precision is {precision:g}, expected a number between 0 and 1, such as 0.95")
     if record is None:
@@ -73,13 +75,42 @@ def confidence_threshold(record: ConfidenceRecord | None, precision: float) -> f
             "the model has no record of its confidence on validation images, so it cannot abstain: only models with "
             "one class per image that were not trained on the validation images have one"
         )
-    answered, right = (np.asarray(record[name], np.float64) for name in ("answered", "right"))
-    bounds = np.nan_to_num(beta.ppf(RISK, right, answered - right + 1))  # NaN means 0: none is right
-    enough = np.flatnonzero(bounds >= precision)
-    if not len(enough):
+    answered, right = (np.asarray(record[name], np.int64) for name in ("answered", "right"))
+    row = _last_row_that_passes(answered, right, precision)
+    if row is None:
+        percents = range(1, int(100 * precision) + 1)
+        passing = bisect(percents, 0, key=lambda percent: _last_row_that_passes(answered, right, percent / 100) is None)
+        supported = f"which support at most {passing / 100:g}" if passing else "which support none"
         raise DataError(
-            f"a precision of {precision:g} cannot be guaranteed: {int(right[-1])} of {int(answered[-1])} validation "
-            f"images were right, which supports at most {np.floor(1000 * bounds.max()) / 1000:g}, on the most "
-            "confident of them; ask for less, or train with more validation images (data.val_fraction)"
+            f"a precision of {precision:g} cannot be guaranteed: {right[-1]} of {answered[-1]} validation images were "
+            f"right, {supported}; ask for less, or train with more validation images (data.val_fraction)"
         )
-    return float(record["thresholds"][enough[-1]])
+    return float(record["thresholds"][row])
+
+
+def _last_row_that_passes(answered: np.ndarray, right: np.ndarray, precision: float) -> int | None:
+    """Return the last of a record's rows above which the precision is high enough; None if there is none."""
+    from scipy.stats import binom
+
+    fewest = np.log(RISK) / np.log(precision)  # with fewer images, even none wrong would not do
+    if answered[-1] < fewest:
+        return None
+    counts = np.geomspace(fewest, answered[-1], _TESTED_ROWS).clip(max=answered[-1])
+    rows = np.unique(np.searchsorted(answered, counts))
+    level = _level(tuple(answered[rows].tolist()), precision)
+    passing = rows[binom.sf(right[rows] - 1, answered[rows], precision) <= level]
+    return int(passing[-1]) if len(passing) else None
+
+
+@lru_cache(maxsize=256)
+def _level(answered: tuple[int, ...], precision: float) -> float:
+    """Return the level of each test of nested sets of images at which any of them errs in :data:`RISK` of draws.
+
+    It is found by simulation, with every prediction right with probability ``precision``.
+    """
+    from scipy.stats import binom
+
+    sizes = np.diff(answered, prepend=0)
+    right = np.random.default_rng(0).binomial(sizes, precision, (_DRAWS, len(sizes))).cumsum(1)
+    lowest = np.sort(binom.sf(right - 1, answered, precision).min(1))
+    return float(lowest[lowest < lowest[int(RISK * _DRAWS)]].max(initial=0.0))

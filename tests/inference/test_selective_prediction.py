@@ -50,20 +50,36 @@ def test_the_threshold_keeps_its_promise_on_other_images(count: int, precision: 
         taken = confidences >= confidence_threshold(confidence_record(*answers(count, seed)), precision)
         kept.append(right[taken].mean() >= precision)
         covered.append(taken.mean())
-    assert np.mean(kept) >= 0.85  # a threshold chosen by the share itself keeps it half of the time
+    assert np.mean(kept) >= 0.95  # a threshold chosen by the share itself keeps it half of the time
     thresholds, shares, _ = precision_coverage(confidences, right)
     best = (confidences >= thresholds[np.flatnonzero(shares >= precision)[-1]]).mean()
-    assert np.mean(covered) > (0.7 if count == 1000 else 0.85) * best
+    assert np.mean(covered) > (0.65 if count == 1000 else 0.8) * best
 
 
-def test_the_bound_is_that_of_clopper_and_pearson() -> None:
+@pytest.mark.parametrize("count", [100, 340, 2000])
+@pytest.mark.parametrize("precision", [0.9, 0.95])
+def test_a_precision_that_is_missed_everywhere_is_seldom_vouched_for(count: int, precision: float) -> None:
+    """The hardest case: just too few predictions are right, and confidence says nothing about which."""
+    thresholds, answered = np.linspace(1, 0, count).tolist(), np.arange(1, count + 1).tolist()
+    found = 0
+    for seed in range(400):
+        right = (np.random.default_rng(seed).random(count) < precision - 0.001).cumsum().tolist()
+        try:
+            confidence_threshold({"thresholds": thresholds, "answered": answered, "right": right}, precision)
+        except DataError:
+            continue
+        found += 1
+    assert found / 400 < 0.08, "one in twenty is promised; the lowest of all thresholds that pass alone gives a quarter"
+
+
+def test_no_threshold_passes_that_fails_alone() -> None:
     record = {"thresholds": [0.5, 0.0], "answered": [90, 100], "right": [90, 90]}
     sure, all_of_them = (
         binomtest(90, answered, alternative="greater").proportion_ci(0.95, "exact").low for answered in (90, 100)
     )
-    assert confidence_threshold(record, all_of_them - 1e-6) == 0.0
-    assert confidence_threshold(record, all_of_them + 1e-6) == confidence_threshold(record, sure - 1e-6) == 0.5
-    with pytest.raises(DataError, match=r"90 of 100 validation images .* supports at most 0\.967"):
+    assert confidence_threshold(record, all_of_them - 0.03) == 0.0
+    assert confidence_threshold(record, all_of_them + 1e-6) == confidence_threshold(record, sure - 0.02) == 0.5
+    with pytest.raises(DataError, match=r"90 of 100 validation images .* support at most 0\.9[0-6]"):
         confidence_threshold(record, sure + 1e-6)
     with pytest.raises(DataError, match=r"between 0 and 1, such as 0\.95"):
         confidence_threshold(record, 95)

@@ -37,8 +37,8 @@ RUN_FILES = {
 }
 ENDS = ("", "_low", "_high")
 METRICS = {
-    *(f"{part}/{name}{end}" for part in ("val", "test") for name in ("acc1", "ece") for end in ENDS),
-    *("val/macro_f1", "test/macro_f1"),
+    *(f"{part}/{name}{end}" for part in ("val", "test") for name in ("acc1",) for end in ENDS),
+    *("val/macro_f1", "test/macro_f1", "val/ece", "test/ece"),
     *("val/ece_uncalibrated", "test/ece_uncalibrated", "temperature"),
     *("train_seconds", "images_per_second", "data_wait_fraction"),
 }
