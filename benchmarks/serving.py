@@ -33,7 +33,7 @@ def measure(file: Path, run: Path) -> dict[str, float]:
     import torch
 
     import effnet_ft
-    from effnet_ft.data.images.image_like import as_rgb
+    from effnet_ft.data.images.decoding import as_rgb
     from effnet_ft.export.verification import run_split
     from effnet_ft.runs.run_folder import Run
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from effnet_ft.data.images.decoded_store import DecodedImages
-from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_downscaled, read_image
+from effnet_ft.data.images.decoding import ignore_pillow_warnings, read_image
 from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, Transform, augmentation
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler, evaluation_batches
 from effnet_ft.data.sources.source import Sample
@@ -21,16 +21,14 @@ from effnet_ft.data.splits.split import Split
 from effnet_ft.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
-"""Images, uint8 ``[N, 3, size, size]``, RGB, in channels-last memory, and their labels, see
-:func:`effnet_ft.data.splits.split.encode_labels`."""
+"""Images, uint8 ``[N, 3, size, size]``, RGB, in channels-last memory; class indices ``[N]`` or labels ``[N, K]``."""
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
     """Augmented images with their labels (class indices ``[N]``, or 0 and 1 ``[N, K]``).
 
     Items are indexed by ``epoch * len(dataset) + index``: the augmentation depends on the seed, the epoch and the index
-    alone, not on the process. Images come from ``decoded`` if given, else from files, downscaled to a short side of
-    ``short`` pixels unless it is None.
+    alone. Images come from ``decoded`` if given, else from files, downscaled to a short side of ``short`` pixels.
     """
 
     def __init__(
@@ -57,13 +55,8 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
     def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, index = divmod(item, len(self.samples))
         draw = int(np.random.SeedSequence([*self.seed, epoch, index]).generate_state(1)[0])
-        return self.transform(self._image(index), draw), self.labels[index]
-
-    def _image(self, index: int) -> np.ndarray:
-        if self.decoded:
-            return self.decoded[index]
-        path = self.root / self.samples[index].path
-        return read_image(path) if self.short is None else read_downscaled(path, self.short)
+        image = self.decoded[index] if self.decoded else read_image(self.root / self.samples[index].path, self.short)
+        return self.transform(image, draw), self.labels[index]
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -73,8 +66,10 @@ class ImageDataModule(pl.LightningDataModule):
         split: the images.
         preprocessing: of the model, at the size it is to see.
         batch_size: images per device and step.
-        augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`.
-        erasing: see :func:`effnet_ft.data.images.transforms.augmentation`; likewise ``cutout`` and ``smallest_crop``.
+        augment: see :func:`effnet_ft.data.images.transforms.augmentation`, also for the next three.
+        erasing: a probability.
+        cutout: a share of the input's side.
+        smallest_crop: a share of an image's area.
         balanced: show each class equally often.
         workers: processes that read images; 0 reads in the training process.
         seed: of order and augmentation.
@@ -113,13 +108,11 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the augmented, shuffled training batches."""
-        samples = self.split.train
-        labels, seed = self.split.labels(samples), (*self.seed, 1)
-        plain = self.augment == "none"
-        augmented = augmentation(self.augment, self.preprocessing, **self.rates)
-        transform = _identity if plain and self.decoded[0] else augmented
+        samples, decoded, plain = self.split.train, self.decoded[0], self.augment == "none"
+        labels = self.split.labels(samples)
+        transform = _identity if plain and decoded else augmentation(self.augment, self.preprocessing, **self.rates)
         short = None if plain else int(SHORT_SIDE * self.preprocessing.size)
-        dataset = ImageDataset(self.split.root, samples, labels, transform, seed, short, self.decoded[0])
+        dataset = ImageDataset(self.split.root, samples, labels, transform, (*self.seed, 1), short, decoded)
         sampler = EpochSampler(len(dataset), (*self.seed, 2), labels if self.balanced else None)
         batches = DistributedBatchSampler(sampler, self.batch_size)
         batches.start_at(*self.begin)
@@ -154,7 +147,7 @@ def image_loader(dataset: Dataset[Any], workers: int, **arguments: Any) -> DataL
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=prepare_worker,
+        worker_init_fn=_prepare_worker,
         **arguments,
     )
 
@@ -174,8 +167,7 @@ def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     return images, labels
 
 
-def prepare_worker(_: int) -> None:
-    """Set up a worker process."""
+def _prepare_worker(_: int) -> None:
     import cv2
 
     ignore_pillow_warnings()

@@ -7,7 +7,7 @@ colours alone do not give a class away.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,7 +17,6 @@ import numpy as np
 Shape: TypeAlias = tuple[np.ndarray, str, float]
 """A polygon ``[n, 2]`` (x to the right, y down), the part whose colour it has, and its brightness."""
 
-SMALLEST = 16  # pixels; below this there is nothing to recognise
 ALONG = (1 - np.cos(np.linspace(0, np.pi, 14))) / 2  # denser at the ends, where a petal's outline turns fastest
 
 
@@ -30,7 +29,7 @@ def turned(points: Sequence[float] | np.ndarray, angle: float) -> np.ndarray:
 def petal(
     length: float, width: float, angle: float, tip: float = 0.5, at: Sequence[float] | np.ndarray = (0.0, 0.0)
 ) -> np.ndarray:
-    """Return the outline of a petal that grows from ``at``, upwards where ``angle`` is 0; a small ``tip`` is blunt."""
+    """Return the outline of a petal that grows from ``at``, upwards if ``angle`` is 0; a small ``tip`` is blunt."""
     half = ALONG**0.6 * (1 - ALONG) ** tip
     across = np.concatenate([-half, half[::-1]]) * width / 2 / half.max()
     return turned(np.stack([across, -length * np.concatenate([ALONG, ALONG[::-1]])], 1), angle) + at
@@ -90,13 +89,7 @@ def tulip(rng: np.random.Generator) -> list[Shape]:
     return [(petal(rng.uniform(0.92, 1.08), width * wide, angle, tip), "petal", shade) for angle, wide, shade in blades]
 
 
-BLOOMS: dict[str, Callable[[np.random.Generator], list[Shape]]] = {
-    "daisy": daisy,
-    "lavender": lavender,
-    "lily": lily,
-    "rose": rose,
-    "tulip": tulip,
-}
+BLOOMS = {bloom.__name__: bloom for bloom in (daisy, lavender, lily, rose, tulip)}
 SPECIES = tuple(BLOOMS)
 UPRIGHT = ("lavender", "tulip")  # seen from the side; the others from above, turned and tilted
 
@@ -121,20 +114,15 @@ def fill(canvas: np.ndarray, points: np.ndarray, colour: np.ndarray) -> None:
 
 
 def draw_flower(species: str, rng: np.random.Generator, size: int = 256) -> np.ndarray:
-    """Draw one picture with one to three blooms, uint8 ``[size, size, 3]``, RGB.
-
-    Args:
-        species: one of :data:`SPECIES`.
-        rng: the only source of variation; equal generators give equal pictures.
-        size: side of the square picture, in pixels.
+    """Draw one picture with one to three blooms, uint8 ``[size, size, 3]``, RGB; equal generators give equal pictures.
 
     Raises:
-        ValueError: if the species is unknown or the size is below 16 pixels.
+        ValueError: if the species is not in :data:`SPECIES` or the size is below 16 pixels.
     """
     if species not in BLOOMS:
         raise ValueError(f"unknown species {species!r}; choose from {', '.join(SPECIES)}")
-    if size < SMALLEST:
-        raise ValueError(f"size must be at least {SMALLEST} pixels, got {size}")
+    if size < 16:  # nothing to recognise
+        raise ValueError(f"size must be at least 16 pixels, got {size}")
     side = 2 * size
     canvas = backdrop(rng, side)
     hue, depth = rng.uniform(170, 430), rng.uniform(0.05, 0.8)  # no green: petals would look like leaves

@@ -11,15 +11,14 @@ from effnet_ft.distributed import collectives
 
 
 class EpochSampler(Sampler[int]):
-    """The order of an epoch, which depends on seed and epoch and is the same in every process.
-
-    Yields ``epoch * length + index``; if balanced, the number of earlier occurrences takes the place of the epoch.
+    """The order of an epoch as ``epoch * length + index``, the same in every process.
 
     Args:
         length: images in the data set.
         seed: of the order.
         labels: class indices, to show each class equally often in an epoch of about the same length: images of a rare
-            class several times, of a frequent class in turns. None shows each image once.
+            class several times, of a frequent class in turns; the number of earlier occurrences then takes the place of
+            the epoch. None shows each image once.
     """
 
     def __init__(self, length: int, seed: Sequence[int], labels: np.ndarray | None = None) -> None:
@@ -27,33 +26,26 @@ class EpochSampler(Sampler[int]):
         self.seed = tuple(seed)
         self.epoch = 0
         self._classes = [] if labels is None else [np.flatnonzero(labels == name) for name in np.unique(labels)]
+        self._per_class = max(1, round(length / len(self._classes))) if self._classes else 0  # images in an epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, from 0; Lightning calls it before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._images_per_class() * len(self._classes) or self.length
+        return self._per_class * len(self._classes) or self.length
 
-    def _images_per_class(self) -> int:
-        """Return the images of each class in an epoch; 0 if it is not balanced."""
-        return max(1, round(self.length / len(self._classes))) if self._classes else 0
-
-    def _items(self) -> np.ndarray:
+    def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng([*self.seed, self.epoch])
-        if not self._classes:
-            return self.epoch * self.length + random.permutation(self.length)
-        return random.permutation(np.concatenate([self._class_items(number) for number in range(len(self._classes))]))
+        items = [self._class_items(number) for number in range(len(self._classes))]
+        order = random.permutation(np.concatenate(items) if items else self.length)
+        return iter((order if items else self.epoch * self.length + order).tolist())
 
     def _class_items(self, number: int) -> np.ndarray:
         """Return a class's items in this epoch, continuing from the last one and with another view in each round."""
         order = np.random.default_rng([*self.seed, number]).permutation(self._classes[number])
-        count = self._images_per_class()
-        rounds, positions = np.divmod(np.arange(self.epoch * count, (self.epoch + 1) * count), len(order))
+        rounds, positions = np.divmod(self.epoch * self._per_class + np.arange(self._per_class), len(order))
         return rounds * self.length + order[positions]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._items().tolist())
 
 
 def batches_an_epoch(images: int, batch_size: int, processes: int) -> int:
@@ -65,9 +57,9 @@ def batches_an_epoch(images: int, batch_size: int, processes: int) -> int:
 class DistributedBatchSampler(Sampler[list[int]]):
     """This process's share of batches.
 
-    The items of a step are dealt out to the processes, so that together they train on the batches of one process with
-    their summed batch size. Each item occurs once; in the last step some processes may have one more. A last step with
-    fewer than two images per process, too few for batch norms, joins the step before.
+    Together the processes train on the batches of one process with their summed batch size. Each item occurs once; in
+    the last step some processes may have one more. A last step with fewer than two images per process, too few for
+    batch norms, joins the step before.
 
     Args:
         sampler: of the items.

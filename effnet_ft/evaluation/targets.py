@@ -9,8 +9,7 @@ from pathlib import Path
 
 from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.sources.source import SPLITS, Source
-from effnet_ft.data.splits.split import Split
-from effnet_ft.data.splits.split_file import read_split, require_images
+from effnet_ft.data.splits.split import Split, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.evaluation.evaluate import Evaluation, evaluate
 from effnet_ft.imagenet_classes import imagenet_classes

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnet_ft.data.images.image_like import as_rgb
+from effnet_ft.data.images.decoding import as_rgb
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import ExportError
 from effnet_ft.evaluation.evaluate import Evaluation

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.image_like import ImageLike
+from effnet_ft.data.images.decoding import ImageLike
 from effnet_ft.data.sources.source import Sample
-from effnet_ft.data.splits.split import Split
-from effnet_ft.data.splits.split_file import read_split, require_images
+from effnet_ft.data.splits.split import Split, read_split, require_images
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effnet_ft.activations.batched_forward import Item, forward_images
-from effnet_ft.data.images.image_like import ImageLike, as_image_list, as_rgb
+from effnet_ft.data.images.decoding import ImageLike, as_image_list, as_rgb
 from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.inference.backends import Backend
 from effnet_ft.inference.gradcam import Explanation, gradcam, upsample

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from effnet_ft.data.images.decoding import read_downscaled
+from effnet_ft.data.images.decoding import read_image
 from effnet_ft.data.images.transforms import SHORT_SIDE
 from effnet_ft.errors import DataError
 from effnet_ft.models.variants import VARIANTS
@@ -98,7 +98,7 @@ def _decoding_seconds(files: Sequence[Path], size: int) -> float:
     start, read = perf_counter(), 0
     for path in files[:16]:
         try:
-            read_downscaled(path, int(SHORT_SIDE * size))
+            read_image(path, int(SHORT_SIDE * size))
         except (DataError, OSError):  # reported by the training
             continue
         read += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.decoding import read_downscaled
+from effnet_ft.data.images.decoding import read_image
 from effnet_ft.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Thumbnails:
             self._cache[path] = ""
             if file := self.file(path):
                 with suppress(DataError):
-                    self._cache[path] = as_uri(read_downscaled(file, THUMBNAIL_SIDE))
+                    self._cache[path] = as_uri(read_image(file, THUMBNAIL_SIDE))
         return self._cache[path]
 
     def readable(self, paths: Sequence[str]) -> dict[str, Path]:

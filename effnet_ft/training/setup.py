@@ -9,8 +9,7 @@ from pathlib import Path
 from effnet_ft.data.images.unreadable import drop_unreadable
 from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import Source, require_printable_names
-from effnet_ft.data.splits.split import Split, make_split
-from effnet_ft.data.splits.split_file import read_split, require_images, write_split
+from effnet_ft.data.splits.split import Split, make_split, read_split, require_images, write_split
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model

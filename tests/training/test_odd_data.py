@@ -12,7 +12,7 @@ from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.sources.manifest import read_manifest
-from effnet_ft.data.splits.split_file import read_split
+from effnet_ft.data.splits.split import read_split
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.utils.tables import unescape_formula

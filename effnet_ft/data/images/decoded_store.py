@@ -1,7 +1,6 @@
-"""Stores decoded images between epochs, and on disk between runs.
+"""Decoded images, stored between epochs, and on disk between runs.
 
-Training images are stored as augmentation takes them, downscaled if larger than it needs; images for evaluation exactly
-as the network sees them.
+Training images are downscaled to what augmentation needs; images for evaluation are as the network sees them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.decoding import content_digest, downscaled_shape, read_downscaled, read_image, silence_pillow
+from effnet_ft.data.images.decoding import content_digest, downscaled_shape, read_image, silence_pillow
 from effnet_ft.data.images.transforms import SHORT_SIDE
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.distributed.collectives import rank, run_on_all_ranks
@@ -40,8 +39,8 @@ class DecodedImages:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle memory-mapped pixels as their file, which worker processes that are not forked then map too."""
-        file = self.pixels.filename if isinstance(self.pixels, np.memmap) else None
-        return {**vars(self), "pixels": self.pixels if file is None else Path(file)}
+        mapped = isinstance(self.pixels, np.memmap)
+        return {**vars(self), "pixels": Path(self.pixels.filename) if mapped else self.pixels}  # type: ignore[attr-defined]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -67,19 +66,27 @@ def decoded_for_training(
         OSError: if the disk is full.
     """
     short = int(SHORT_SIDE * size)
+
+    def shape(sample: Sample) -> tuple[int, ...]:
+        path = root / sample.path
+        try:
+            with Image.open(path) as image:
+                return downscaled_shape(image, short)
+        except Exception:  # Pillow's plugins raise many kinds; reading it whole gives the message
+            return read_image(path, short).shape[:2]
+
     with ThreadPoolExecutor() as pool:
-        shapes = np.array(list(pool.map(lambda sample: _stored_shape(root / sample.path, short), samples)), np.int64)
-    total = int((shapes.prod(1) * 3).sum())
-    if total > limit:
-        return None
+        shapes = np.array(list(pool.map(shape, samples)), np.int64)
     ends = np.cumsum(shapes.prod(1) * 3)
+    if ends[-1] > limit:
+        return None
 
     def place(array: np.ndarray, index: int) -> None:
-        image = read_downscaled(root / samples[index].path, short)
+        image = read_image(root / samples[index].path, short)
         array[ends[index] - image.size : ends[index]] = image.ravel()
 
     about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
-    pixels = _load_or_fill(root, samples, {"short": short}, (total,), about, place, cache, limit)
+    pixels = _load_or_fill(root, samples, {"short": short}, (int(ends[-1]),), about, place, cache, limit)
     return DecodedImages(pixels, shapes)
 
 
@@ -131,13 +138,3 @@ def _load_or_fill(
 
     arrays, _ = open_or_fill(cache, spec, lambda new, group: fill(new["pixels"], group.share(len(samples))), limit)
     return arrays["pixels"]
-
-
-def _stored_shape(path: Path, short: int) -> tuple[int, int]:
-    """Return height and width of a stored image from its header."""
-    try:
-        with Image.open(path) as image:
-            return downscaled_shape(image, short)
-    except Exception:  # Pillow's plugins raise many kinds; reading it whole gives the message
-        height, width = read_downscaled(path, short).shape[:2]
-        return height, width

@@ -1,15 +1,15 @@
-"""Reads image files of all common formats as uint8 RGB."""
+"""Decodes images of all common formats, from files, archives, arrays or Pillow, as uint8 RGB."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", "
 """Suffixes of image files, lower case."""
 
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
-"""Larger images are refused before decoding, since a small file can claim a size that fills the memory.
-
-It is Pillow's own limit, unless that was lifted before.
-"""
+"""Larger images are refused before decoding, as a small file can claim a size that fills the memory: Pillow's limit."""
 
 ORIENTATION = 0x0112  # EXIF's tag of the camera's orientation, 1 for upright
 
@@ -43,11 +40,15 @@ class ArchiveMember:
     def __str__(self) -> str:
         return f"{self.archive}:{self.name}"
 
-    def open(self) -> BytesIO:
+    def open(self) -> io.BytesIO:
         """Return the content in memory."""
         with self.archive.open("rb") as file:
             file.seek(self.offset)
-            return BytesIO(file.read(self.size))
+            return io.BytesIO(file.read(self.size))
+
+
+ImageLike = str | os.PathLike[str] | ArchiveMember | np.ndarray | Image.Image
+"""An array is uint8, ``[H, W, 3]`` RGB or ``[H, W]`` grey."""
 
 
 def has_image_suffix(name: str) -> bool:
@@ -56,11 +57,16 @@ def has_image_suffix(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
+def read_image(path: str | os.PathLike[str] | ArchiveMember, short: int | None = None) -> np.ndarray:
     """Read a JPEG, PNG, WebP, BMP, TIFF or GIF file, the first frame or page.
 
     EXIF orientation is applied; grey, palette and CMYK become RGB; 16-bit values are scaled from their full range;
     transparent parts become white.
+
+    Args:
+        path: of the file.
+        short: downscale to a short side of at most so many pixels; large JPEGs are then decoded at a half, a quarter or
+            an eighth of their size, several times as fast.
 
     Returns:
         uint8 ``[height, width, 3]``, RGB.
@@ -68,21 +74,50 @@ def read_image(path: str | os.PathLike[str] | ArchiveMember) -> np.ndarray:
     Raises:
         DataError: if the file cannot be read, with its name and the reason.
     """
-    return _read(path, to_rgb)
+    try:
+        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
+            if short is None:
+                return to_rgb(image)
+            shape = downscaled_shape(image, short)
+            image.draft(None, (min(shape), min(shape)))  # keeps both sides at least this long
+            return _resize(to_rgb(image), shape)
+    except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
+        raise DataError(f"cannot read the image {path}: {decode_error(error)}") from error
 
 
-def read_downscaled(path: str | os.PathLike[str] | ArchiveMember, short: int) -> np.ndarray:
-    """Read an image as :func:`read_image` does, and downscale it to a short side of at most ``short`` pixels.
+def as_rgb(image: ImageLike) -> np.ndarray:
+    """Return an image's pixels, uint8 ``[H, W, 3]``, RGB.
 
-    Large JPEGs are decoded at a half, a quarter or an eighth of their size, several times as fast.
+    Raises:
+        DataError: if the image cannot be read.
+        ValueError: for an array that is not uint8 ``[H, W, 3]`` or ``[H, W]``, or has no pixels.
     """
+    if isinstance(image, Image.Image):
+        try:
+            return to_rgb(image)
+        except Exception as error:  # Pillow decodes on first use, which fails in many ways
+            raise DataError(f"cannot read a Pillow image: {decode_error(error)}") from error
+    if isinstance(image, np.ndarray):
+        fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if image.dtype != np.uint8 or not fits or not image.size:
+            raise ValueError(f"an array image must be uint8 [H, W, 3] RGB or [H, W], got {image.dtype} {image.shape}")
+        return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    if isinstance(image, str | os.PathLike | ArchiveMember):
+        return read_image(image)
+    raise DataError(
+        f"cannot read a {type(image).__name__} as an image: give a path, an array or a Pillow image; for the content "
+        "of a file, PIL.Image.open(io.BytesIO(content))"
+    )
 
-    def convert(image: Image.Image) -> np.ndarray:
-        shape = downscaled_shape(image, short)
-        image.draft(None, (min(shape), min(shape)))  # keeps both sides at least this long
-        return _resize(to_rgb(image), shape)
 
-    return _read(path, convert)
+def as_image_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
+    """Return ``images`` as a list; a single image becomes a list of one."""
+    single = (str, os.PathLike, ArchiveMember, np.ndarray, Image.Image)
+    refused = (bytes, bytearray, memoryview, io.IOBase)  # iterables that do not yield images; as_rgb refuses them
+    one = hasattr(images, "__array__") and getattr(images, "ndim", 0) in (0, 2, 3)  # else a table's column, a stack
+    if isinstance(images, (*single, *refused)) or one or not isinstance(images, Iterable):
+        return [images]  # type: ignore[list-item]
+    return list(images)
 
 
 def downscale(pixels: np.ndarray, short: int) -> np.ndarray:
@@ -92,7 +127,7 @@ def downscale(pixels: np.ndarray, short: int) -> np.ndarray:
 
 
 def downscaled_shape(image: Image.Image, short: int) -> tuple[int, int]:
-    """Return height and width of the result of :func:`read_downscaled`, from the header of an opened file."""
+    """Return height and width that :func:`read_image` downscales an opened file to, from its header."""
     check_size(image)
     try:
         if image.format == "TIFF":
@@ -113,22 +148,50 @@ def downscaled_size(height: int, width: int, short: int) -> tuple[int, int]:
 def _resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     import cv2
 
-    height, width = shape
     if pixels.shape[:2] == shape:
         return pixels
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Convert a Pillow image of any mode to uint8 ``[height, width, 3]``, as :func:`read_image` does."""
     check_size(image)
-    image = _apply_orientation(image)
+    image.load()  # outside suppress, which is for faults of EXIF, not of the pixels
+    with suppress(Exception):  # struct.error, SyntaxError and others
+        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy the image
+            image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_grey_to_rgb(np.asarray(image))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _deep_grey_to_rgb(values: np.ndarray) -> np.ndarray:
+    """Convert grey values of more than 8 bits: integers from 0..65535, floats from 0..1 or 0..255."""
+    scaled = values.astype(np.float32)
+    if np.issubdtype(values.dtype, np.integer):
+        scaled /= 257
+    elif scaled.size and np.nanmax(scaled) <= 1:
+        scaled *= 255
+    grey = np.nan_to_num(scaled).round().clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse an image of more than ``MAX_PIXELS`` pixels."""
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller first")
+
+
+def decode_error(error: Exception) -> str:
+    """Return in words why an image cannot be read, from Pillow's error."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image, or of a kind that is not supported"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels: make it smaller first"
+    return str(error) or type(error).__name__
 
 
 def image_sides(paths: Sequence[Path]) -> list[tuple[int, int]]:
@@ -163,46 +226,3 @@ def silence_pillow() -> Iterator[None]:
 def ignore_pillow_warnings() -> None:
     """Silence Pillow's warnings for the rest of the process, such as a worker."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def _read(path: str | os.PathLike[str] | ArchiveMember, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    try:
-        with Image.open(path.open() if isinstance(path, ArchiveMember) else path) as image:
-            return convert(image)
-    except Exception as error:  # Pillow's plugins raise many kinds, struct.error and SyntaxError among them
-        raise DataError(f"cannot read the image {path}: {decode_error(error)}") from error
-
-
-def check_size(image: Image.Image) -> None:
-    """Refuse an image of more than ``MAX_PIXELS`` pixels."""
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: make it smaller first")
-
-
-def _apply_orientation(image: Image.Image) -> Image.Image:
-    """Return ``image`` rotated by its EXIF orientation, if that can be read."""
-    image.load()  # outside suppress, which is for faults of EXIF, not of the pixels
-    with suppress(Exception):  # struct.error, SyntaxError and others
-        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy the image
-            return ImageOps.exif_transpose(image)
-    return image
-
-
-def _deep_grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    """Convert grey values of more than 8 bits: integers from 0..65535, floats from 0..1 or 0..255."""
-    scaled = values.astype(np.float32)
-    if np.issubdtype(values.dtype, np.integer):
-        scaled /= 257
-    elif scaled.size and np.nanmax(scaled) <= 1:
-        scaled *= 255
-    grey = np.nan_to_num(scaled).round().clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
-def decode_error(error: Exception) -> str:
-    """Return in words why an image cannot be read, from Pillow's error."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or of a kind that is not supported"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels: make it smaller first"
-    return str(error) or type(error).__name__

@@ -1,7 +1,6 @@
-"""Augmentation of training images, by name. To add one, write a line in ``AUGMENTATIONS``.
+"""Augmentation of training images, by name; to add one, write a line in ``AUGMENTATIONS``.
 
-Images stay uint8. albumentations and torchvision are imported inside the functions, as recipes are checked against the
-table without them.
+albumentations and torchvision are imported inside the functions, as recipes are checked against the table without them.
 """
 
 from __future__ import annotations
@@ -28,10 +27,7 @@ _TORCH_GENERATOR_LOCK = Lock()
 
 
 class Augmentation:
-    """Transforms whose randomness depends on the given seed alone.
-
-    They are albumentations ``crop``, to ``[size, size, 3]``, a torchvision ``policy`` and albumentations ``last``.
-    """
+    """albumentations ``crop``, a torchvision ``policy`` and albumentations ``last``; random by the given seed alone."""
 
     def __init__(self, crop: list[Any], policy: Any = None, last: Sequence[Any] = ()) -> None:
         self._transforms = [crop, list(last)]
@@ -40,6 +36,8 @@ class Augmentation:
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Return the view of ``image`` for ``seed``."""
+        import torch
+
         composed = self._composed.get(get_ident())
         if composed is None:
             from albumentations import Compose
@@ -48,21 +46,15 @@ class Augmentation:
             self._composed[get_ident()] = composed
         for number, compose in enumerate(composed):
             if number == 1 and self._policy is not None:
-                image = _apply_policy(self._policy, image, seed)
+                # Policies draw from torch's global generator.
+                with _TORCH_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(seed)
+                    changed = self._policy(torch.from_numpy(image.copy()).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+                image = np.ascontiguousarray(changed)
             if compose.transforms:
                 compose.set_random_seed(seed + number)
                 image = compose(image=image)["image"]
         return image
-
-
-def _apply_policy(policy: Any, image: np.ndarray, seed: int) -> np.ndarray:
-    """Apply a torchvision policy, which draws from torch's global generator."""
-    import torch
-
-    with _TORCH_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        changed: np.ndarray = policy(torch.from_numpy(image.copy()).permute(2, 0, 1)).permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(changed)
 
 
 class _NoAugmentation:
@@ -99,11 +91,9 @@ def _strong(preprocessing: Preprocessing) -> tuple[list[Any], None]:
 
 
 def _policy(name: str, preprocessing: Preprocessing) -> tuple[list[Any], Any]:
-    """Return an automatic augmentation of torchvision."""
     from torchvision.transforms import v2
 
-    fill, linear = list(preprocessing.mean), v2.InterpolationMode.BILINEAR
-    return [], getattr(v2, name)(fill=fill, interpolation=linear)
+    return [], getattr(v2, name)(fill=list(preprocessing.mean), interpolation=v2.InterpolationMode.BILINEAR)
 
 
 # What follows the random resized crop and flip: albumentations, and a policy of torchvision. "none" has not even these.
@@ -140,7 +130,7 @@ def augmentation(
     import albumentations as A
     import cv2
 
-    size = (preprocessing.size, preprocessing.size)
+    size, fill = (preprocessing.size, preprocessing.size), tuple(preprocessing.mean)
     # Linear interpolation does not alias down to half the size, and takes a quarter of the time of area averages.
     crop = A.RandomResizedCrop(size, scale=(smallest_crop, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0)
     changes, policy = AUGMENTATIONS[name](preprocessing)
@@ -148,6 +138,5 @@ def augmentation(
     if erasing:
         last.append(A.Erasing(scale=(0.02, 1 / 3), ratio=(0.3, 3.3), fill="random", p=erasing))
     if cutout:
-        fill = tuple(preprocessing.mean)
         last.append(A.CoarseDropout((1, 1), (cutout, cutout), (cutout, cutout), fill=fill, p=1.0))
     return Augmentation([crop, A.HorizontalFlip(p=0.5), *changes], policy, last)

@@ -20,22 +20,20 @@ from effnet_ft.utils.text import listing
 
 def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
     """Decode files of ``root`` at the smallest scale their format allows; return why some cannot be read, by path."""
+
+    def fault(path: str) -> str:
+        try:
+            with Image.open(root / path) as image:
+                check_size(image)
+                image.draft("L", (1, 1))  # JPEGs are decoded at an eighth: all bytes are read, few pixels computed
+                to_rgb(image)
+        except Exception as error:
+            return decode_error(error)
+        return ""
+
     with silence_pillow(), ThreadPoolExecutor(threads or usable_cores()) as pool:
-        reasons = pool.map(lambda path: _fault(root / path), paths)
-        shown = progress_bar("checking images", reasons, total=len(paths))
-        return {path: reason for path, reason in zip(paths, shown, strict=True) if reason}
-
-
-def _fault(path: Path) -> str:
-    """Return why ``path`` cannot be read, or an empty string."""
-    try:
-        with Image.open(path) as image:
-            check_size(image)
-            image.draft("L", (1, 1))  # JPEGs are decoded at an eighth: all bytes are read, few pixels computed
-            to_rgb(image)
-    except Exception as error:
-        return decode_error(error)
-    return ""
+        faults = progress_bar("checking images", pool.map(fault, paths), total=len(paths))
+        return {path: reason for path, reason in zip(paths, faults, strict=True) if reason}
 
 
 def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None) -> tuple[Source, dict[str, str]]:
@@ -46,7 +44,7 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
     Raises:
         DataError: if ``on_bad`` is ``error``, listing the files; if it is ``skip``, for a class without images left.
     """
-    paths = [sample.path for samples in source.splits.values() for sample in samples]
+    paths = [sample.path for sample in source.part("all")]
     key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""
     if cache and cache.stored_text(key):
         return source, {}
@@ -61,14 +59,13 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
             f"{len(lines)} files of {source.root} cannot be read: repair or remove them, "
             f"or skip them with data.bad_images=skip\n{listing(lines)}"
         )
-    kept = {
-        split: [sample for sample in samples if sample.path not in reasons] for split, samples in source.splits.items()
-    }
+    readable = {}
     for split, samples in source.splits.items():
+        readable[split] = [sample for sample in samples if sample.path not in reasons]
         before, after = (
             {label for sample in listed for label in labels_of(sample, source.multilabel)}
-            for listed in (samples, kept[split])
+            for listed in (samples, readable[split])
         )
         if emptied := sorted(before - after):
             raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
-    return replace(source, splits=kept), reasons
+    return replace(source, splits=readable), reasons

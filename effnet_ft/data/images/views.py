@@ -18,10 +18,10 @@ class Views:
 
     Args:
         preprocessing: of the model.
-        augment: a name in :data:`effnet_ft.data.images.transforms.AUGMENTATIONS`; with ``none`` there is one view.
+        augment: see :func:`effnet_ft.data.images.transforms.augmentation`, also for the last three; with ``none`` there
+            is one view.
         count: number of views.
         seed: of the augmented views, together with the image's index.
-        erasing: see :func:`effnet_ft.data.images.transforms.augmentation`; likewise the others.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -42,10 +43,9 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
     if folders:
         others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
         ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
-    found = {split: set(by_class) for split, by_class in splits.items()}
-    classes = tuple(sorted(found["train"] if "train" in found else set().union(*found.values())))
+    classes = tuple(sorted(splits["train"] if "train" in splits else set().union(*splits.values())))
     if for_training:
-        _check_for_training(root, classes, found)
+        _check_for_training(root, classes, splits)
     samples = {
         split: [Sample(path, name) for name in sorted(by_class) for path in by_class[name]]
         for split, by_class in splits.items()
@@ -70,10 +70,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
     has_others = any(entry.name.lower() not in words for entry in folders)
     # Beside other folders, a folder called train that holds images directly is a class: trains, beside buses.
     present = {entry.name.lower(): entry for entry in folders if has_folders(entry) or not has_others}
-    named = {
-        split: next((present[name] for name in names if name in present), None) for split, names in SPLIT_WORDS.items()
-    }
-    return {split: folder for split, folder in named.items() if folder is not None}
+    named = {split: [present[name] for name in names if name in present] for split, names in SPLIT_WORDS.items()}
+    return {split: found[0] for split, found in named.items() if found}
 
 
 def has_folders(folder: Path) -> bool:
@@ -109,52 +107,43 @@ def _scan_images(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> lis
 
     Paths are strings: making a Path for each of a million files takes longer than reading the folders.
     """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     paths: list[str] = []
     seen: set[tuple[int, int]] = set()
-    pending = [(str(folder), folder.relative_to(root).as_posix())]
-    while pending:
-        parent, relative = pending.pop()
-        stat = os.stat(parent)
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        stat, relative = os.stat(parent), Path(parent).relative_to(root).as_posix()
         if (stat.st_dev, stat.st_ino) in seen:  # a link to a parent folder would list its images endlessly
+            folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders, files = _visible_entries(parent)
-        for name in files:
-            target = paths if name.lower().endswith(SUFFIXES) else ignored
-            target.append(f"{relative}/{name}")
-        bar.update(len(files))
-        pending += [(f"{parent}/{name}", f"{relative}/{name}") for name in reversed(folders)]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = sorted(name for name in files if not name.startswith("."))
+        for name in visible:
+            (paths if name.lower().endswith(SUFFIXES) else ignored).append(f"{relative}/{name}")
+        bar.update(len(visible))
     return paths
 
 
-def _visible_entries(folder: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and the files in ``folder``, sorted, hidden ones excluded."""
-    folders: list[str] = []
-    files: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else files).append(entry.name)
-    return sorted(folders), sorted(files)
-
-
-def _check_for_training(root: Path, classes: tuple[str, ...], found: dict[str, set[str]]) -> None:
+def _check_for_training(root: Path, classes: tuple[str, ...], splits: Mapping[str, Mapping[str, object]]) -> None:
     if len(classes) == 1:
         inside = root / classes[0]
         hint = f"; if they lie in {inside}, give that folder" if inside.is_dir() and has_folders(inside) else ""
         raise DataError(
             f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders{hint}"
         )
-    for split, names in found.items():
-        if unknown := sorted(names - set(classes)):
-            similar = {_normalized(name): f"; train/ has '{name}', spelled differently" for name in classes}
-            lines = [f"{name}{similar.get(_normalized(name), '')}" for name in unknown]
+
+    def normalized(name: str) -> str:
+        """Return ``name`` case-folded, with accents in one of their Unicode forms."""
+        return unicodedata.normalize("NFC", name).casefold()
+
+    for split, by_class in splits.items():
+        if unknown := sorted(by_class.keys() - set(classes)):
+            similar = {normalized(name): f"; train/ has '{name}', spelled differently" for name in classes}
+            lines = [f"{name}{similar.get(normalized(name), '')}" for name in unknown]
             raise DataError(
                 f"{len(unknown)} classes of {split}/ are not in train/: a model cannot learn them; "
                 f"add them to train/ or remove them\n{listing(lines)}"
             )
-
-
-def _normalized(name: str) -> str:
-    """Return ``name`` case-folded, with accents in one of their Unicode forms."""
-    return unicodedata.normalize("NFC", name).casefold()

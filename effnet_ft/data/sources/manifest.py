@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, Sample, Source, labels_of
+from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, SPLITS, Sample, Source, labels_of
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unescape_formula
@@ -22,7 +22,6 @@ MANIFEST = "manifest.csv"  # the file that is read if `data.root` is a folder
 
 _COLUMNS = ("path", "label", "labels", "split", "group")
 _SPLITS = {word: split for split, words in SPLIT_WORDS.items() for word in words}
-_MAX_FAULTS_SHOWN = 20
 _ENCODING_HINT = "the file is not UTF-8, so letters may be wrong: save it from the spreadsheet as 'CSV UTF-8'"
 
 
@@ -59,13 +58,13 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             header = lines.readline()
             delimiter = _delimiter(header)
-            columns = _columns(file, next(csv.reader([header], delimiter=delimiter), []))
+            columns = _columns(file, header, delimiter)
             rows = enumerate(csv.reader(lines, delimiter=delimiter), start=2)
             splits, faults = _read_rows(rows, columns, str(folder))
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read the manifest {file}: {error}") from error
     if faults:
-        message = f"{len(faults)} rows of {file} are wrong\n{listing(faults, _MAX_FAULTS_SHOWN)}"
+        message = f"{len(faults)} rows of {file} are wrong\n{listing(faults, 20)}"
         raise DataError(message if _is_utf8(file) else f"{message}\n{_ENCODING_HINT}")
     multilabel = "labels" in columns
     names = {
@@ -75,16 +74,17 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
     classes = tuple(sorted(set().union(*names.values())))
     if not any(splits.values()):
         raise DataError(f"{file} lists no images: expected a row for each below its header")
+    source = Source(folder, classes, splits, multilabel=multilabel)
     if for_training:
-        _check_for_training(file, classes, names, splits, multilabel)
-    return Source(folder, classes, splits, multilabel=multilabel)
+        _check_for_training(file, source, names)
+    return source
 
 
 def _delimiter(header: str) -> str:
     """Return the delimiter that finds the most known columns in ``header``."""
 
     def known(delimiter: str) -> int:
-        return sum(_column_name(cell) in _COLUMNS for cell in next(csv.reader([header], delimiter=delimiter), []))
+        return len({*_COLUMNS} & {*_column_names(header, delimiter)})
 
     return max((",", ";", "\t"), key=known)
 
@@ -97,19 +97,19 @@ def _is_utf8(file: Path) -> bool:
     return True
 
 
-def _column_name(cell: str) -> str:
-    return cell.strip().lower()
+def _column_names(header: str, delimiter: str) -> list[str]:
+    return [cell.strip().lower() for cell in next(csv.reader([header], delimiter=delimiter), [])]
 
 
-def _columns(file: Path, header: Sequence[str]) -> dict[str, int]:
+def _columns(file: Path, header: str, delimiter: str) -> dict[str, int]:
     """Return the index of each known column and, as ``all``, the number of columns."""
-    names = [_column_name(cell) for cell in header]
+    names = _column_names(header, delimiter)
     columns = {name: names.index(name) for name in _COLUMNS if name in names}
     missing = [name for name in ("path", "label") if name not in columns and f"{name}s" not in columns]
     if missing:
         raise DataError(
             f"{file} has no column {' and no column '.join(repr(name) for name in missing)}: its first line must name "
-            f"the columns path and label (or labels), and may name split and group; it is: {', '.join(header)}"
+            f"the columns path and label (or labels), and may name split and group; it is: {', '.join(names)}"
             f"{'' if _is_utf8(file) else '; ' + _ENCODING_HINT}"
         )
     if "label" in columns and "labels" in columns:
@@ -141,7 +141,8 @@ def _read_rows(
                 continue
             path, text = unescape_formula(row[path_column]), unescape_formula(row[label_column])
             if text not in names:
-                names[text] = _joined_labels(text) if multilabel else text.strip()
+                several = {name.strip() for name in re.split(r"[|;]", text)} - {""}
+                names[text] = LABEL_SEPARATOR.join(sorted(several)) if multilabel else text.strip()
             group = unescape_formula(row[group_column]).strip() if group_column is not None else ""
             sample = Sample(path, names[text], names.setdefault(group, group))
             word = row[split_column].strip() if split_column is not None else ""
@@ -159,7 +160,7 @@ def _read_rows(
             f"{len(empty)} rows have no split while others do, rows {', '.join(empty[:10])}"
             f"{', ...' if len(empty) > 10 else ''}: give it in every row or in none"
         )
-    splits: dict[str, list[Sample]] = {split: [] for split in ("train", "val", "test", "all") if split in used}
+    splits: dict[str, list[Sample]] = {split: [] for split in (*SPLITS, "all") if split in used}
     for _, split, sample in seen.values():
         splits[split].append(sample)
     return splits, faults
@@ -180,19 +181,9 @@ def _row_fault(sample: Sample, folder: str, word: str, split: str, multilabel: b
     return ""
 
 
-def _joined_labels(text: str) -> str:
-    """Return the labels of a cell, sorted and without duplicates."""
-    names = {name.strip() for name in re.split(r"[|;]", text)}
-    return LABEL_SEPARATOR.join(sorted(names - {""}))
-
-
-def _check_for_training(
-    file: Path,
-    classes: tuple[str, ...],
-    names: dict[str, set[str]],
-    splits: dict[str, list[Sample]],
-    multilabel: bool,
-) -> None:
+def _check_for_training(file: Path, source: Source, names: dict[str, set[str]]) -> None:
+    """Check the classes and groups of each split; ``names`` are the labels in each."""
+    classes, splits, multilabel = source.classes, source.splits, source.multilabel
     if multilabel and not classes:
         raise DataError(f"{file} has no label in any row: there is nothing to learn")
     if not multilabel and len(classes) == 1:

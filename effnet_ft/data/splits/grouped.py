@@ -11,8 +11,6 @@ from effnet_ft.data.sources.source import Sample, labels_of
 from effnet_ft.data.splits.stratified import HeldOut, partition
 from effnet_ft.errors import DataError
 
-_MAX_PASSES = 4  # over all groups; further passes find nothing to improve
-
 
 def hold_out_groups(
     samples: Sequence[Sample], fraction: float, seed: Sequence[int], min_remaining: int, multilabel: bool = False
@@ -66,7 +64,7 @@ class _GroupSearch:
 
     def improve(self) -> None:
         """Move groups between the sides while that brings the labels nearer to their shares."""
-        for _ in range(_MAX_PASSES):
+        for _ in range(4):  # further passes find nothing to improve
             moved = False
             for group, out in enumerate(self.held_out):
                 if self._gain(group) > 1e-12 and (out or self._movable(group)):

@@ -1,8 +1,10 @@
-"""Splits a source's images into training, validation and test."""
+"""Splits a source's images into training, validation and test; the split file, a CSV that is also a manifest."""
 
 from __future__ import annotations
 
+import csv
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +16,8 @@ from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
 from effnet_ft.data.splits.grouped import hold_out_groups
 from effnet_ft.data.splits.stratified import HeldOut, hold_out, hold_out_multilabel
 from effnet_ft.errors import DataError
+from effnet_ft.utils.atomic_files import atomic_write
+from effnet_ft.utils.tables import unescape_formula, write_csv
 from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
@@ -34,8 +38,7 @@ class Split:
         """Return the samples of ``train``, ``val`` or ``test``, or of ``all``."""
         if name == "all":
             return list(dict.fromkeys([*self.train, *self.val, *self.test]))  # an image may be in two
-        samples: list[Sample] = getattr(self, name)
-        return samples
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def image(self, sample: Sample) -> Path:
         """Return the file of ``sample``."""
@@ -54,11 +57,7 @@ class Split:
 def encode_labels(
     samples: Sequence[Sample], classes: Sequence[str], multilabel: bool, *, as_matrix: bool = False
 ) -> np.ndarray:
-    """Encode labels, by their indices in ``classes``, as training targets.
-
-    Returns:
-        Class indices, int64 ``[N]``; if ``multilabel`` or ``as_matrix`` zeros and ones, float32 ``[N, K]``.
-    """
+    """Encode labels as class indices, int64 ``[N]``, or, ``multilabel`` or ``as_matrix``, 0/1, float32 ``[N, K]``."""
     index = {name: number for number, name in enumerate(classes)}
     if not multilabel and not as_matrix:
         return np.array([index[sample.label] for sample in samples], dtype=np.int64)
@@ -86,7 +85,9 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
             split.
     """
     splits = source.splits
-    divide = _divider(source)
+    divide: Callable[..., HeldOut] = hold_out_multilabel if source.multilabel else hold_out
+    if any(sample.group for sample in source.part("all")):
+        divide = partial(hold_out_groups, multilabel=source.multilabel)
     if "all" in splits:
         rest, test = divide(splits["all"], test_fraction, (seed, 1), min_remaining=2)
         train, val = divide(rest, val_fraction / (1 - test_fraction), (seed, 2), min_remaining=1)
@@ -106,13 +107,6 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
             )
         return replace(split, train=[*split.train, *split.val])
     return split
-
-
-def _divider(source: Source) -> Callable[..., HeldOut]:
-    """Return the function that holds out images of ``source``: by groups if it has any, by labels, or by classes."""
-    if any(sample.group for sample in source.part("all")):
-        return partial(hold_out_groups, multilabel=source.multilabel)
-    return hold_out_multilabel if source.multilabel else hold_out
 
 
 def _check_missing_classes(split: Split) -> None:
@@ -136,3 +130,59 @@ def _check_missing_classes(split: Split) -> None:
                 "%d classes have no image in the %s split and are not measured there\n%s",
                 *(len(missing), name, listing(missing)),
             )
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write ``split`` as CSV with the columns path, label or labels, split and, if there are groups, group."""
+    grouped = any(sample.group for sample in split.part("all"))
+    # surrogateescape preserves file names that are not UTF-8.
+    with atomic_write(path, newline="", errors="surrogateescape") as file:
+        head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
+        rows = (
+            [sample.path, sample.label, name, *([sample.group] if grouped else [])]
+            for name in SPLITS
+            for sample in split.part(name)
+        )
+        write_csv(file, [head, *rows])
+
+
+def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
+    """Return the split that :func:`write_split` wrote; ``classes`` are in the order of the logits.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    parts: dict[str, list[Sample]] = {name: [] for name in SPLITS}
+    known = frozenset(classes)
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            multilabel = "labels" in (rows.fieldnames or ())
+            column = "labels" if multilabel else "label"
+            for row in rows:
+                if None in row.values() or None in row:
+                    raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
+                cells = {name: unescape_formula(cell) for name, cell in row.items()}
+                sample = Sample(cells["path"], cells[column], cells.get("group", ""))
+                if unknown := set(labels_of(sample, multilabel)) - known:
+                    raise ValueError(f"{min(unknown)!r} is not a class of the model")
+                parts[row["split"]].append(sample)
+        if not parts["train"] or not parts["val"]:
+            raise ValueError("it lists no images")
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise DataError(f"cannot read the split {path} ({error!r}): the run folder is incomplete") from error
+    return Split(root, tuple(classes), parts["train"], parts["val"], parts["test"], multilabel)
+
+
+def require_images(split: Split) -> None:
+    """Check that the images of a split exist.
+
+    Raises:
+        DataError: naming the first that are missing.
+    """
+    paths, root = (sample.path for sample in split.part("all")), str(split.root)
+    if missing := [path for path in paths if not os.path.isfile(os.path.join(root, path))]:
+        raise DataError(
+            f"{len(missing)} images of the run are not in {split.root}: "
+            f"give the folder they are in now with data.root=...\n{listing(missing, 3)}"
+        )

@@ -17,7 +17,6 @@ from effnet_ft.data.images.decoding import (
     downscale,
     downscaled_shape,
     image_sides,
-    read_downscaled,
     read_image,
     to_rgb,
 )
@@ -289,7 +288,7 @@ def test_reduced_images_keep_their_shape_in_every_format(suffix: str, orientatio
     exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", (900, 300), "red").save(tmp_path / f"a{suffix}", exif=exif)
     whole = read_image(tmp_path / f"a{suffix}")
-    assert read_downscaled(tmp_path / f"a{suffix}", 100).shape == downscale(whole, 100).shape
+    assert read_image(tmp_path / f"a{suffix}", 100).shape == downscale(whole, 100).shape
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -302,7 +301,7 @@ def test_reduced_images_look_the_same_and_are_as_large_as_said(
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    whole, small = read_image(tmp_path / "a.jpg"), read_downscaled(tmp_path / "a.jpg", 200)
+    whole, small = read_image(tmp_path / "a.jpg"), read_image(tmp_path / "a.jpg", 200)
     scale = min(1.0, 200 / min(whole.shape[:2]))
     assert small.shape == (round(whole.shape[0] * scale), round(whole.shape[1] * scale), 3)
     with Image.open(tmp_path / "a.jpg") as image:
@@ -322,7 +321,7 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale(tmp_path: Path, monkeypatch:
         return pixels
 
     monkeypatch.setattr(decoding, "to_rgb", noted)
-    assert read_downscaled(tmp_path / "a.jpg", 448).shape == (448, 597, 3)
+    assert read_image(tmp_path / "a.jpg", 448).shape == (448, 597, 3)
     assert decoded == [(600, 800)]
 
 
@@ -330,7 +329,7 @@ def test_the_limit_holds_for_reduced_images_too(tmp_path: Path, monkeypatch: pyt
     Image.new("L", (64, 64)).save(tmp_path / "a.jpg")
     monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(DataError, match=r"64 x 64 pixels"):
-        read_downscaled(tmp_path / "a.jpg", 8)
+        read_image(tmp_path / "a.jpg", 8)
 
 
 def test_sides_are_read_from_headers(tmp_path: Path) -> None:

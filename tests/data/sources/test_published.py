@@ -21,7 +21,7 @@ from effnet_ft.cli import main
 from effnet_ft.data.images.decoding import read_image
 from effnet_ft.data.sources.published import read_published
 from effnet_ft.data.sources.published.table import PUBLISHED
-from effnet_ft.data.splits.split_file import read_split
+from effnet_ft.data.splits.split import read_split
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 
 NAMES = tuple(PUBLISHED)

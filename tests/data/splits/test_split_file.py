@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from effnet_ft.data.sources.source import Sample, Source
-from effnet_ft.data.splits.split import Split, make_split
-from effnet_ft.data.splits.split_file import read_split, write_split
+from effnet_ft.data.splits.split import Split, make_split, read_split, write_split
 from effnet_ft.errors import DataError
 
 HOSTILE = (
