@@ -16,21 +16,8 @@ from effnet_ft.utils.process_settings import tune_process
 from effnet_ft.utils.text import escape_control_characters
 
 COMMANDS = (
-    "check",
-    "plan",
-    "train",
-    "sweep",
-    "evaluate",
-    "predict",
-    "explain",
-    "report",
-    "compare",
-    "export",
-    "cache",
-    "models",
-    "recipes",
-    "doctor",
-    "demo",
+    *("check", "plan", "train", "sweep", "evaluate", "predict", "explain", "report", "compare", "export"),
+    *("cache", "models", "recipes", "doctor", "demo"),
 )
 """Modules of :mod:`effnet_ft.commands`, in the order of the help."""
 
@@ -51,23 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune_process()
     try:
         return options.act(options) or 0
-    except UserError as error:
-        text = "\n".join([str(error), *getattr(error, "__notes__", [])])
-        print(f"effnet-ft: {escape_control_characters(text)}", file=sys.stderr)
-        return EXIT_USER_FAULT
-    except Interrupted as error:
-        print("effnet-ft: interrupted", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("effnet-ft: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        print("; ".join(["effnet-ft: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stderr.close()
         return 0
-    except OSError as error:
-        if (fault := disk_fault(error)) is None:
+    except (UserError, OSError) as error:
+        fault = str(error) if isinstance(error, UserError) else disk_fault(error)
+        if fault is None:
             raise
-        print(f"effnet-ft: {escape_control_characters(fault)}", file=sys.stderr)
+        text = "\n".join([fault, *getattr(error, "__notes__", [])])
+        print(f"effnet-ft: {escape_control_characters(text)}", file=sys.stderr)
         return EXIT_USER_FAULT
 
 

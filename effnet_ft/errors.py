@@ -10,13 +10,9 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Base of every error that the user can cure; its text says what is wrong and what to do.
+    """Base of every error that the user can cure; its text says what is wrong and what to do."""
 
-    Attributes:
-        shared: every process of the run has raised it, so that only the first needs to print it.
-    """
-
-    shared = False
+    shared = False  # every process of the run has raised it, so that only the first needs to print it
 
 
 class RecipeError(UserError):
@@ -30,18 +26,15 @@ class RecipeError(UserError):
     def __init__(self, faults: list[str] | str, recipe: str = "") -> None:
         self.faults = [faults] if isinstance(faults, str) else list(faults)
         self.recipe = recipe
-        super().__init__(self._text())
+        heading = f" in {recipe}" if recipe else ""
+        if len(self.faults) == 1:
+            super().__init__(f"recipe error{heading}: {self.faults[0]}")
+        else:
+            super().__init__("\n  - ".join([f"{len(self.faults)} recipe errors{heading}:", *self.faults]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default an exception is pickled with its text alone, which would become a fault of its own.
         return type(self), (self.faults, self.recipe), self.__dict__
-
-    def _text(self) -> str:
-        where = f" in {self.recipe}" if self.recipe else ""
-        if len(self.faults) == 1:
-            return f"recipe error{where}: {self.faults[0]}"
-        listed = "\n".join(f"  - {fault}" for fault in self.faults)
-        return f"{len(self.faults)} recipe errors{where}:\n{listed}"
 
 
 class DivergedError(RecipeError):
@@ -77,11 +70,7 @@ class RunLockedError(UserError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the program to end.
-
-    Args:
-        number: the signal's number.
-    """
+    """The signal ``number`` asked the program to end."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -1,14 +1,21 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, checks of them, and the name of this program in the shell."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from effnet_ft.errors import UsageError
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add ``RECIPE``."""
+def add_recipe(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add ``RECIPE`` and ``key=value ...``, with ``more`` at the end of its help."""
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'effnet-ft recipes' lists")
+    add_overrides(parser, more)
 
 
 def add_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -22,6 +29,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder, a checkpoint or an exported model")
 
 
+def add_images(parser: argparse.ArgumentParser, metavar: str) -> None:
+    """Add the paths of images."""
+    parser.add_argument("paths", nargs="+", metavar=metavar, help="image files, folders, or patterns in quotes")
+
+
 def at_least(minimum: int) -> Callable[[str], int]:
     """Return the ``type`` of an argument that is an integer of at least ``minimum``."""
 
@@ -32,3 +44,17 @@ def at_least(minimum: int) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def check_outputs(*files: str | None) -> None:
+    """Raise a UsageError for a file that cannot be written, before the work that would be lost; None is skipped."""
+    for file in filter(None, files):
+        folder = Path(file).resolve().parent
+        if Path(file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UsageError(f"cannot write '{file}': name a file in an existing, writable folder")
+
+
+def own_command() -> str:
+    """Return how to call the console script: by name, or by path if it is not on the PATH."""
+    script = Path(sys.executable).with_name("effnet-ft")
+    return os.path.relpath(script) if shutil.which(script.name) is None and script.is_file() else script.name

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from effnet_ft.commands.arguments import add_overrides
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import add_overrides, check_outputs
 from effnet_ft.errors import EXIT_USER_FAULT, UsageError
 
 
@@ -14,9 +13,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOT", help="the folder of images, or the manifest")
     add_overrides(parser, ", data.source=manifest or model.variant=b2")
     parser.add_argument("--out", help="folder for the page check.html (default: checks/NAME)")
-    parser.add_argument(
-        "--quick", action="store_true", help="skip the network: no check of labels, no search for cropped duplicates"
-    )
+    quick = "skip the network: no check of labels, no search for cropped duplicates"
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
 
 

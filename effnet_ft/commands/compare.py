@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import check_outputs
 from effnet_ft.utils.tables import columns
 from effnet_ft.utils.text import escape_control_characters
 

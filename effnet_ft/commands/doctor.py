@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import check_outputs
 from effnet_ft.errors import MachineError
 from effnet_ft.utils.atomic_files import write_json
 

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.commands.arguments import add_overrides
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import add_overrides, check_outputs
 from effnet_ft.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from effnet_ft.commands.arguments import add_run
+from effnet_ft.commands.arguments import add_images, add_run
 from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, folders, or patterns in quotes")
+    add_images(parser, "IMAGE")
     parser.add_argument("--class", dest="name", metavar="NAME", help="the class (default: each image's most likely)")
     parser.add_argument("--out", default="explained", metavar="FOLDER", help="for the overlays (default: explained)")
 

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.commands.arguments import add_overrides, add_run
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import add_overrides, add_run, check_outputs
 from effnet_ft.errors import DataError, UsageError
 from effnet_ft.export.formats import FORMATS, PROGRAMS, require_suffix
 
@@ -18,12 +17,8 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        required=True,
-        help="a program (onnx, torch-export), our own weights (safetensors), or weights for another library",
-    )
+    text = "a program (onnx, torch-export), our own weights (safetensors), or weights for another library"
+    parser.add_argument("--format", choices=FORMATS, required=True, help=text)
     text = "ONNX in 8-bit integers, with the loss of accuracy measured; for Lite variants"
     parser.add_argument("--int8", action="store_true", help=text)
     parser.add_argument("--out", required=True, help="the file to write")
@@ -46,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _export(model: Classifier, options: argparse.Namespace) -> list[str]:
-    """Export the model and return the lines to print."""
     from effnet_ft.export.exporting import export
     from effnet_ft.export.programs import describe_input
     from effnet_ft.export.verification import held_out_images
@@ -73,7 +67,6 @@ def _export(model: Classifier, options: argparse.Namespace) -> list[str]:
 
 
 def _quantise(model: Classifier, options: argparse.Namespace) -> list[str]:
-    """Export the model in 8-bit integers and return the lines to print."""
     from effnet_ft.export.int8 import export_int8
 
     result = export_int8(model, Path(options.out), _run_images(model, options))

@@ -9,9 +9,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "list the weights, one per line, with their preprocessing and accuracy"
     parser.add_argument("--weights", action="store_true", help=text)
     parser.add_argument("--markdown", action="store_true", help="print the page docs/models.md")
-    parser.add_argument(
-        "--download", nargs="+", metavar="NAME", help="download these weights, e.g. b0/aa, or b0 for its default"
-    )
+    text = "download these weights, e.g. b0/aa, or b0 for its default"
+    parser.add_argument("--download", nargs="+", metavar="NAME", help=text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from effnet_ft.commands.arguments import add_overrides, add_recipe
+from effnet_ft.commands.arguments import add_recipe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
-    add_overrides(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON, with the reason of each decision")
 
 

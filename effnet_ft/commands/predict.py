@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from effnet_ft.commands.arguments import add_run, at_least
-from effnet_ft.commands.shell import check_outputs
+from effnet_ft.commands.arguments import add_images, add_run, at_least, check_outputs
 from effnet_ft.errors import EXIT_USER_FAULT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or patterns in quotes")
+    add_images(parser, "PATH")
     parser.add_argument("--top-k", type=at_least(1), default=5, help="classes to give for each image (default 5)")
-    parser.add_argument(
-        "--precision",
-        type=float,
-        help="answer only above the confidence at which at least this share of answers is correct, e.g. 0.95",
-    )
+    text = "answer only above the confidence at which at least this share of answers is correct, e.g. 0.95"
+    parser.add_argument("--precision", type=float, help=text)
     parser.add_argument("--out", help="write the CSV to this file instead of the terminal")
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 
-from effnet_ft.commands.arguments import add_overrides, add_recipe
-from effnet_ft.commands.shell import own_command
-from effnet_ft.errors import EXIT_INTERRUPTED, DataError, Interrupted, MachineError
+from effnet_ft.commands.arguments import add_recipe, own_command
+from effnet_ft.errors import DataError, MachineError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_recipe(parser)
-    add_overrides(parser, "; resume=RUN resumes a run, resume=auto the newest unfinished one")
+    add_recipe(parser, "; resume=RUN resumes a run, resume=auto the newest unfinished one")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,8 +35,7 @@ def run(options: argparse.Namespace) -> int:
         raise
     except KeyboardInterrupt as error:
         if fit.is_main_process() and is_run(run.folder):
-            print(f"effnet-ft: interrupted; to resume: {command}", file=sys.stderr)
-            return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
+            error.add_note(f"to resume: {command}")
         raise
     if fit.is_main_process():
         from effnet_ft.recipe.images import images_folder

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from effnet_ft.errors import MachineError, RecipeError, UsageError
 from effnet_ft.recipe import Recipe, flat, load_recipe
 from effnet_ft.runs.run_folder import Run
@@ -28,7 +30,7 @@ FINAL = ("data.fit=trainval",)
 _OF_THE_MACHINE = ("run_dir", "data.workers", "trainer.devices")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sweep:
     """The settings of a sweep and where they are trained."""
 
@@ -40,25 +42,11 @@ class Sweep:
     identity: dict[str, Any]  # the content of sweep.yaml, by which an interrupted sweep is recognised
     linear: tuple[str, ...] = ()  # keys drawn from a range uniformly, not log-uniformly
 
-    @property
-    def plan(self) -> Path:
-        """The file that defines the sweep."""
-        return self.folder / "sweep.yaml"
-
-    @property
-    def table(self) -> Path:
-        """The file with a row per setting."""
-        return self.folder / "sweep.csv"
-
-    @property
-    def page(self) -> Path:
-        """The file with the charts."""
-        return self.folder / "sweep.html"
-
-    @property
-    def final(self) -> Run:
-        """The run of the best setting, trained on the validation images too."""
-        return Run(self.folder / "final")
+    def __post_init__(self) -> None:
+        self.plan = self.folder / "sweep.yaml"
+        self.table = self.folder / "sweep.csv"  # a row per setting
+        self.page = self.folder / "sweep.html"  # the charts
+        self.final = Run(self.folder / "final")  # of the best setting, on the validation images too
 
     def run(self, number: int) -> Run:
         """Return the run of setting ``number``, counted from 1."""
@@ -96,7 +84,7 @@ def plan_sweep(
     Raises:
         RecipeError: with all faults of the grid and of the recipe at every setting.
     """
-    faults = _metric_faults(metric)
+    faults = [] if metric in METRICS else [_metric_fault(metric)]
     faults += [f"{text}: --out names the folder of a sweep" for text in overrides if text.startswith("run_dir=")]
     axes = read_grid(grid, random is not None, faults)
     settings = every_setting(axes) if random is None or faults else draw_settings(axes, random, seed, faults)
@@ -135,14 +123,7 @@ def plan_sweep(
 
 
 def open_folder(sweep: Sweep) -> None:
-    """Create the sweep's folder, or check that it holds this sweep.
-
-    Raises:
-        UsageError: if it holds a different sweep, with the differences, or other files.
-        MachineError: if it cannot be written.
-    """
-    import yaml
-
+    """Create the sweep's folder; UsageError if it holds a different sweep or other files."""
     if sweep.plan.is_file():
         _check_same(sweep)
     elif sweep.folder.exists() and (not sweep.folder.is_dir() or any(sweep.folder.iterdir())):
@@ -155,14 +136,10 @@ def open_folder(sweep: Sweep) -> None:
             raise MachineError(f"--out is '{sweep.folder}', which cannot be created: {error}") from error
 
 
-def _metric_faults(metric: str) -> list[str]:
-    if metric in METRICS:
-        return []
-    if metric.startswith("test/"):
-        hint = "; ranking by the test images would bias the final test result"
-    else:
-        hint = did_you_mean(metric, list(METRICS))
-    return [f"--metric is '{metric}', expected one of {', '.join(METRICS)}{hint}"]
+def _metric_fault(metric: str) -> str:
+    biased = "; ranking by the test images would bias the final test result"
+    hint = biased if metric.startswith("test/") else did_you_mean(metric, list(METRICS))
+    return f"--metric is '{metric}', expected one of {', '.join(METRICS)}{hint}"
 
 
 def _one_device(recipe: Recipe) -> bool:
@@ -173,8 +150,6 @@ def _one_device(recipe: Recipe) -> bool:
 
 def _check_same(sweep: Sweep) -> None:
     """Raise a UsageError if the folder's ``sweep.yaml`` defines a different sweep."""
-    import yaml
-
     try:
         saved = dict(yaml.safe_load(sweep.plan.read_text(encoding="utf-8")))
         parts = [(dict(saved[name]), sweep.identity[name]) for name in ("recipe", "grid")]
@@ -182,16 +157,11 @@ def _check_same(sweep: Sweep) -> None:
         settings = saved["settings"]
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {sweep.plan}: restore it, or choose another --out") from error
-
-    def shown(value: Any) -> str:
-        return "not set" if value is None else str(value)
-
-    changed = [
-        f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} now"
-        for old, new in parts
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
+    changed = []
+    for old, new in parts:
+        for name in dict.fromkeys([*old, *new]):
+            there, now = ("not set" if some.get(name) is None else some[name] for some in (old, new))
+            changed += [f"{name}: {there} there, {now} now"] if there != now else []
     if not changed and settings != sweep.settings:
         changed = ["the random settings"]
     if changed:

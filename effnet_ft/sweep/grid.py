@@ -1,4 +1,4 @@
-"""The settings of a sweep: parsed from ``--grid``, then all combinations or random draws. Free of torch."""
+"""The settings of a sweep: parsed from ``--grid``, then all combinations or random draws."""
 
 from __future__ import annotations
 
@@ -67,12 +67,9 @@ def as_overrides(setting: Setting) -> list[str]:
 
 
 def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[ListAxis | RangeAxis]:
-    """Parse ``--grid`` texts, ``key=value,value`` or ``key=low:high[:log]``.
+    """Parse ``--grid`` texts, ``key=value,value`` or, if settings are drawn at ``random``, ``key=low:high[:log]``.
 
-    Args:
-        texts: one per key.
-        random: settings are drawn, so that ranges are allowed.
-        faults: a message is appended for each fault; the keys at fault are left out.
+    A message is appended to ``faults`` for each key at fault, which is skipped.
     """
     axes: list[ListAxis | RangeAxis] = []
     for text in texts:
@@ -84,8 +81,12 @@ def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Lis
             faults.append("--grid run_dir: each setting gets its own folder in --out; remove it")
         elif ":" in values and number_type(key):
             axes += _read_range(key, values, random, faults)
+        elif not all(listed := _split(values)):
+            faults.append(f"--grid {key}={values}: a value is missing; write {key}=value,value")
+        elif repeated := [value for value, count in Counter(listed).items() if count > 1]:
+            faults.append(f"--grid {key}={values}: {repeated[0]} is given twice")
         else:
-            axes += _read_list(key, values, faults)
+            axes.append(ListAxis(key, tuple(listed)))
     for key, count in Counter(axis.key for axis in axes).items():
         if count > 1:
             faults.append(f"--grid {key} is given {count} times: list all its values in one")
@@ -94,23 +95,14 @@ def read_grid(texts: Sequence[str], random: bool, faults: list[str]) -> list[Lis
 
 def every_setting(axes: Sequence[ListAxis | RangeAxis]) -> list[Setting]:
     """Return all combinations of the lists; the last key changes fastest."""
-    lists = [axis for axis in axes if isinstance(axis, ListAxis)]
-    return [
-        {axis.key: text for axis, text in zip(lists, texts, strict=True)}
-        for texts in product(*(axis.texts for axis in lists))
-    ]
+    lists = {axis.key: axis.texts for axis in axes if isinstance(axis, ListAxis)}
+    return [dict(zip(lists, texts, strict=True)) for texts in product(*lists.values())]
 
 
 def draw_settings(axes: Sequence[ListAxis | RangeAxis], count: int, seed: int, faults: list[str]) -> list[Setting]:
-    """Return ``count`` different random settings.
+    """Return ``count`` different random settings, or fewer and a message in ``faults`` if there are no more.
 
     The combinations of lists come in random order, each equally often; the values of ranges are drawn.
-
-    Args:
-        axes: from :func:`read_grid`.
-        count: how many settings.
-        seed: of the random generator.
-        faults: a message is appended if there are fewer settings; then those are returned.
     """
     random = np.random.default_rng(seed)
     combinations = every_setting(axes)
@@ -150,17 +142,6 @@ def _read_range(key: str, text: str, random: bool, faults: list[str]) -> list[Ra
         faults.append(f"--grid {key}={text}: {outside[0]}")
     else:
         return [RangeAxis(key, low, high, log, integer=number_type(key) == "integer")]
-    return []
-
-
-def _read_list(key: str, text: str, faults: list[str]) -> list[ListAxis]:
-    texts = _split(text)
-    if not all(texts):
-        faults.append(f"--grid {key}={text}: a value is missing; write {key}=value,value")
-    elif repeated := [value for value, count in Counter(texts).items() if count > 1]:
-        faults.append(f"--grid {key}={text}: {repeated[0]} is given twice")
-    else:
-        return [ListAxis(key, tuple(texts))]
     return []
 
 

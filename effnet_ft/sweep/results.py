@@ -34,7 +34,7 @@ class Result:
 
 
 def read_results(sweep: Sweep) -> list[Result]:
-    """Return the results so far, in the order of the settings; errors as for :func:`read_metrics`."""
+    """Return the results so far, in the order of the settings; errors of :func:`read_metrics`."""
     diverged: dict[str, float] = {}
     if sweep.table.is_file():
         with sweep.table.open(newline="", encoding="utf-8") as file:
@@ -50,12 +50,7 @@ def read_results(sweep: Sweep) -> list[Result]:
 
 
 def read_metrics(sweep: Sweep, result: Result) -> None:
-    """Update ``result`` from the metrics of its finished run.
-
-    Raises:
-        DataError: if the metrics are damaged.
-        UsageError: if they lack the sweep's metric.
-    """
+    """Update ``result`` from its run; DataError if the metrics are damaged, UsageError if they lack the sweep's."""
     path = sweep.run(result.number).metrics
     try:
         metrics = dict(json.loads(path.read_text(encoding="utf-8")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,6 @@ from effnet_ft.sweep.definition import Sweep
 from effnet_ft.sweep.results import DIVERGED, Result
 from effnet_ft.utils.text import counted
 
-X_RANGE = (-0.075, 1.075)
-"""Of a chart: the values of a key stand from 0 to 1."""
-
 _MOST_TICKS = 8
 _MOST_LETTERS = 48
 """Of all labels under a chart together, before they are shortened."""
@@ -26,29 +23,14 @@ _LOG_FROM = 8.0
 
 
 def write_sweep_page(sweep: Sweep, results: Sequence[Result]) -> Path:
-    """Write the page of a sweep and return its path.
-
-    Args:
-        sweep: the sweep.
-        results: of its settings, the best first.
-    """
+    """Write the page of a sweep, whose results come the best first, and return its path."""
     subtitle = f"{counted(len(results), 'setting')} of {sweep.recipe}, the best by {sweep.metric} first"
-    sections = sweep_sections(results, sweep.metric, sweep.linear)
-    return write_page(sweep.page, "sweep.html", sweep.folder.resolve().name, subtitle, sections)
-
-
-def sweep_sections(results: Sequence[Result], metric: str, linear: Collection[str] = ()) -> list[Section]:
-    """Return the sections of a sweep's page.
-
-    Args:
-        results: the best first.
-        metric: its name, ``val/acc1`` for example.
-        linear: keys whose axis is linear.
-    """
     finished = [result for result in results if math.isfinite(result.value)]
     keys = list(results[0].setting) if finished else []
-    charts = [key_chart(key, metric, finished, key in linear) for key in keys]
-    return [Section("Keys", "keys", {"charts": charts}), Section("Settings", "table", _settings(results, metric))]
+    charts = [_key_chart(key, sweep.metric, finished, key in sweep.linear) for key in keys]
+    table = Section("Settings", "table", _settings(results, sweep.metric))
+    sections = [Section("Keys", "keys", {"charts": charts}), table]
+    return write_page(sweep.page, "sweep.html", sweep.folder.resolve().name, subtitle, sections)
 
 
 def _settings(results: Sequence[Result], metric: str) -> dict[str, Any]:
@@ -62,7 +44,7 @@ def _settings(results: Sequence[Result], metric: str) -> dict[str, Any]:
     return {"head": ["setting", *keys, metric, "trained in", "state"], "rows": rows}
 
 
-def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = False) -> Chart:
+def _key_chart(key: str, metric: str, results: Sequence[Result], linear: bool) -> Chart:
     """Return a chart of the metric against a key: a spot a finished setting; the best, ``results[0]``, is filled."""
     best = results[0]
     places, ticks = positions([result.setting[key] for result in results], linear)
@@ -78,7 +60,7 @@ def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = F
     return Chart(
         f"{metric} against {key}",
         key,
-        X_RANGE,
+        (-0.075, 1.075),
         y_range,
         [(place, text if len(text) <= longest else f"{text[: longest - 1]}…") for place, text in ticks],
         percent_ticks(*y_range),
@@ -90,8 +72,8 @@ def key_chart(key: str, metric: str, results: Sequence[Result], linear: bool = F
 def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, float], Ticks]:
     """Return the positions of a key's values on its axis, 0 to 1, and the axis's ticks.
 
-    Numbers stand by their value; by its logarithm where they span a factor of eight or more, unless ``linear``. Words,
-    and numbers that span so much and include a zero, are evenly spaced.
+    Numbers are placed by value, or by logarithm if they span a factor of eight or more, unless ``linear``. Words, and
+    numbers with such a span and a zero, are evenly spaced.
     """
     known = list(dict.fromkeys(texts))
     numbers = {text: _number(text) for text in known}
@@ -118,7 +100,7 @@ def positions(texts: Sequence[str], linear: bool = False) -> tuple[dict[str, flo
 
 
 def _scale(ordered: Sequence[float]) -> Callable[[float], float] | None:
-    """Return what makes positions of numbers: their logarithm, themselves, or None where neither sets them apart."""
+    """Return what turns numbers into positions: their logarithm or identity; None for equal spacing."""
     magnitudes = [abs(value) for value in ordered if value != 0]
     if not magnitudes or max(magnitudes) / min(magnitudes) < _LOG_FROM:
         return float

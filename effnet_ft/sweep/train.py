@@ -1,4 +1,4 @@
-"""Trains the settings of a sweep in turn, and the best one again for the final run. Imports torch only when needed."""
+"""Trains the settings of a sweep in turn, and the best one again for the final run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,11 @@ from effnet_ft.utils.text import listing
 def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
     """Train the settings that are not trained yet and return all results, the best first.
 
-    Args:
-        sweep: from :func:`effnet_ft.sweep.plan_sweep`.
-        final: a final run follows; require test images.
+    An interrupted sweep resumes. Test images are required if a ``final`` run follows.
 
     Raises:
         UsageError: if the folder holds a different sweep.
-        RecipeError: if a setting does not fit the machine.
-        DataError: if the images are at fault.
-        WeightsError: if the weights are at fault.
-        KeyboardInterrupt: if the user stopped it; calling this again resumes it.
+        UserError: if a training fails otherwise than by a loss that diverges.
     """
     open_folder(sweep)
     results = read_results(sweep)
@@ -37,10 +32,16 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
     for result in results:
         if result.state == WAITING:
             print(f"\nsetting {result.number} of {len(results)}: {' '.join(as_overrides(result.setting))}", flush=True)
-            _train_setting(sweep, result)
+            start, run = time.perf_counter(), sweep.run(result.number)
+            try:
+                _train(run, sweep.recipe_at(result.setting, run), test=False)
+                read_metrics(sweep, result)
+            except DivergedError as error:
+                print(f"diverged: {error.faults[0]}", flush=True)
+                result.seconds, result.state = time.perf_counter() - start, DIVERGED
             write_table(sweep, results)
             if final and result.state == FINISHED:
-                _require_test_images(sweep.run(result.number))
+                _require_test_images(run)
 
     from effnet_ft.sweep.sweep_page import write_sweep_page
 
@@ -71,20 +72,7 @@ def train_final(sweep: Sweep, best: Result) -> dict[str, float]:
     if not run.metrics.is_file():
         print(f"\nfinal run, on training and validation images: {' '.join(as_overrides(best.setting))}", flush=True)
         _train(run, recipe, test=True)
-    metrics: dict[str, float] = json.loads(run.metrics.read_text(encoding="utf-8"))
-    return metrics
-
-
-def _train_setting(sweep: Sweep, result: Result) -> None:
-    run = sweep.run(result.number)
-    start = time.perf_counter()
-    try:
-        _train(run, sweep.recipe_at(result.setting, run), test=False)
-    except DivergedError as error:
-        print(f"diverged: {error.faults[0]}", flush=True)
-        result.seconds, result.state = time.perf_counter() - start, DIVERGED
-    else:
-        read_metrics(sweep, result)
+    return dict(json.loads(run.metrics.read_text(encoding="utf-8")))
 
 
 def _train(run: Run, recipe: Recipe, test: bool) -> None:

@@ -16,7 +16,7 @@ from tiny import TINY
 from torch.utils.data import get_worker_info
 
 from effnet_ft.cli import main
-from effnet_ft.commands.shell import own_command
+from effnet_ft.commands.arguments import own_command
 from effnet_ft.data.datamodule import ImageDataset
 from effnet_ft.errors import DataError, MachineError
 from effnet_ft.runs.run_folder import Run
