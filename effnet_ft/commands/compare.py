@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from effnet_ft.commands.arguments import check_outputs
 from effnet_ft.utils.tables import columns
 from effnet_ft.utils.text import escape_control_characters
-
-if TYPE_CHECKING:
-    from effnet_ft.report.comparison import Comparison
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,21 +21,10 @@ def run(options: argparse.Namespace) -> int:
 
     check_outputs(options.out)
     comparison = compare([Path(name) for name in options.runs])
-    print(escape_control_characters(table(comparison)))
-    if comparison.mismatch:
-        print(f"effnet-ft: {escape_control_characters(comparison.mismatch)}", file=sys.stderr)
-    print(f"\npage: {write_comparison(comparison, Path(options.out))}")
-    return 0
-
-
-def table(comparison: Comparison) -> str:
-    """Return the comparison as text for the terminal."""
     head = ["run", *comparison.metrics[0]]
-    rows = [
-        [name, *(cell.text for cell in metrics.values())]
-        for name, metrics in zip(comparison.names, comparison.metrics, strict=True)
-    ]
-    parts = [columns([head, *rows], right=range(1, len(head)))]
+    cells = zip(comparison.names, comparison.metrics, strict=True)
+    rows = [head, *([name, *(cell.text for cell in metrics.values())] for name, metrics in cells)]
+    parts = [columns(rows, right=range(1, len(head)))]
     if comparison.differences:
         changed = [[key, *values] for key, values in comparison.differences]
         parts.append(columns([["recipe", *comparison.names], *changed]))
@@ -51,4 +36,8 @@ def table(comparison: Comparison) -> str:
             for pair in comparison.pairs
         ]
         parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    print(escape_control_characters("\n\n".join(parts)))
+    if comparison.mismatch:
+        print(f"effnet-ft: {escape_control_characters(comparison.mismatch)}", file=sys.stderr)
+    print(f"\npage: {write_comparison(comparison, Path(options.out))}")
+    return 0

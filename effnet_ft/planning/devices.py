@@ -28,13 +28,13 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
         reasons["trainer.accelerator"] = {"gpu": "torch sees a GPU", "mps": "Apple's GPU"}.get(accelerator, "no GPU")
     gpu = bool(machine.gpus) and accelerator in ("gpu", "cuda")
     devices, nodes = settings.devices, settings.num_nodes
-    launched = "as it was launched"
     if devices == "auto":
-        devices, why = (machine.gpus, "all GPUs") if gpu else (1, "one process uses all cores")
-        devices, reasons["trainer.devices"] = (machine.launched[0], launched) if machine.launched else (devices, why)
+        devices = machine.launched[0] if machine.launched else machine.gpus if gpu else 1
+        why = "all GPUs" if gpu else "one process uses all cores"
+        reasons["trainer.devices"] = "as it was launched" if machine.launched else why
     if nodes == "auto":
-        one = 1, "no launcher says otherwise"
-        nodes, reasons["trainer.num_nodes"] = (machine.launched[1], launched) if machine.launched else one
+        nodes = machine.launched[1] if machine.launched else 1
+        reasons["trainer.num_nodes"] = "as it was launched" if machine.launched else "no launcher says otherwise"
     assert not isinstance(nodes, str)
     precision = settings.precision
     if precision == "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +52,7 @@ def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = 
         memory = max(memory, 16 * VARIANTS[plan.model.variant].parameters + speed.step_bytes * phase.batch_size)
     if speed is not None:
         evaluated = plan.images.val + plan.images.test
-        seconds += evaluated * max(speed.forward, decode / _cores()) / plan.trainer.processes
+        seconds += evaluated * max(speed.forward, decode / torch.get_num_threads()) / plan.trainer.processes
     if not plan.trainer.on_gpu:
         memory += _PROGRAM_BYTES
     estimate = Estimate(round(seconds, 1), _disk_bytes(plan), int(memory))
@@ -62,19 +61,16 @@ def with_estimate(plan: Plan, files: Sequence[Path], cache: ArrayCache | None = 
 
 def _phase_seconds(plan: Plan, phase: PhasePlan, speed: Speed, decode: float, computed: bool) -> float:
     """Return the seconds of a phase: of what is computed once, the learning rate search, training and validation."""
-    images, source, cores = plan.images, phase.source, _cores()
-    once = 0.0
+    images, source = plan.images, phase.source
     each, validated = speed.step, speed.forward
+    once = 0.0 if computed else (images.train + images.val) * decode / torch.get_num_threads()
     if source.kind == "stored":
-        views = images.train * source.views + images.val
-        reading = (images.train + images.val) * decode
-        once = 0.0 if computed else views * speed.prefix + reading / cores
+        once += 0.0 if computed else (images.train * source.views + images.val) * speed.prefix
         validated = max(0.0, speed.forward - speed.prefix)
     elif source.kind == "decoded":
-        once = 0.0 if computed else (images.train + images.val) * decode / cores
         each = max(each, _DECODED_SECONDS / max(1, plan.data.workers))
     else:
-        each = max(each, (decode + _DECODED_SECONDS) / max(1, plan.data.workers))
+        once, each = 0.0, max(each, (decode + _DECODED_SECONDS) / max(1, plan.data.workers))
     search = 0.0
     if phase.search == "range test":
         search = _RANGE_TEST_STEPS * phase.batch_size * phase.optim.accumulate * each
@@ -103,7 +99,3 @@ def _decoding_seconds(files: Sequence[Path], size: int) -> float:
             continue
         read += 1
     return (perf_counter() - start) / read if read else 0.0
-
-
-def _cores() -> int:
-    return torch.get_num_threads() or os.cpu_count() or 1
