@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Preprocessing:
             (tensorflow/tpu ``efficientnet/preprocessing.py``; mmpretrain's ``EfficientNetCenterCrop``).
         mean: subtracted from each RGB channel, on the scale 0..255.
         std: each RGB channel is divided by it, on the scale 0..255.
+        ratio: of ``resize`` to ``size`` before rounding, where another size was chosen; None means that of the two.
     """
 
     size: int
@@ -37,11 +38,12 @@ class Preprocessing:
     crop: str = "timm"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    ratio: float | None = field(default=None, compare=False)
 
     def at_size(self, size: int, crop: str | None = None) -> Preprocessing:
-        """Return the same preprocessing for another input size and central crop, the cropped share kept."""
-        resize = max(size, round(size * self.resize / self.size))
-        return replace(self, size=size, resize=resize, crop=crop or self.crop)
+        """Return the same preprocessing for another input size and central crop, with the same share cropped."""
+        ratio = self.ratio or self.resize / self.size
+        return replace(self, size=size, resize=max(size, round(size * ratio)), crop=crop or self.crop, ratio=ratio)
 
     def __call__(self, image: np.ndarray, down: float = 0.5, across: float = 0.5) -> np.ndarray:
         """Resize the short side and crop the centre.
@@ -87,7 +89,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint; :meth:`from_dict` reads them back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:

@@ -99,6 +99,12 @@ def test_another_size_keeps_the_cropped_share(known: Preprocessing, size: int) -
 
 
 @RECORDS
+def test_sizes_on_the_way_leave_no_trace(known: Preprocessing) -> None:
+    by_way = Preprocessing.from_dict(known.at_size(96).to_dict()).at_size(65).at_size(known.size)
+    assert by_way == known
+
+
+@RECORDS
 @pytest.mark.parametrize("crop", CROPS)
 def test_another_crop_changes_nothing_else(known: Preprocessing, crop: str) -> None:
     other = known.at_size(known.size, crop)

@@ -20,8 +20,8 @@ def measure(
 ) -> tuple[dict[str, float], Evaluation]:
     """Return the final metrics on validation and test, and the evaluation on the held-out split.
 
-    This sets the model's confidence record or multi-label thresholds (those of the best F1) from the validation images
-    and, with ``calibrate``, its temperature, for which they must not have been trained on.
+    With ``calibrate``, this sets the model's temperature and its confidence record or multi-label thresholds (those of
+    the best F1) from the validation images, which must not have been trained on; without, thresholds stay at 0.5.
     """
     model = predictor.model
     if calibrate:
@@ -29,7 +29,7 @@ def measure(
         model.temperature = fit_temperature(logits["val"], labels)
     parts = {name: evaluate(predictor, split, name, batch_size, logits=logits[name]) for name in logits}
     val = parts["val"]
-    if model.multilabel:
+    if model.multilabel and calibrate:
         model.thresholds = best_thresholds(val.probabilities, val.labels)
         parts = {name: replace(part, thresholds=model.thresholds) for name, part in parts.items()}
     elif calibrate:

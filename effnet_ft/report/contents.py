@@ -70,6 +70,7 @@ class RunContents:
     predictions: Sequence[Prediction]  # rows of `predictions.csv`
     split_counts: Counter[tuple[str, str]]  # images by class and split
     image_count: int  # images of all splits
+    trained_on_val: bool  # the training images are those of the validation split too, which then counts none
     training_paths: Sequence[str] = ()  # paths of the training images, in their order
     plan: Plan | None = None  # of `plan.yaml`; runs of version 0.1 have none
     starts: Sequence[Mapping[str, Any]] = ()  # from `environment.json`, the first one first
@@ -195,6 +196,7 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         return row["path"], row["split"], indices(row["labels" if multilabel else "label"])
 
     epochs, members = _rows(run.table, epoch), _rows(run.split, member)
+    trained = dict.fromkeys(path for path, split, _ in members if split == "train")
     given = OmegaConf.merge(recipe, {"data": moved or {}})
     root, source, images = (OmegaConf.select(given, f"data.{key}") for key in ("root", "source", "images"))
     return RunContents(
@@ -206,9 +208,15 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         classes=classes,
         phases=[(label, [row for _, row in rows]) for label, rows in groupby(epochs, itemgetter(0))],
         predictions=_rows(run.predictions, prediction),
-        split_counts=Counter((classes[index], split) for _, split, labels in members for index in labels),
-        image_count=len(members),
-        training_paths=[path for path, split, _ in members if split == "train"],
+        split_counts=Counter(
+            (classes[index], split)
+            for path, split, labels in members
+            for index in labels
+            if split != "val" or path not in trained
+        ),
+        image_count=len({path for path, _, _ in members}),
+        trained_on_val=any(split == "val" and path in trained for path, split, _ in members),
+        training_paths=list(trained),
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
         thumbnails=Thumbnails(None if root is None else image_root(source, str(root), images), predictor),
     )

@@ -51,7 +51,8 @@ def evaluate_and_report(plan: PlanFile, run: Run, data: PhaseData, throughput: T
 
 def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, images: int) -> None:
     if "temperature" not in metrics:
-        log.info("no temperature is fitted: the validation images were trained on, and are answered too well for it")
+        what = "temperature and thresholds (0.5 for each label)" if evaluation.labels.ndim == 2 else "temperature"
+        log.info("%s not fitted: the validation images were trained on", what)
         return
     part = evaluation.name
     log.info(
@@ -70,6 +71,9 @@ def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: 
         *(" ({:.1f} to {:.1f})".format(*ends) if ends else "", len(evaluation.samples)),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
     )
+    if part == "val":
+        fitted = "label thresholds" if multilabel else "temperature"
+        log.info("no test images: the validation images also chose the epoch and the %s, so expect less of others", fitted)
 
 
 _WORDS = {"val": "validation", "test": "test"}

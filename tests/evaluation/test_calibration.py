@@ -111,7 +111,10 @@ def test_images_that_were_trained_on_fit_no_temperature(
     phases = "phases=[{train: head, epochs: 1, lr: 1e-2}]"
     arguments = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, "data.fit=trainval", *TINY]
     assert main(["train", "folder", *arguments]) == 0
-    assert "no temperature is fitted" in capsys.readouterr().out
+    assert "temperature not fitted" in capsys.readouterr().out
+    page = re.sub(r"\s+", " ", (tmp_path / "run" / "report.html").read_text())
+    assert "30 training images, the validation images among them, for all of its epochs" in page
+    assert "test, of 36 in total" in page and ">Validation<" not in page
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "temperature" not in metrics and "test/ece_uncalibrated" not in metrics and "test/acc1_low" in metrics
     model = load_model(tmp_path / "run")

@@ -61,6 +61,15 @@ def run(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def test_no_threshold_is_fitted_on_images_that_were_trained_on(colours: Path, tmp_path: Path) -> None:
+    where = ["data.source=manifest", f"data.root={colours}", f"run_dir={tmp_path / 'run'}", "data.fit=trainval"]
+    phases = "phases=[{train: head, epochs: 6, lr: 3e-2}]"
+    assert main(["train", "folder", *where, phases, "data.val_fraction=0.25", *TINY]) == 0
+    run = Run(tmp_path / "run")
+    assert load_model(run.best).thresholds == (0.5,) * 3
+    assert "at a threshold of 0.5" in run.report.read_text() and "not fitted" in run.log.read_text()
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def decoded_for_evaluation(
         array[index] = view(read_image(root / samples[index].path))
 
     about = f"{root.name}, {len(samples)} images as evaluated, {view.size} px"
-    pixels = _load_or_fill(root, samples, view.to_dict(), shape, about, place, cache, limit)
+    pixels = _load_or_fill(root, samples, replace(view, ratio=None).to_dict(), shape, about, place, cache, limit)
     return DecodedImages(pixels.reshape(-1), np.full((len(samples), 2), view.size, np.int64))
 
 

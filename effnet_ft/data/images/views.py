@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -60,7 +61,7 @@ class Views:
     def identity(self, number: int) -> dict[str, Any]:
         """Return everything but the image that the pixels of view ``number`` depend on."""
         drawn = {"augment": self.augment, "seed": self.seed, **self.rates} if number >= 2 else {}
-        return {"preprocessing": self.preprocessing.to_dict(), "view": number, **drawn}
+        return {"preprocessing": replace(self.preprocessing, ratio=None).to_dict(), "view": number, **drawn}
 
     def turn(self, epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return the number of the view of each image in ``epoch`` (one for all, or one for each).

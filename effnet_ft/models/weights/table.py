@@ -155,8 +155,8 @@ WEIGHTS: dict[str, WeightsRecord] = {
         _torchvision("b5", "efficientnet_b5_lukemelas-1a07897c.pth", Preprocessing(456, 456), 83.444, 96.628),
         _torchvision("b6", "efficientnet_b6_lukemelas-24a108a5.pth", Preprocessing(528, 528), 84.008, 96.916),
         _torchvision("b7", "efficientnet_b7_lukemelas-c5b4e57e.pth", Preprocessing(600, 600), 84.122, 96.908),
-        _lite("lite0", "efficientnet-lite0-57934424.pth", 74.8),
+        _lite("lite0", "efficientnet-lite0-57934424.pth", 75.1),
         _lite("lite1", "efficientnet-lite1-77cc7160.pth", 76.7),
-        _lite("lite2", "efficientnet-lite2-9656183e.pth", 77.5),
+        _lite("lite2", "efficientnet-lite2-9656183e.pth", 77.6),
     )
 }
