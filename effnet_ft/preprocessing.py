@@ -90,7 +90,9 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint; :meth:`from_dict` reads them back."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in values.items() if value is not None}
+        if self.ratio in (None, self.resize / self.size):
+            del values["ratio"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:

@@ -48,9 +48,11 @@ def _stored(plan: Plan, index: int) -> Decision:
         return files, "mixed images differ in every epoch (mixup, cutmix)"
     sharing = sharing_views(plan.phases, index)
     readers = [sharing_views(plan.phases, earlier) for earlier in range(index + 1) if _storable(plan.phases[earlier])]
-    if not any(phase in some and sum(other.epochs for other in some) >= 2 for some in readers):
+    groups = [some for some in readers if phase in some]
+    if not any(sum(other.epochs for other in some) >= 2 for some in groups):
         return files, "stored activations would be read once"
-    views = 1 if phase.augmentation.name == "none" else min(plan.store.views, max(other.epochs for other in sharing))
+    augmented = phase.augmentation.name != "none"
+    views = min(plan.store.views, max(other.epochs for some in groups for other in some)) if augmented else 1
     cuts = sorted({other.cut for other in sharing})
     while cuts and stored_bytes(plan, phase.image_size, views, cuts) > plan.store.max_bytes:
         cuts.pop(0)  # the earlier the cut, the larger the maps
@@ -59,7 +61,10 @@ def _stored(plan: Plan, index: int) -> Decision:
         too_much = f"{need / 1e9:.1f} GB, more than the {room / 1e9:.1f} GB allowed (store.max_gb)"
         return files, f"stored activations would take {too_much}"
     need = stored_bytes(plan, phase.image_size, views, cuts)
-    return BatchSource("stored", views=views, cuts=tuple(cuts), bytes=need), "the frozen stages are computed once"
+    reason = "the frozen stages are computed once"
+    if augmented and views <= 2:
+        reason += "; none of its views is augmented: the first two are the image and its mirror image"
+    return BatchSource("stored", views=views, cuts=tuple(cuts), bytes=need), reason
 
 
 def image_source(plan: Plan, phase: PhasePlan, memory_bytes: int) -> Decision:

@@ -74,7 +74,8 @@ def _source(phase: PhasePlan) -> str:
     source = phase.source
     if source.kind == "stored":
         views = f"{source.views} view{'s' if source.views > 1 else ''}"
-        return f"from stored activations, {views} of each image, {_size(source.bytes)}"
+        plain = ", none augmented" if source.views <= 2 and phase.augmentation.name != "none" else ""
+        return f"from stored activations, {views} of each image{plain}, {_size(source.bytes)}"
     if source.kind == "decoded":
         return f"from decoded images, {_size(source.bytes)} {'on disk' if source.place == 'disk' else 'in memory'}"
     return "from image files"

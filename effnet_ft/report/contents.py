@@ -197,6 +197,7 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
 
     epochs, members = _rows(run.table, epoch), _rows(run.split, member)
     trained = dict.fromkeys(path for path, split, _ in members if split == "train")
+    counted = [(split, labels) for path, split, labels in members if split != "val" or path not in trained]
     given = OmegaConf.merge(recipe, {"data": moved or {}})
     root, source, images = (OmegaConf.select(given, f"data.{key}") for key in ("root", "source", "images"))
     return RunContents(
@@ -208,15 +209,10 @@ def read_run(folder: Path, predictor: Predictor | None = None, moved: Mapping[st
         classes=classes,
         phases=[(label, [row for _, row in rows]) for label, rows in groupby(epochs, itemgetter(0))],
         predictions=_rows(run.predictions, prediction),
-        split_counts=Counter(
-            (classes[index], split)
-            for path, split, labels in members
-            for index in labels
-            if split != "val" or path not in trained
-        ),
-        image_count=len({path for path, _, _ in members}),
-        trained_on_val=any(split == "val" and path in trained for path, split, _ in members),
-        training_paths=list(trained),
+        split_counts=Counter((classes[index], split) for split, labels in counted for index in labels),
+        image_count=len(counted),
+        trained_on_val=len(counted) < len(members),
+        training_paths=[path for path, split, _ in members if split == "train"],
         starts=_parsed(run.environment, _starts) if run.environment.is_file() else [],
         thumbnails=Thumbnails(None if root is None else image_root(source, str(root), images), predictor),
     )

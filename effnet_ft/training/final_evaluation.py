@@ -73,7 +73,9 @@ def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: 
     )
     if part == "val":
         fitted = "label thresholds" if multilabel else "temperature"
-        log.info("no test images: the validation images also chose the epoch and the %s, so expect less of others", fitted)
+        log.info(
+            "no test images: the validation images also chose the epoch and the %s, so expect less of others", fitted
+        )
 
 
 _WORDS = {"val": "validation", "test": "test"}

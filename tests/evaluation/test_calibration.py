@@ -4,6 +4,7 @@ probability goes through."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 

@@ -62,6 +62,18 @@ def test_no_more_views_than_epochs_show(augment: str, epochs: int, views: int) -
     assert plan_for([(f"{HEAD}, augment: {augment}", epochs)]).phases[0].source.views == views
 
 
+def test_a_phase_reads_the_views_that_an_earlier_one_stored() -> None:
+    plan = plan_for([(HEAD, 8), (HEAD, 2)])
+    assert [phase.source.views for phase in plan.phases] == [4, 4]
+    assert "augmented" not in plan.reasons["phases.1.source"]
+
+
+@pytest.mark.parametrize(("augment", "epochs", "said"), [("strong", 2, True), ("strong", 3, False), ("none", 2, False)])
+def test_the_plan_says_where_no_view_is_augmented(augment: str, epochs: int, said: bool) -> None:
+    plan = plan_for([(f"{HEAD}, augment: {augment}", epochs)])
+    assert ("none of its views is augmented" in plan.reasons["phases.0.source"]) == said
+
+
 def test_a_later_longer_phase_sees_more_views() -> None:
     assert [phase.source.views for phase in plan_for([(HEAD, 2), (STAGE7, 4)]).phases] == [4, 4]
 
