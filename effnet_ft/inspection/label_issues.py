@@ -81,11 +81,10 @@ def find_label_issues(probabilities: np.ndarray, labels: np.ndarray) -> list[Lab
     checked = counts >= MIN_CLASS_IMAGES
     # A class's threshold is the mean probability of its label on the images that carry it.
     thresholds = np.bincount(labels, probabilities[rows, labels], classes) / np.maximum(counts, 1)
-    confident = np.where((probabilities >= thresholds) & checked, probabilities, -1.0)
     others = np.where(np.arange(classes) == labels[:, None], -1.0, probabilities)
     likelier = others.argmax(1)
     given, other = probabilities[rows, labels], others[rows, likelier]
-    strong = (confident.max(1) >= 0) & (confident.argmax(1) != labels)
+    strong = checked[likelier] & (other >= thresholds[likelier])
     suspect = np.flatnonzero((other > given) & checked[labels])
     order = suspect[np.argsort((given - other)[suspect], kind="stable")]
     columns = (order, labels[order], likelier[order], given[order], other[order], strong[order])
