@@ -52,9 +52,6 @@ def forward_images(
         device: where ``compute`` works.
         batch_size: items at once; fewer on the CPU, or where a GPU's memory is too small.
         title: of the progress bar.
-
-    Raises:
-        Exception: what ``prepare`` or ``compute`` raise.
     """
 
     @torch.inference_mode()

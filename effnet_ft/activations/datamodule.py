@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,19 +21,13 @@ ActivationBatch = tuple[Tensor, Tensor]
 ``[N, K]``."""
 
 
+@dataclass(eq=False)
 class ActivationDataset(Dataset[ActivationBatch]):
-    """Batches of stored activations with their labels, indexed by lists of ``epoch * len(dataset) + index``.
+    """Batches of stored activations with their labels, indexed by lists of ``epoch * len(dataset) + index``."""
 
-    Args:
-        arrays: one for each view, ``[N, h, w, C]`` or ``[N, F]``.
-        labels: class indices, ``[N]``, or labels of 0 and 1, ``[N, K]``.
-        views: gives the view of an image in an epoch; None if there is one.
-    """
-
-    def __init__(self, arrays: Sequence[np.ndarray], labels: np.ndarray, views: Views | None = None) -> None:
-        self.arrays = arrays
-        self.labels = labels
-        self.views = views
+    arrays: Sequence[np.ndarray]  # one for each view, [N, h, w, C] or [N, F]
+    labels: np.ndarray  # class indices, [N], or labels of 0 and 1, [N, K]
+    views: Views | None = None  # gives the view of an image in an epoch; None if there is one
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,20 +46,10 @@ class ActivationDataset(Dataset[ActivationBatch]):
 
 
 class ActivationDataModule(pl.LightningDataModule):
-    """Training and validation batches of one phase from the store, as of :class:`ImageDataModule` and in its order.
+    """Training and validation batches of one phase from the store, as of ``ImageDataModule`` and in the same order.
 
-    Args:
-        train: arrays of the training images, one for each view.
-        val: the array of the validation images.
-        labels: class indices, or labels of 0 and 1, of the training and of the validation images.
-        views: of the training images.
-        batch_size: images per device and step.
-        balanced: show each class equally often.
-        seed: of the order.
-
-    Attributes:
-        begin: the first epoch, and the first batch in it; set it before training.
-        share: rank and number of the processes that the batches are divided among.
+    ``train`` are arrays of the training images, one for each of ``views``, ``val`` is the array of the validation
+    images; ``labels`` are those of both. ``share`` are rank and number of the processes that share the batches.
     """
 
     def __init__(

@@ -85,10 +85,7 @@ class ActivationStore:
         return {cut: ([found["train", view, cut] for view in range(len(views))], found["val", 0, cut]) for cut in cuts}
 
     def evaluated(self, model: Classifier, part: str, cut: int) -> np.ndarray | None:
-        """Return the activations of ``part`` without augmentation; None if they exceed ``max_bytes``.
-
-        Raises the errors of :meth:`arrays`.
-        """
+        """Return the activations of ``part`` without augmentation, as :meth:`arrays` does; None above ``max_bytes``."""
         limit = self.settings.max_bytes
         if limit is not None and self.size(model, len(self.split.part(part)), cut) > limit:
             return None

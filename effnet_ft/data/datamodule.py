@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ Batch = tuple[Tensor, Tensor]
 """Images, uint8 ``[N, 3, size, size]``, RGB, in channels-last memory; class indices ``[N]`` or labels ``[N, K]``."""
 
 
+@dataclass(eq=False)
 class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
     """Augmented images with their labels (class indices ``[N]``, or 0 and 1 ``[N, K]``).
 
@@ -31,23 +33,13 @@ class ImageDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
     alone. Images come from ``decoded`` if given, else from files, downscaled to a short side of ``short`` pixels.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        samples: Sequence[Sample],
-        labels: np.ndarray,
-        transform: Transform,
-        seed: Sequence[int] = (0,),
-        short: int | None = None,
-        decoded: DecodedImages | None = None,
-    ) -> None:
-        self.root = root
-        self.samples = samples
-        self.labels = labels
-        self.transform = transform
-        self.seed = tuple(seed)
-        self.short = short
-        self.decoded = decoded
+    root: Path
+    samples: Sequence[Sample]
+    labels: np.ndarray
+    transform: Transform
+    seed: Sequence[int] = (0,)
+    short: int | None = None
+    decoded: DecodedImages | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -120,23 +112,11 @@ class ImageDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return this process's validation batches, in order and not augmented."""
-        return evaluation_loader(
-            self.split, self.split.val, self.preprocessing, self.batch_size, self.workers, self.decoded[1]
-        )
-
-
-def evaluation_loader(
-    split: Split,
-    samples: Sequence[Sample],
-    preprocessing: Preprocessing,
-    batch_size: int,
-    workers: int,
-    decoded: DecodedImages | None = None,
-) -> DataLoader[Batch]:
-    """Return this process's share of ``samples``, in order, preprocessed (``decoded`` already are), not augmented."""
-    transform = _identity if decoded else augmentation("none", preprocessing)
-    dataset = ImageDataset(split.root, samples, split.labels(samples), transform, decoded=decoded)
-    return image_loader(dataset, workers, batch_sampler=evaluation_batches(len(dataset), batch_size))
+        samples, decoded = self.split.val, self.decoded[1]
+        transform = _identity if decoded else augmentation("none", self.preprocessing)
+        dataset = ImageDataset(self.split.root, samples, self.split.labels(samples), transform, decoded=decoded)
+        batches = evaluation_batches(len(dataset), self.batch_size)
+        return image_loader(dataset, self.workers, batch_sampler=batches)
 
 
 def image_loader(dataset: Dataset[Any], workers: int, **arguments: Any) -> DataLoader[Batch]:

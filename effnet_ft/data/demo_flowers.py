@@ -114,11 +114,7 @@ def fill(canvas: np.ndarray, points: np.ndarray, colour: np.ndarray) -> None:
 
 
 def draw_flower(species: str, rng: np.random.Generator, size: int = 256) -> np.ndarray:
-    """Draw one picture with one to three blooms, uint8 ``[size, size, 3]``, RGB; equal generators give equal pictures.
-
-    Raises:
-        ValueError: if the species is not in :data:`SPECIES` or the size is below 16 pixels.
-    """
+    """Draw one picture with one to three blooms, uint8 ``[size, size, 3]``, RGB, equal for equal generators."""
     if species not in BLOOMS:
         raise ValueError(f"unknown species {species!r}; choose from {', '.join(SPECIES)}")
     if size < 16:  # nothing to recognise
@@ -157,10 +153,6 @@ def draw_flowers(
     """Draw ``per_class`` pictures of each species as ``root/SPECIES/NNN.jpg``, unless ``root`` already holds anything.
 
     Each picture depends only on (seed, species, number). The folder appears once it is complete.
-
-    Raises:
-        ValueError: if a species is unknown, ``per_class`` is below 1 or ``size`` below 16.
-        NotADirectoryError: if ``root`` is a file.
     """
     root = Path(root)
     if root.exists() and any(root.iterdir()):

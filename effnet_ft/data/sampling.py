@@ -17,8 +17,7 @@ class EpochSampler(Sampler[int]):
         length: images in the data set.
         seed: of the order.
         labels: class indices, to show each class equally often in an epoch of about the same length: images of a rare
-            class several times, of a frequent class in turns; the number of earlier occurrences then takes the place of
-            the epoch. None shows each image once.
+            class several times, of a frequent class in turns, with the number of earlier occurrences as the epoch.
     """
 
     def __init__(self, length: int, seed: Sequence[int], labels: np.ndarray | None = None) -> None:
@@ -61,10 +60,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
     the last step some processes may have one more. A last step with fewer than two images per process, too few for
     batch norms, joins the step before.
 
-    Args:
-        sampler: of the items.
-        batch_size: of a process, in all steps but the last.
-        share: rank and number of processes; None means those of this run.
+    ``share`` is rank and number of processes; None means those of this run.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, share: tuple[int, int] | None = None) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from effnet_ft.activations.store import ActivationStore, ComputeSettings, Overflow
 from effnet_ft.data.sources.folder import scan_folder
-from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import SPLITS, Source, labels_of
 from effnet_ft.data.splits.split import Split, encode_labels, make_split
 from effnet_ft.errors import DataError, MachineError, RecipeError
@@ -25,7 +24,7 @@ from effnet_ft.planning.devices import AUTOCAST, plan_trainer, torch_device
 from effnet_ft.planning.facts import machine_facts
 from effnet_ft.planning.weights import WeightsChoice, choose_weights
 from effnet_ft.recipe import DataSettings, Recipe
-from effnet_ft.recipe.images import open_images
+from effnet_ft.recipe.images import HASHED, open_images
 from effnet_ft.recipe.plan import TrainerPlan
 from effnet_ft.training.setup import build_model
 from effnet_ft.utils.array_cache import ArrayCache

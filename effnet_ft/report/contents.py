@@ -19,9 +19,9 @@ import numpy as np
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from effnet_ft.data.sources.opening import image_root
 from effnet_ft.errors import DataError
 from effnet_ft.evaluation.proportions import wilson_interval
+from effnet_ft.recipe.images import image_root
 from effnet_ft.recipe.plain_yaml import resolver_calls
 from effnet_ft.recipe.plan import Plan, read_plan
 from effnet_ft.report.thumbnails import Thumbnails

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.opening import HASHED
 from effnet_ft.data.sources.source import Source, require_printable_names
 from effnet_ft.data.splits.split import Split, make_split, read_split, require_images, write_split
 from effnet_ft.errors import RecipeError
@@ -20,7 +19,7 @@ from effnet_ft.planning.facts import Machine, image_facts, machine_facts
 from effnet_ft.planning.planner import make_plan
 from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import Recipe
-from effnet_ft.recipe.images import images_folder, open_images
+from effnet_ft.recipe.images import HASHED, images_folder, open_images
 from effnet_ft.recipe.plan import ModelPlan, PhasePlan, Plan
 from effnet_ft.runs.environment import record_start
 from effnet_ft.runs.plan_file import PlanFile

@@ -45,7 +45,7 @@ class ArrayCache:
         self.folder = folder or cache_folder()
 
     def open(self, key: str, checked: bool = True) -> np.ndarray | None:
-        """Return the array of ``key``, memory-mapped read-only; None if it is missing or damaged (then it is removed).
+        """Return the array of ``key``, memory-mapped read-only; None if it is missing, or damaged and so removed.
 
         ``checked`` verifies the checksum, which reads the whole file; not needed if another rank just did so.
         """
@@ -65,11 +65,7 @@ class ArrayCache:
 
     @contextmanager
     def create(self, key: str, shape: tuple[int, ...], dtype: np.dtype | type, about: str) -> Iterator[np.ndarray]:
-        """Yield an array to fill; it is stored under ``key`` on success and discarded if the block raises.
-
-        Raises:
-            OSError: if the disk is full or cannot be written.
-        """
+        """Yield an array to fill; it is stored under ``key`` on success and discarded if the block raises."""
         path, metadata = self._files(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_orphans()

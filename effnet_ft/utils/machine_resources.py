@@ -75,10 +75,7 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control groups and their parents, for both versions of the interface.
-
-    Inside a container, ``/proc/self/cgroup`` may show the host's path; then only the container's root exists.
-    """
+    """Yield the folders of this process's control groups and their parents, for both versions of the interface."""
     try:
         lines = (PROCESS / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -89,4 +86,5 @@ def _groups(controller: str) -> Iterator[Path]:
             continue
         root = CONTROL_GROUPS / controller if names else CONTROL_GROUPS
         own = root / path.lstrip("/")
+        # In a container, the path may be the host's; then only the container's root exists.
         yield from (group for group in (own, *own.parents) if group.is_relative_to(root) and group.is_dir())

@@ -32,10 +32,7 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
 
 
 def escape_control_characters(text: str) -> str:
-    """Return ``text`` with unprintable characters other than line feeds escaped.
-
-    File names may contain any character; printing one must neither control the terminal nor fail to encode.
-    """
+    """Return ``text`` with unprintable characters but line feeds escaped, as file names must not control a terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 

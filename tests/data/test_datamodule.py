@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from effnet_ft.data.datamodule import ImageDataModule, evaluation_loader
+from effnet_ft.data.datamodule import ImageDataModule
 from effnet_ft.data.images.decoding import read_image
 from effnet_ft.data.sources.folder import scan_folder
 from effnet_ft.data.splits.split import Split, make_split
@@ -101,9 +101,9 @@ def test_validation_is_in_order_and_not_augmented(split: Split) -> None:
 
 
 def test_an_evaluation_leaves_no_image_out(split: Split) -> None:
-    loader = evaluation_loader(split, split.test, PREPROCESSING, batch_size=len(split.test) - 1, workers=0)
-    assert [len(labels) for _, labels in loader] == [len(split.test) // 2] * 2
-    assert pixels(list(loader)) == expected(split, "test")
+    loader = data_of(split, batch_size=len(split.val) - 1).val_dataloader()
+    assert [len(labels) for _, labels in loader] == [len(split.val) // 2] * 2
+    assert pixels(list(loader)) == expected(split, "val")
 
 
 def test_lightning_counts_the_epochs(split: Split) -> None:

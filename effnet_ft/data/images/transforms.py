@@ -57,14 +57,8 @@ class Augmentation:
         return image
 
 
-class _NoAugmentation:
-    """The evaluation's preprocessing; a class, as it is pickled for worker processes."""
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-
-    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
-        return self.preprocessing(image)
+def _preprocess(preprocessing: Preprocessing, image: np.ndarray, seed: int) -> np.ndarray:
+    return preprocessing(image)
 
 
 def _strong(preprocessing: Preprocessing) -> tuple[list[Any], None]:
@@ -126,7 +120,7 @@ def augmentation(
         smallest_crop: smallest share of an image's area that a random crop has.
     """
     if name == "none":
-        return _NoAugmentation(preprocessing)
+        return partial(_preprocess, preprocessing)
     import albumentations as A
     import cv2
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from effnet_ft.data.images.decoding import check_size, decode_error, silence_pillow, to_rgb
-from effnet_ft.data.sources.source import Source, labels_of
+from effnet_ft.data.sources.source import Source, label_names
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
@@ -62,10 +62,7 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
     readable = {}
     for split, samples in source.splits.items():
         readable[split] = [sample for sample in samples if sample.path not in reasons]
-        before, after = (
-            {label for sample in listed for label in labels_of(sample, source.multilabel)}
-            for listed in (samples, readable[split])
-        )
+        before, after = (label_names(listed, source.multilabel) for listed in (samples, readable[split]))
         if emptied := sorted(before - after):
             raise DataError(f"no image of these classes in {split} can be read\n{listing(emptied)}")
     return replace(source, splits=readable), reasons

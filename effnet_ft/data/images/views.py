@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,37 +14,25 @@ from effnet_ft.data.images.transforms import SHORT_SIDE, SMALLEST_CROP, Transfor
 from effnet_ft.preprocessing import Preprocessing
 
 
+@dataclass
 class Views:
-    """The views of an image: as evaluated, its mirror image, then augmented ones.
+    """The views of an image: as evaluated, its mirror image, then augmented ones."""
 
-    Args:
-        preprocessing: of the model.
-        augment: see :func:`effnet_ft.data.images.transforms.augmentation`, also for the last three; with ``none`` there
-            is one view.
-        count: number of views.
-        seed: of the augmented views, together with the image's index.
-    """
+    preprocessing: Preprocessing
+    augment: str  # see `augmentation`, also for the last three; with "none" there is one view
+    count: int  # number of views
+    seed: Sequence[int]  # of the augmented views, together with the image's index
+    erasing: float = 0.0
+    cutout: float = 0.0
+    smallest_crop: float = SMALLEST_CROP
 
-    def __init__(
-        self,
-        preprocessing: Preprocessing,
-        augment: str,
-        count: int,
-        seed: Sequence[int],
-        *,
-        erasing: float = 0.0,
-        cutout: float = 0.0,
-        smallest_crop: float = SMALLEST_CROP,
-    ) -> None:
-        self.preprocessing = preprocessing
-        self.augment = augment
-        self.count = 1 if augment == "none" else count
-        self.seed = tuple(seed)
-        self.rates = {"erasing": erasing, "cutout": cutout, "smallest_crop": smallest_crop}
+    def __post_init__(self) -> None:
+        self.count = 1 if self.augment == "none" else self.count
+        self.rates = {"erasing": self.erasing, "cutout": self.cutout, "smallest_crop": self.smallest_crop}
 
     @cached_property
     def _augmented(self) -> Transform:
-        """Built on first use: albumentations takes a second to import, and stored views do not need it."""
+        # Built on first use: albumentations takes a second to import, and stored views do not need it.
         return augmentation(self.augment, self.preprocessing, **self.rates)
 
     def __len__(self) -> int:

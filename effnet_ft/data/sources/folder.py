@@ -103,10 +103,7 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty
 
 
 def _scan_images(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> list[str]:
-    """Return the images of a class folder, relative to ``root``, a folder's own before those of its subfolders.
-
-    Paths are strings: making a Path for each of a million files takes longer than reading the folders.
-    """
+    """Return the images of a class folder, relative to ``root``, as strings: a million Paths would take too long."""
 
     def fail(error: OSError) -> None:
         raise error

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, SPLITS, Sample, Source, labels_of
+from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, SPLITS, Sample, Source, label_names
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unescape_formula
@@ -67,10 +68,7 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
         message = f"{len(faults)} rows of {file} are wrong\n{listing(faults, 20)}"
         raise DataError(message if _is_utf8(file) else f"{message}\n{_ENCODING_HINT}")
     multilabel = "labels" in columns
-    names = {
-        split: {name for sample in samples for name in labels_of(sample, multilabel)}
-        for split, samples in splits.items()
-    }
+    names = {split: label_names(samples, multilabel) for split, samples in splits.items()}
     classes = tuple(sorted(set().union(*names.values())))
     if not any(splits.values()):
         raise DataError(f"{file} lists no images: expected a row for each below its header")
@@ -125,12 +123,11 @@ def _read_rows(
 ) -> tuple[dict[str, list[Sample]], list[str]]:
     """Return the samples of each split, or of ``all`` if none is named, and the faults of wrong rows."""
     multilabel = "labels" in columns
-    label_column = columns["labels" if multilabel else "label"]
-    path_column, split_column, group_column = columns["path"], columns.get("split"), columns.get("group")
+    split_column, group_column = columns.get("split"), columns.get("group")
     faults: list[str] = []
     seen: dict[str, tuple[int, str, Sample]] = {}
     used: set[str] = set()
-    names: dict[str, str] = {}  # interned: rows share one string for each label and group
+    names: dict[str, str] = {}  # labels by their text: rows share one string for each label and group
     with progress_bar("reading the manifest") as bar:
         for number, row in rows:
             bar.update()
@@ -139,12 +136,12 @@ def _read_rows(
             if len(row) != columns["all"]:
                 faults.append(f"row {number}: {len(row)} cells, the header has {columns['all']}")
                 continue
-            path, text = unescape_formula(row[path_column]), unescape_formula(row[label_column])
+            path, text = (unescape_formula(row[columns[key]]) for key in ("path", "labels" if multilabel else "label"))
             if text not in names:
                 several = {name.strip() for name in re.split(r"[|;]", text)} - {""}
                 names[text] = LABEL_SEPARATOR.join(sorted(several)) if multilabel else text.strip()
             group = unescape_formula(row[group_column]).strip() if group_column is not None else ""
-            sample = Sample(path, names[text], names.setdefault(group, group))
+            sample = Sample(path, names[text], sys.intern(group))
             word = row[split_column].strip() if split_column is not None else ""
             split = _SPLITS.get(word.lower(), "") if word else "all"
             if fault := _row_fault(sample, folder, word, split, multilabel):
@@ -198,10 +195,8 @@ def _check_for_training(file: Path, source: Source, names: dict[str, set[str]]) 
             f"{listing(unlearnable)}"
         )
     splits_of: dict[str, set[str]] = {}
-    for split, samples in splits.items():
-        for sample in samples:
-            if sample.group:
-                splits_of.setdefault(sample.group, set()).add(split)
+    for split, sample in ((split, sample) for split, samples in splits.items() for sample in samples if sample.group):
+        splits_of.setdefault(sample.group, set()).add(split)
     if torn := sorted(f"{group}: {', '.join(sorted(parts))}" for group, parts in splits_of.items() if len(parts) > 1):
         raise DataError(
             f"{len(torn)} groups of {file} are in more than one split: a group must stay together\n{listing(torn)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,10 +48,7 @@ class Source:
 
     @property
     def inner_folders(self) -> list[str]:
-        """Names of the folders inside class folders, sorted, if every image lies in one; else none.
-
-        They may be the intended classes: ``2023/daisy/1.jpg`` has the class 2023.
-        """
+        """Folders in class folders, if every image lies in one: perhaps the intended classes, as in ``2023/daisy/``."""
         depth = 1 if "all" in self.splits else 2
         folders = [sample.path.split("/")[depth:-1] for sample in self.part("all")]
         return sorted({names[0] for names in folders}) if all(folders) else []
@@ -73,12 +71,13 @@ def labels_of(sample: Sample, multilabel: bool) -> list[str]:
     return sample.label.split(LABEL_SEPARATOR) if sample.label else []
 
 
-def require_printable_names(source: Source) -> None:
-    """Refuse class names with control characters, since ``classes.txt`` has one class a line.
+def label_names(samples: Iterable[Sample], multilabel: bool) -> set[str]:
+    """Return the names of all labels of ``samples``."""
+    return {name for sample in samples for name in labels_of(sample, multilabel)}
 
-    Raises:
-        DataError: naming them.
-    """
+
+def require_printable_names(source: Source) -> None:
+    """Raise a DataError for class names with control characters, since ``classes.txt`` has one class a line."""
     if broken := [name for name in source.classes if any(unicodedata.category(letter) == "Cc" for letter in name)]:
         raise DataError(
             f"{len(broken)} classes of {source.root} have line breaks or other control characters in their names: "

@@ -23,7 +23,10 @@ def hold_out_groups(
     Raises:
         DataError: if there are too few groups, or each holds all images of a class.
     """
-    groups = _groups(samples)
+    by_group: dict[str | int, list[int]] = {}
+    for index, sample in enumerate(samples):
+        by_group.setdefault(sample.group or index, []).append(index)
+    groups = list(by_group.values())
     if len(groups) <= min_remaining:
         raise DataError(
             f"the images are of {len(groups)} groups, at least {min_remaining + 1} are needed to hold some out: name "
@@ -43,7 +46,7 @@ def hold_out_groups(
             "name smaller groups, or divide the images yourself with a column 'split'"
         )
     held_out = {index for group, out in zip(groups, search.held_out, strict=True) if out for index in group}
-    return partition(samples, [index in held_out for index in range(len(samples))])
+    return partition(samples, held_out)
 
 
 class _GroupSearch:
@@ -99,17 +102,3 @@ class _GroupSearch:
         for name, count in self.counts[group].items():
             self.held_out_images[name] += sign * count
             self.remaining_groups[name] -= sign
-
-
-def _groups(samples: Sequence[Sample]) -> list[list[int]]:
-    """Return the sample indices of each group, in order of first appearance."""
-    named: dict[str, list[int]] = {}
-    groups: list[list[int]] = []
-    for index, sample in enumerate(samples):
-        if sample.group in named:
-            named[sample.group].append(index)
-        else:
-            groups.append([index])
-            if sample.group:
-                named[sample.group] = groups[-1]
-    return groups

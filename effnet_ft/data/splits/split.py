@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_ft.data.sources.source import SPLITS, Sample, Source, labels_of
+from effnet_ft.data.sources.source import SPLITS, Sample, Source, label_names, labels_of
 from effnet_ft.data.splits.grouped import hold_out_groups
 from effnet_ft.data.splits.stratified import HeldOut, hold_out, hold_out_multilabel
 from effnet_ft.errors import DataError
@@ -78,11 +78,10 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
         val_fraction: share of all images, or of ``train``, held out for validation.
         test_fraction: share of all images held out for the test.
         seed: of the random choice.
-        fit: ``train``, or ``trainval`` to train on the validation images too.
+        fit: ``train``, or ``trainval``, which needs a test split, to train on the validation images too.
 
     Raises:
-        DataError: if a class has too few images or groups cannot be divided; with ``trainval``, if there is no test
-            split.
+        DataError: if a class has too few images or groups cannot be divided.
     """
     splits = source.splits
     divide: Callable[..., HeldOut] = hold_out_multilabel if source.multilabel else hold_out
@@ -110,13 +109,9 @@ def make_split(source: Source, *, val_fraction: float, test_fraction: float, see
 
 
 def _check_missing_classes(split: Split) -> None:
-    """Warn of classes without images in a split.
-
-    Raises:
-        DataError: if the training split lacks a class, or the validation split has no labels at all.
-    """
+    """Warn of classes without images in a split; refuse it if they cannot be learned or compared."""
     for name in SPLITS:
-        present = {label for sample in split.part(name) for label in labels_of(sample, split.multilabel)}
+        present = label_names(split.part(name), split.multilabel)
         missing = sorted(set(split.classes) - present)
         if missing and name == "train":
             raise DataError(
@@ -175,11 +170,7 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
 
 
 def require_images(split: Split) -> None:
-    """Check that the images of a split exist.
-
-    Raises:
-        DataError: naming the first that are missing.
-    """
+    """Raise a DataError if images of a split are missing."""
     paths, root = (sample.path for sample in split.part("all")), str(split.root)
     if missing := [path for path in paths if not os.path.isfile(os.path.join(root, path))]:
         raise DataError(

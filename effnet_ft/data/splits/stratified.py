@@ -34,7 +34,7 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: Sequence[int], mi
         indices = by_class[name]
         count = min(max(1, round(fraction * len(indices))), len(indices) - min_remaining)
         held_out.update(random.permutation(indices)[:count].tolist())
-    return partition(samples, [index in held_out for index in range(len(samples))])
+    return partition(samples, held_out)
 
 
 def hold_out_multilabel(samples: Sequence[Sample], fraction: float, seed: Sequence[int], min_remaining: int) -> HeldOut:
@@ -74,13 +74,13 @@ def hold_out_multilabel(samples: Sequence[Sample], fraction: float, seed: Sequen
             assign(index, overall)
     if not 0 < sum(held_out.values()) < len(samples):
         raise DataError(f"{len(samples)} images are too few to hold some out: add images")
-    return partition(samples, [held_out[index] for index in range(len(samples))])
+    return partition(samples, {index for index, out in held_out.items() if out})
 
 
-def partition(samples: Sequence[Sample], held_out: Sequence[bool]) -> HeldOut:
-    """Divide ``samples`` by a mask."""
-    pairs = list(zip(samples, held_out, strict=True))
-    return [sample for sample, out in pairs if not out], [sample for sample, out in pairs if out]
+def partition(samples: Sequence[Sample], held_out: set[int]) -> HeldOut:
+    """Divide ``samples`` by their indices."""
+    remaining = [sample for index, sample in enumerate(samples) if index not in held_out]
+    return remaining, [sample for index, sample in enumerate(samples) if index in held_out]
 
 
 def _targets(count: int, fraction: float, min_remaining: int) -> list[float]:

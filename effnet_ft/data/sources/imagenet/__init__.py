@@ -54,9 +54,7 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
 
 
 def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | None = None) -> Source:
-    """List all or some of ImageNet as ``train`` and ``val``; unpack official archives first.
-
-    Arguments are as for :func:`scan_imagenet`, with a root in one of the layouts of this module.
+    """List all or some of ImageNet as ``train`` and ``val``, unpacking official archives; see :func:`scan_imagenet`.
 
     Raises:
         DataError: if images or classes are missing, an archive is damaged, or the disk has no room to unpack it.

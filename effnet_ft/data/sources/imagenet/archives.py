@@ -23,11 +23,7 @@ EXPECTED_LAYOUTS = (
 
 
 def unpack_archive(root: Path, part: str) -> None:
-    """Unpack the official archive of ``part``, ``train`` or (with the devkit) ``val``, into class folders, atomically.
-
-    Raises:
-        DataError: if an archive is missing or damaged, or the disk has no room.
-    """
+    """Atomically unpack the official archive of ``part`` (for ``val`` with the devkit) into class folders."""
     from filelock import FileLock
     from torchvision.datasets import imagenet
 
@@ -76,11 +72,7 @@ def _data_filter() -> Iterator[None]:
 
 
 def tar_members(path: Path) -> dict[str, ArchiveMember]:
-    """Return the images of an uncompressed tar file by name.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
+    """Return the images of an uncompressed tar file by name."""
     try:
         with tarfile.open(path, "r:") as archive:
             files = [member for member in archive if member.isfile()]

@@ -29,9 +29,6 @@ def ground_truth_reader(root: Path, classes: Sequence[str], ground_truth: str | 
     """Return a function from an image's name to its WordNet id; arguments as of ``scan_imagenet``.
 
     No list is needed if each of the images, ``names``, lies in a folder named by its WordNet id.
-
-    Raises:
-        DataError: if there is no list, or it cannot be read.
     """
     if all(Path(name).parent.name in classes for name in names):
         return lambda name: Path(name).parent.name
