@@ -203,7 +203,8 @@ def test_evaluate_on_another_folder_matches_classes_by_name(
     assert main(["evaluate", str(trained_run), f"data.root={other}", "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert "10 images, all" in printed.out
-    assert re.search(r"\d of 10 images have the names of images that the run was trained or selected on", printed.err)
+    assert "has 10 of the run's 36 images, by content: all of its 10 are measured" in printed.err
+    assert re.search(r"\d of 10 images are images that the run was trained or selected on", printed.err)
     everything = tmp_path / "everything.csv"
     assert main(["evaluate", str(trained_run), "--split", "all", "--out", str(everything)]) == 0
     with everything.open() as file:
@@ -211,6 +212,23 @@ def test_evaluate_on_another_folder_matches_classes_by_name(
     with out.open() as file:
         for row in csv.DictReader(file):
             assert row["prediction"] == expected[row["path"]]
+
+
+def test_evaluate_knows_its_images_by_content(
+    trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed, same_names = tmp_path / "renamed", tmp_path / "names"
+    for path in flowers.glob("*/*.jpg"):
+        for folder, name, content in ((renamed, f"x{path.name}", b""), (same_names, path.name, b"other")):
+            (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+            (folder / path.parent.name / name).write_bytes(path.read_bytes() + content)
+    assert main(["evaluate", str(trained_run), f"data.root={renamed}"]) == 0
+    printed = capsys.readouterr()
+    assert "6 images, test split" in printed.out and "has the run's own images, by content" in printed.err
+    assert "too good" not in printed.err
+    assert main(["evaluate", str(trained_run), f"data.root={same_names}"]) == 0
+    printed = capsys.readouterr()
+    assert "36 images, all" in printed.out and "has 0 of the run's 36 images, by content" in printed.err
 
 
 def test_evaluate_refuses_classes_that_the_model_does_not_know(

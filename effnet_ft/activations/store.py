@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from effnet_ft.activations.batched_forward import effective_batch_size, forward_images
-from effnet_ft.data.images.decoding import content_digest, read_image
+from effnet_ft.data.images.decoding import pixels_key, read_image
 from effnet_ft.data.images.views import Views
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed.collectives import NodeGroup
@@ -106,7 +106,7 @@ class ActivationStore:
                 images = [self.split.image(sample) for sample in self.split.part(part)]
                 facts = {
                     "version": VERSION,
-                    "images": content_digest(images, self.cache),
+                    "images": pixels_key(images, self.cache),
                     "dtype": self.settings.dtype,
                     "autocast": str(self.settings.autocast),
                 }

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from effnet_ft.data.sources.folder import scan_folder
-from effnet_ft.data.sources.source import SPLITS, Source
-from effnet_ft.data.splits.split import Split, read_split, require_images
+from effnet_ft.data.sources.source import SPLITS, Sample, Source
+from effnet_ft.data.splits.split import Split, digests_of, missing_images, read_split, require_images
 from effnet_ft.errors import DataError, RecipeError
 from effnet_ft.evaluation.evaluate import Evaluation, evaluate
 from effnet_ft.imagenet_classes import imagenet_classes
@@ -19,10 +19,11 @@ from effnet_ft.models.creation import create_model
 from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.planning.weights import choose_weights
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe, load_recipe
-from effnet_ft.recipe.images import images_folder, open_images
+from effnet_ft.recipe.images import HASHED, images_folder, open_images
 from effnet_ft.recipe.loading import require_settable
 from effnet_ft.recipe.plan import ModelPlan
 from effnet_ft.runs.run_folder import Run
+from effnet_ft.utils.array_cache import ArrayCache
 
 
 def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
@@ -49,21 +50,14 @@ def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = Non
     split = read_split(run.split, images_folder(recipe.data), predictor.classes)
     moved = any(text.startswith(("data.root=", "data.images=")) for text in overrides)
     images: Source | Split = split
-    if moved and recipe.data.source == "manifest":
-        source = open_images(recipe.data, for_training=False)
-        # The manifest may list the run's own images in another place, or other images.
-        listed, own = ({(sample.path, sample.label) for sample in each.part("all")} for each in (source, split))
-        if listed != own:
-            images = source
-    if images is split:
-        try:
-            require_images(split)
-        except DataError:
-            if not moved:
-                raise
-            images = scan_folder(recipe.data.given_root, for_training=False)
+    if not moved:
+        require_images(split)
+    elif recipe.data.source not in HASHED or missing_images(split):
+        published, root = recipe.data.source in HASHED, recipe.data.given_root
+        source = scan_folder(root, for_training=False) if published else open_images(recipe.data, for_training=False)
+        images = _own_or_all(split, source)
     evaluation = evaluate(predictor, images, _choose_part(images, part), _batch_size(recipe), views)
-    if images is not split:
+    if isinstance(images, Source):
         _warn_of_training_images(evaluation, split)
     return evaluation
 
@@ -112,14 +106,47 @@ def evaluate_recipe(
     return replace(evaluation, published=_published_accuracies(network, evaluation.prefix))
 
 
+def _own_or_all(split: Split, source: Source) -> Split | Source:
+    """Return a run's split with its images' places and labels in ``source``, or ``source`` if it lacks some of them.
+
+    Images are recognised by content; those of runs that did not note it by name, where there are no others.
+    """
+    own, how = split.part("all"), "content"
+    samples = source.part("all")
+    if all(sample.digest for sample in own):
+        digests = dict(zip(samples, digests_of(source.root, samples, ArrayCache()), strict=True))
+        listed = {part: [replace(each, digest=digests[each]) for each in source.part(part)] for part in source.splits}
+        source = replace(source, splits=listed)
+        found = {each.digest: each for each in source.part("all")}
+    else:
+        how = "name"
+        found = {each.path: each for each in samples}
+
+    def places(samples: Sequence[Sample]) -> list[Sample]:
+        keys = [sample.digest if how == "content" else sample.path for sample in samples]
+        return [found[key] for key in keys if key in found]
+
+    count = len(places(own))
+    if count < len(own) or (how == "name" and len(samples) > count):
+        what = f"has {count} of the run's {len(own)} images, by {how}"
+        _say(f"{source.root} {what}: all of its {len(samples)} are measured")
+        return source
+    _say(f"{source.root} has the run's own images, by {how}")
+    return replace(split, root=source.root, train=places(split.train), val=places(split.val), test=places(split.test))
+
+
+def _say(text: str) -> None:
+    print(f"effnet-ft: {text}", file=sys.stderr)
+
+
 def _warn_of_training_images(evaluation: Evaluation, split: Split) -> None:
-    """Warn if images have the names of images that the run was trained on: its own folder may have lost some."""
-    trained = {(sample.path, sample.label) for sample in (*split.train, *split.val)}
-    if count := sum((sample.path, sample.label) in trained for sample in evaluation.samples):
-        print(
-            f"effnet-ft: {count} of {len(evaluation.samples)} images have the names of images that the run was trained "
-            "or selected on: if they are the same, the metrics are too good",
-            file=sys.stderr,
+    """Warn if images are, by content or else by name and label, images that the run was trained on."""
+    trained = {sample.digest or (sample.path, sample.label) for sample in (*split.train, *split.val)}
+    samples = evaluation.samples
+    if count := sum(not trained.isdisjoint((each.digest, (each.path, each.label))) for each in samples):
+        _say(
+            f"{count} of {len(samples)} images are images that the run was trained or selected on, so the metrics are "
+            "too good"
         )
 
 

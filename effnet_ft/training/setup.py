@@ -8,7 +8,15 @@ from pathlib import Path
 
 from effnet_ft.data.images.unreadable import drop_unreadable
 from effnet_ft.data.sources.source import Source, require_printable_names
-from effnet_ft.data.splits.split import Split, make_split, read_split, require_images, write_split
+from effnet_ft.data.splits.split import (
+    Split,
+    copies_of_training_images,
+    make_split,
+    read_split,
+    require_images,
+    with_digests,
+    write_split,
+)
 from effnet_ft.errors import RecipeError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
@@ -67,6 +75,11 @@ def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, re
     recipe.save(run.recipe)
     plan.save()
     if not resumed:
+        split = with_digests(split, ArrayCache())
+        for part in ("val", "test"):
+            if copies := copies_of_training_images(split, part):
+                what = "are byte-identical copies of training images, so their results are too good"
+                log.warning("%d %s images %s\n%s", len(copies), part, what, listing([each.path for each in copies], 3))
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
         atomic_write_text(run.classes, text, errors="surrogateescape")

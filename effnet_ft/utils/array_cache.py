@@ -162,15 +162,18 @@ def half_of_free_memory() -> int:
         return 10**9
 
 
-def file_stats(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return path, size and modification time of files, to notice changes without reading them."""
+def file_stats(paths: Iterable[Path]) -> list[tuple[str, int, int, int, int]]:
+    """Return path, size, inode, modification and change time of files, to notice changes without reading them.
+
+    Two files that change places keep their size and modification time, but not inode and change time.
+    """
     stats = []
     for path in paths:
         try:
             stat = path.stat()
-            stats.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+            stats.append((str(path.absolute()), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns))
         except OSError:  # whoever reads the file reports it
-            stats.append((str(path), -1, -1))
+            stats.append((str(path), -1, -1, -1, -1))
     return stats
 
 

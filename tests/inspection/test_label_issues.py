@@ -91,6 +91,6 @@ def test_a_label_looks_wrong_only_for_the_class_that_is_shown() -> None:
     """The likeliest class misses its own threshold, while another class, which is not shown, reaches its low one."""
     sure = [[0.97, 0.02, 0.01]] * 8 + [[0.02, 0.97, 0.01]] * 8 + [[0.45, 0.45, 0.1]] * 8
     probabilities = np.array([*sure, [0.6, 0.2, 0.2]])
-    labels = np.repeat([0, 1, 2], 8).tolist() + [1]
+    labels = [*np.repeat([0, 1, 2], 8).tolist(), 1]
     issue = next(issue for issue in find_label_issues(probabilities, np.array(labels)) if issue.index == 24)
     assert (issue.likelier, issue.strong) == (0, False)

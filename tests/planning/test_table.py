@@ -57,7 +57,7 @@ def test_people_are_told_what_is_done_and_why(plan: Plan) -> None:
         "224 px, timm crop",
         "train head, 9 epochs, 288 steps",
         "grid of heads, not searched yet",
-        "32 images x 2 accumulated, from stored activations, 2 views of each image, none augmented",
+        "32 images x 2 accumulated, from stored activations, 4 views of each image",
         "from decoded images",
         "the frozen stages are computed once",
         "expected: about 2 min, 2.00 GB of disk, 1.00 GB of memory",

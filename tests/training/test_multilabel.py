@@ -89,7 +89,7 @@ def test_the_run_folder_tells_of_labels(run: Run) -> None:
     assert max(float(row["val/map"]) for row in table) == pytest.approx(metrics["val/map"], abs=1e-3)
     assert "mean average precision" in run.log.read_text() and "train map" in run.log.read_text()
     split = rows_of(run.split)
-    assert [*split[0]] == ["path", "labels", "split", "group"] and len(split) == 48
+    assert [*split[0]] == ["path", "labels", "split", "group", "sha256"] and len(split) == 48
     sides = {row["group"]: row["split"] for row in split}
     assert all(sides[row["group"]] == row["split"] for row in split)
     page = run.report.read_text()
@@ -129,9 +129,7 @@ def test_it_is_evaluated_on_its_own_images_and_on_others(
     moved = [f"data.root={some}", f"data.images={colours.parent}"]
     assert main(["evaluate", str(run.folder), *moved, "--out", str(predictions)]) == 0
     assert [row["label"] for row in rows_of(predictions)] == ["green|red", "", "blue"]
-    assert re.search(
-        r"\d of 3 images have the names of images that the run was trained or selected on", capsys.readouterr().err
-    )
+    assert re.search(r"\d of 3 images are images that the run was trained or selected on", capsys.readouterr().err)
 
 
 def test_labels_come_from_the_files_as_from_the_store(run: Run, colours: Path, tmp_path: Path) -> None:

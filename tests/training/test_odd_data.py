@@ -94,3 +94,15 @@ def test_an_image_of_a_hundred_million_pixels(tmp_path: Path) -> None:
     phases = "phases=[{train: head, epochs: 2, lr: 1e-3}, {train: all, epochs: 2, lr: 1e-4}]"
     run = tmp_path / "run"
     assert main(["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={run}", phases, *TINY]) == 0
+
+
+@pytest.mark.usefixtures("no_evaluation")
+def test_copies_of_training_images_in_other_parts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val", "test"):
+        draw(tmp_path / "images", split, {"a": 3, "b": 3}, SIDES["plain"])
+    copied = (tmp_path / "images" / "train" / "a" / "0.png").read_bytes()
+    (tmp_path / "images" / "test" / "a" / "1.png").write_bytes(copied)
+    command = ["train", "folder", f"data.root={tmp_path / 'images'}", f"run_dir={tmp_path / 'run'}", PHASES, *TINY]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "1 test images are byte-identical copies of training images" in printed and "test/a/1.png" in printed

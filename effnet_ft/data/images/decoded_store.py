@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from effnet_ft.data.images.decoding import content_digest, downscaled_shape, read_image, silence_pillow
+from effnet_ft.data.images.decoding import downscaled_shape, pixels_key, read_image, silence_pillow
 from effnet_ft.data.images.transforms import SHORT_SIDE
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.distributed.collectives import rank, run_on_all_ranks
@@ -134,7 +134,7 @@ def _load_or_fill(
         return run_on_all_ranks(fill_memory)
 
     def spec() -> dict[str, ArraySpec]:
-        images = content_digest([root / sample.path for sample in samples], cache)
+        images = pixels_key([root / sample.path for sample in samples], cache)
         return {"pixels": ArraySpec(array_key(version=VERSION, images=images, **settings), shape, "uint8", about)}
 
     arrays, _ = open_or_fill(cache, spec, lambda new, group: fill(new["pixels"], group.share(len(samples))), limit)

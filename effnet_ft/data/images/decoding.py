@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import PIL
+from PIL import Image, ImageOps, features
 
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
+from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.shared_context import SharedContext
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -203,15 +205,27 @@ def image_sides(paths: Sequence[Path]) -> list[tuple[int, int]]:
     return sides
 
 
-def content_digest(paths: Sequence[Path], cache: ArrayCache) -> str:
-    """Return a digest of the content of all files, in order, remembered until one changes in size or time."""
-    key = array_key(digest=file_stats(paths))
-    if not (digest := cache.stored_text(key)):
+def content_digests(paths: Sequence[Path], cache: ArrayCache) -> list[str]:
+    """Return the SHA-256 of each file's content, remembered until one of the files changes."""
+    stats = file_stats(paths)
+    key = array_key(digests=stats)
+    if not (digests := cache.stored_text(key)):
+        unknown = {stat: path for path, stat in zip(paths, stats, strict=True) if stat not in _DIGESTS}
         with ThreadPoolExecutor() as pool:
-            contents = pool.map(lambda path: hashlib.sha256(path.read_bytes()).digest(), paths)
-            digest = hashlib.sha256(b"".join(contents)).hexdigest()
-        cache.store_text(key, digest)
-    return digest
+            read = pool.map(lambda path: hashlib.sha256(path.read_bytes()).hexdigest(), unknown.values())
+            _DIGESTS.update(zip(unknown, progress_bar("reading images", read, total=len(unknown)), strict=True))
+        digests = "\n".join(_DIGESTS[stat] for stat in stats)
+        cache.store_text(key, digests)
+    return digests.split()
+
+
+_DIGESTS: dict[tuple[object, ...], str] = {}  # of the files that this process has read, by their stats
+
+
+def pixels_key(paths: Sequence[Path], cache: ArrayCache) -> str:
+    """Return a key of the pixels of images, in order: of their content and of what decodes it."""
+    decoders = [PIL.__version__, *(str(features.version(name)) for name in ("jpg", "webp", "zlib"))]
+    return array_key(contents=content_digests(paths, cache), decoders=decoders)
 
 
 @SharedContext

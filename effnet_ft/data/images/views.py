@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,9 @@ class Views:
 
     def identity(self, number: int) -> dict[str, Any]:
         """Return everything but the image that the pixels of view ``number`` depend on."""
-        drawn = {"augment": self.augment, "seed": self.seed, **self.rates} if number >= 2 else {}
-        return {"preprocessing": replace(self.preprocessing, ratio=None).to_dict(), "view": number, **drawn}
+        drawn = {"augment": self.augment, "seed": self.seed, **self.rates, "versions": _versions()}
+        plain = {"preprocessing": replace(self.preprocessing, ratio=None).to_dict(), "view": number}
+        return plain if number < 2 else {**plain, **drawn}
 
     def turn(self, epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return the number of the view of each image in ``epoch`` (one for all, or one for each).
@@ -58,3 +60,8 @@ class Views:
         """
         mixed = (indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
         return (mixed.astype(np.int64) + epoch) % self.count
+
+
+@cache
+def _versions() -> list[str]:
+    return [version(package) for package in ("albumentations", "opencv-python-headless", "torchvision")]

@@ -28,6 +28,7 @@ class Sample:
     path: str  # relative to the source's root, with forward slashes
     label: str  # the class name; in a multi-label source any number of names, joined by LABEL_SEPARATOR
     group: str = ""  # images of one group, such as one patient, always go to the same split; empty for none
+    digest: str = field(default="", compare=False)  # SHA-256 of the file's content, hexadecimal; empty if not known
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
+from effnet_ft.data.images.decoding import content_digests
 from effnet_ft.data.sources.source import SPLITS, Sample, Source, label_names, labels_of
 from effnet_ft.data.splits.grouped import hold_out_groups
 from effnet_ft.data.splits.stratified import HeldOut, hold_out, hold_out_multilabel
 from effnet_ft.errors import DataError
+from effnet_ft.utils.array_cache import ArrayCache, file_stats
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import unescape_formula, write_csv
 from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
+
+MOST_DIGESTED = 20_000_000_000  # bytes of images that are read for their digests
 
 
 @dataclass(frozen=True)
@@ -128,17 +132,17 @@ def _check_missing_classes(split: Split) -> None:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write ``split`` as CSV with the columns path, label or labels, split and, if there are groups, group."""
-    grouped = any(sample.group for sample in split.part("all"))
+    """Write ``split`` as CSV with the columns path, label or labels, split and, if known, group and sha256."""
+    known = {"group": any(s.group for s in split.part("all")), "sha256": any(s.digest for s in split.part("all"))}
     # surrogateescape preserves file names that are not UTF-8.
     with atomic_write(path, newline="", errors="surrogateescape") as file:
-        head = ["path", "labels" if split.multilabel else "label", "split", *(["group"] if grouped else [])]
+        head = ["path", "labels" if split.multilabel else "label", "split", *(name for name in known if known[name])]
         rows = (
-            [sample.path, sample.label, name, *([sample.group] if grouped else [])]
+            {"split": name, "sha256": sample.digest, head[1]: sample.label, "path": sample.path, "group": sample.group}
             for name in SPLITS
             for sample in split.part(name)
         )
-        write_csv(file, [head, *rows])
+        write_csv(file, [head, *([row[name] for name in head] for row in rows)])
 
 
 def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
@@ -158,7 +162,7 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
                 if None in row.values() or None in row:
                     raise ValueError(f"line {rows.line_num} is cut off, or has too many cells")
                 cells = {name: unescape_formula(cell) for name, cell in row.items()}
-                sample = Sample(cells["path"], cells[column], cells.get("group", ""))
+                sample = Sample(cells["path"], cells[column], cells.get("group", ""), cells.get("sha256", ""))
                 if unknown := set(labels_of(sample, multilabel)) - known:
                     raise ValueError(f"{min(unknown)!r} is not a class of the model")
                 parts[row["split"]].append(sample)
@@ -169,10 +173,40 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
     return Split(root, tuple(classes), parts["train"], parts["val"], parts["test"], multilabel)
 
 
+def digests_of(root: Path, samples: Sequence[Sample], cache: ArrayCache) -> list[str]:
+    """Return the digests of images; empty ones where reading all files would take minutes."""
+    paths = [root / sample.path for sample in samples]
+    if sum(size for _, size, *_ in file_stats(paths)) > MOST_DIGESTED:
+        return [""] * len(paths)
+    return content_digests(paths, cache)
+
+
+def with_digests(split: Split, cache: ArrayCache) -> Split:
+    """Return ``split`` with the digests of its images."""
+    samples = split.part("all")
+    known = {
+        sample: replace(sample, digest=digest)
+        for sample, digest in zip(samples, digests_of(split.root, samples, cache), strict=True)
+    }
+    train, val, test = ([known[sample] for sample in split.part(part)] for part in SPLITS)
+    return replace(split, train=train, val=val, test=test)
+
+
+def copies_of_training_images(split: Split, part: str) -> list[Sample]:
+    """Return the images of ``part`` that are byte-identical to training images other than themselves."""
+    trained = {sample.digest: sample.path for sample in split.train if sample.digest}
+    return [sample for sample in split.part(part) if trained.get(sample.digest, sample.path) != sample.path]
+
+
+def missing_images(split: Split) -> list[str]:
+    """Return the paths of the images of a split that are missing."""
+    root = str(split.root)
+    return [sample.path for sample in split.part("all") if not os.path.isfile(os.path.join(root, sample.path))]
+
+
 def require_images(split: Split) -> None:
     """Raise a DataError if images of a split are missing."""
-    paths, root = (sample.path for sample in split.part("all")), str(split.root)
-    if missing := [path for path in paths if not os.path.isfile(os.path.join(root, path))]:
+    if missing := missing_images(split):
         raise DataError(
             f"{len(missing)} images of the run are not in {split.root}: "
             f"give the folder they are in now with data.root=...\n{listing(missing, 3)}"

@@ -14,9 +14,11 @@ from PIL import ExifTags, Image
 from effnet_ft.data.images import decoding
 from effnet_ft.data.images.decoding import (
     SUFFIXES,
+    content_digests,
     downscale,
     downscaled_shape,
     image_sides,
+    pixels_key,
     read_image,
     to_rgb,
 )
@@ -35,6 +37,9 @@ LOSSY = 8  # colours run across the borders of the fields; other orientations ar
 def rgb(grey: np.ndarray) -> np.ndarray:
     """Repeat grey values, ``[H, W]`` on the scale 0..255, as the three channels."""
     return np.repeat(np.asarray(grey).round().astype(np.uint8)[..., None], 3, 2)
+
+
+from effnet_ft.utils.array_cache import ArrayCache
 
 
 def over_white(alpha: np.ndarray | float, picture: np.ndarray = PICTURE) -> np.ndarray:
@@ -339,3 +344,26 @@ def test_sides_are_read_from_headers(tmp_path: Path) -> None:
     (tmp_path / "4.png").mkdir()
     files = [tmp_path / f"{number}.png" for number in range(6)]
     assert image_sides(files) == [(400, 20), (400, 300), (400, 90)]
+
+
+def test_files_that_change_places_are_read_again(tmp_path: Path) -> None:
+    """Two files of one size and one time, exchanged: only inode and change time tell."""
+    paths, cache = [tmp_path / "a.bmp", tmp_path / "b.bmp"], ArrayCache(tmp_path / "cache")
+    for path, grey in zip(paths, (0, 255), strict=True):
+        Image.new("L", (8, 8), grey).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    before = content_digests(paths, cache)
+    assert before == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    paths[0].rename(tmp_path / "c.bmp")
+    paths[1].rename(paths[0])
+    (tmp_path / "c.bmp").rename(paths[1])
+    assert content_digests(paths, cache) == before[::-1]
+    assert pixels_key(paths, cache) != pixels_key(paths[::-1], cache)
+
+
+def test_another_decoder_makes_other_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = tmp_path / "a.png", ArrayCache(tmp_path / "cache")
+    Image.new("L", (8, 8)).save(path)
+    before = pixels_key([path], cache)
+    monkeypatch.setattr("PIL.__version__", "0.1")
+    assert pixels_key([path], cache) != before
