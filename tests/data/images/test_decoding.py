@@ -1,5 +1,7 @@
 """Every common kind of image file becomes upright uint8 RGB; a file that cannot be read is named before training."""
 
+import hashlib
+import os
 import runpy
 import warnings
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from effnet_ft.data.images.decoding import (
 )
 from effnet_ft.data.images.unreadable import find_unreadable
 from effnet_ft.errors import DataError
+from effnet_ft.utils.array_cache import ArrayCache
 
 # Twelve plain fields of 16 px, no two alike: survives JPEG, fits a palette, has no symmetry.
 PICTURE = np.random.default_rng(3).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
@@ -37,9 +40,6 @@ LOSSY = 8  # colours run across the borders of the fields; other orientations ar
 def rgb(grey: np.ndarray) -> np.ndarray:
     """Repeat grey values, ``[H, W]`` on the scale 0..255, as the three channels."""
     return np.repeat(np.asarray(grey).round().astype(np.uint8)[..., None], 3, 2)
-
-
-from effnet_ft.utils.array_cache import ArrayCache
 
 
 def over_white(alpha: np.ndarray | float, picture: np.ndarray = PICTURE) -> np.ndarray:
