@@ -4,8 +4,6 @@ On the CPU each thread reads a few images and computes them alone: no thread wai
 activations stay in the cache. With an accelerator, threads read ahead of it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

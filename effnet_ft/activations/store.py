@@ -5,8 +5,6 @@ Its key covers all that its numbers depend on, so that another run, or another l
 the images computes the arrays of all cuts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Arguments that several commands share, checks of them, and the name of this program in the shell."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,7 +1,5 @@
 """List or remove the stored activations and decoded images that runs share."""
 
-from __future__ import annotations
-
 import argparse
 import time
 

@@ -1,7 +1,5 @@
 """Check the images before training: unreadable files, duplicates, unusual files, labels that look wrong."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

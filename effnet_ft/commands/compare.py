@@ -1,7 +1,5 @@
 """Compare runs: metrics, recipes, learning curves, and the images that they predict differently."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Draw pictures of flowers and fine-tune on them; needs no download."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

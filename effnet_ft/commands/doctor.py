@@ -1,7 +1,5 @@
 """Show this machine's hardware and software, and what will not work on it."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Show by Grad-CAM which regions of images support a class."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

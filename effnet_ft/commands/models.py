@@ -1,7 +1,5 @@
 """List the variants and their weights, or download weights ahead of time."""
 
-from __future__ import annotations
-
 import argparse
 
 

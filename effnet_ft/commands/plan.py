@@ -1,7 +1,5 @@
 """Show what a training would do, and why, without doing it: decisions, time, memory and disk."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

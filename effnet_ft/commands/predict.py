@@ -1,7 +1,5 @@
 """Predict the classes of images: files, folders or patterns."""
 
-from __future__ import annotations
-
 import argparse
 
 from effnet_ft.commands.arguments import add_images, add_run, at_least, check_outputs

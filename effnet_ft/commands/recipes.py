@@ -1,7 +1,5 @@
 """List the recipes that come with the project."""
 
-from __future__ import annotations
-
 import argparse
 
 

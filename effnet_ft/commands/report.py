@@ -1,7 +1,5 @@
 """Rewrite a run's report.html."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Train a recipe with many values of its keys, and rank them on the validation images."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 

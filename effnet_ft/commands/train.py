@@ -1,7 +1,5 @@
 """Fine-tune as a recipe says, and write a run folder."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 

@@ -1,7 +1,5 @@
 """The image data set, its loaders, and the DataModule over them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

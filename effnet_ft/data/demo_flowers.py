@@ -4,8 +4,6 @@ A species is a shape: a list of polygons. Colours, background and light are draw
 colours alone do not give a class away.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The order of images in an epoch, and each process's share of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

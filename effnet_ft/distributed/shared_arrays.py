@@ -1,7 +1,5 @@
 """Cached arrays that all ranks of a node fill together, each its share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What will not work on a machine, and the cure: pure functions of the facts. What is unknown is not judged."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

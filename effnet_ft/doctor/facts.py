@@ -1,7 +1,5 @@
 """The facts about this machine that the advice needs, as plain values that go to JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -3,8 +3,6 @@
 It imports nothing of this package. Before each step it prints what it has found so far as a line of JSON.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

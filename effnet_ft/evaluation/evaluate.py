@@ -1,7 +1,5 @@
 """Evaluates a model on labelled images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Calibrates a trained model on its validation images and computes the run's final metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -7,8 +7,6 @@ make it cover the truth too seldom, so there is none; nor does the calibration e
 itself raises it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Classification metrics, mostly torchmetrics'."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The confidence interval of a proportion. Free of torch."""
 
-from __future__ import annotations
-
 LEVEL = 0.95  # confidence level of all intervals
 
 

@@ -1,7 +1,5 @@
 """Evaluates what ``effnet-ft evaluate`` takes: a run, a model file, or a recipe's pretrained model."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Exports a trained model: writes a temporary file, checks it against the original, then renames it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The formats that a model can be exported to. Free of torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from effnet_ft.errors import UsageError

@@ -1,7 +1,5 @@
 """Programs from prepared images to probabilities: ONNX files and ``.pt2`` files of ``torch.export``."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Writes an export to a temporary file that is renamed once it is checked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

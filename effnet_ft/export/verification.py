@@ -1,7 +1,5 @@
 """Checks that an exported file predicts as the original does, if possible on the run's own images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs exported programs, ONNX and ``torch.export``, in the place of the PyTorch network, on the CPU."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 import zipfile

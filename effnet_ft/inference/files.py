@@ -1,7 +1,5 @@
 """``effnet-ft predict``: classifies images found by path, folder or pattern, and writes CSV."""
 
-from __future__ import annotations
-
 import glob
 import io
 import os

@@ -1,7 +1,5 @@
 """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): where in an image the evidence for a class lies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """``effnet-ft explain``: writes Grad-CAM overlays of images found by path, folder or pattern."""
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Loads a trained model for prediction from a run, a checkpoint or an export of any format."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Predicted classes or labels of an image from its probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

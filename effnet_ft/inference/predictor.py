@@ -1,7 +1,5 @@
 """From images to class probabilities: the one path for evaluation, the report, prediction and exported models."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """When to abstain: the confidence above which predictions are right as often as asked."""
 
-from __future__ import annotations
-
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

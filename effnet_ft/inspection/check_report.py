@@ -1,7 +1,5 @@
 """An inspection as text for the terminal, and as an HTML page with thumbnails."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

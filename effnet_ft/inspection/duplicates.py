@@ -6,8 +6,6 @@ or qualities of a photograph the cosine similarity is about 1. Mirroring only ch
 frequencies. All pairs are compared by a blocked matrix product.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.fft import dct
 from scipy.sparse import coo_array

@@ -1,7 +1,5 @@
 """Scans every file once: its digest, header, whether it decodes, a thumbnail, and anything unusual."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

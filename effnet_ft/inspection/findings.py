@@ -1,7 +1,5 @@
 """The findings of an inspection, and how serious they are."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Inspects a data set: lists the images, scans the files, finds duplicates and label issues."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Sequence

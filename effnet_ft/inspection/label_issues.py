@@ -4,8 +4,6 @@ Linear classifiers on the pooled features of a pretrained network are cross-vali
 that each image gets probabilities from a classifier that saw neither it nor a duplicate of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

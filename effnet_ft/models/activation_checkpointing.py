@@ -1,7 +1,5 @@
 """Activation checkpointing: blocks store only their inputs and recompute activations in the backward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial

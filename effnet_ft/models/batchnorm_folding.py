@@ -1,7 +1,5 @@
 """Folds batch norms into the convolutions before them, for inference."""
 
-from __future__ import annotations
-
 import copy
 from itertools import pairwise
 

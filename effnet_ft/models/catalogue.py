@@ -1,7 +1,5 @@
 """Tables of variants and weights, for the terminal and ``docs/models.md``. Free of torch."""
 
-from __future__ import annotations
-
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.resolving import default_family
 from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord

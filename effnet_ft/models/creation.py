@@ -1,7 +1,5 @@
 """Creates classifiers with pretrained weights."""
 
-from __future__ import annotations
-
 import gc
 import logging
 from collections.abc import Iterator, Sequence

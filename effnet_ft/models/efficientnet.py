@@ -1,7 +1,5 @@
 """Builds a variant's nine stages from torchvision's EfficientNet parts."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Builds models without initialising their weights, which takes longer than reading them, and loads a state dict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -5,8 +5,6 @@ Scaling factors, sizes and dropout: Tan and Le 2019 (arXiv:1905.11946) and its o
 official ones are 280 and 300). Parameters and multiply-adds: counted on the models built here, 1,000 classes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The training loss: cross-entropy of classes, or of each label by itself."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

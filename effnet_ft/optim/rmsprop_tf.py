@@ -1,7 +1,5 @@
 """TensorFlow's RMSProp, with which EfficientNet was trained; torch's differs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 

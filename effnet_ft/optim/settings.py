@@ -1,7 +1,5 @@
 """How a phase is optimised and how its batches are mixed: what builders, the module and the LR finders are given."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

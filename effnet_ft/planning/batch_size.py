@@ -1,7 +1,5 @@
 """``batch_size: auto`` on a GPU: the largest batch that fits in its memory."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable
 

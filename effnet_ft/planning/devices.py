@@ -1,7 +1,5 @@
 """Where a run computes: accelerator, devices, strategy and precision."""
 
-from __future__ import annotations
-
 import re
 
 import torch

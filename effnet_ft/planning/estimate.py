@@ -1,7 +1,5 @@
 """What a run will take: time, disk and memory, from a measurement of a few steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

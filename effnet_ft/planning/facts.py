@@ -1,7 +1,5 @@
 """What a plan is decided by: facts of the images and of the machine."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What each phase trains and how: the recipe's settings with the phase's own, and every ``auto`` among them decided."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """From a recipe to its plan."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where the batches of each phase come from: stored activations, decoded images or image files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

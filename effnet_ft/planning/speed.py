@@ -1,7 +1,5 @@
 """How fast this machine is: a few steps of each kind of work are timed, once, and remembered in the cache."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

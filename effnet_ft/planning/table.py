@@ -1,7 +1,5 @@
 """A plan for people, and as JSON with each decision's reason beside it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from effnet_ft.recipe.plan import PhasePlan, Plan

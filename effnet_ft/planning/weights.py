@@ -1,7 +1,5 @@
 """Which weights, and with them the size and the crop of the images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from effnet_ft.models.weights.resolving import default_family, resolve_weights, scratch_preprocessing

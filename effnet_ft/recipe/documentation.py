@@ -1,7 +1,5 @@
 """Recipes and their keys for the terminal, for ``docs/recipes.md`` and for editors. Free of torch."""
 
-from __future__ import annotations
-
 import json
 from itertools import takewhile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Validates a recipe and reports every fault: its key, its value, what was expected and the nearest choice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import reduce
 from operator import getitem

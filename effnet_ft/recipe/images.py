@@ -1,7 +1,5 @@
 """Opens the images that a recipe names: the one place that knows every layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from effnet_ft.data.sources.folder import scan_folder

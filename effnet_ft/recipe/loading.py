@@ -1,7 +1,5 @@
 """Loads a recipe: finds its file, applies ``key=value`` overrides, validates it and reports all faults at once."""
 
-from __future__ import annotations
-
 import copy
 import os
 import re

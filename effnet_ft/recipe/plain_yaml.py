@@ -1,7 +1,5 @@
 """Reads YAML as plain data: nothing is evaluated, and a short text cannot fill the memory."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Container

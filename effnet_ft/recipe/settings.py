@@ -1,7 +1,5 @@
 """The base of a recipe's sections, and their keys: type, default, limits and meaning, checked by pydantic."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterable

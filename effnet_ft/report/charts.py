@@ -1,7 +1,5 @@
 """Charts as data: the template draws them as SVG."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

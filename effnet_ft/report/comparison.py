@@ -1,7 +1,5 @@
 """Compares runs, on a page: metrics, what differs between their recipes, and which images they predict differently."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The reliability diagram, and precision against coverage."""
 
-from __future__ import annotations
-
 import math
 from contextlib import suppress
 from typing import Any, NamedTuple

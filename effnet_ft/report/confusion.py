@@ -1,7 +1,5 @@
 """The confusion matrix, whose cells show their images, and the pairs of classes that are confused most."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Numbers, percentages and durations as a page or a terminal shows them, and sortable tables of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """Learning curves, and how long the phases took."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Writes pages from Jinja2 templates: one environment, and one layout for every page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

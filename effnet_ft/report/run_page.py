@@ -1,7 +1,5 @@
 """The page of a run: its sections in their order. A new one is a function, a line here and a macro in run.html."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

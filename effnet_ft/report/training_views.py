@@ -1,7 +1,5 @@
 """The views of the training images that each kind of phase showed to the network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple

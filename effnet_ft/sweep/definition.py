@@ -1,7 +1,5 @@
 """Defines a sweep: all of its settings are checked before the first is trained, then saved in ``sweep.yaml``."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The settings of a sweep: parsed from ``--grid``, then all combinations or random draws."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

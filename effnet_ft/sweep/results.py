@@ -1,7 +1,5 @@
 """The results of a sweep: read from the run folders, ranked, written as ``sweep.csv`` and as text."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

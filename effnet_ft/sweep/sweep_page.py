@@ -1,7 +1,5 @@
 """The page of a sweep: the metric against every key, and the settings as a table."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path

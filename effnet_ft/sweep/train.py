@@ -1,7 +1,5 @@
 """Trains the settings of a sweep in turn, and the best one again for the final run."""
 
-from __future__ import annotations
-
 import csv
 import json
 import time

@@ -1,7 +1,5 @@
 """A disk cache of computed arrays: ``.npy`` files, written atomically and verified by checksum. Free of torch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

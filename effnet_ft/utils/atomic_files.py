@@ -1,7 +1,5 @@
 """Atomic file writes: after a crash or a power cut, either the old file is there or the new one."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

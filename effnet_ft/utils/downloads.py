@@ -1,7 +1,5 @@
 """Downloads that resume after a lost connection."""
 
-from __future__ import annotations
-
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError

@@ -1,7 +1,5 @@
 """Processor, cores and memory available to this process, with container limits. Free of torch."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Process-wide settings, for the command line only: a library must not change its user's process."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """Progress bars outside of training, which has Lightning's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from tqdm import tqdm

@@ -1,7 +1,5 @@
 """Process-wide contexts, such as warning filters, that several threads may use at once."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

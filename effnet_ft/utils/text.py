@@ -1,7 +1,5 @@
 """Formatting of values and lists for messages."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Training images are downscaled to what augmentation needs; images for evaluation are as the network sees them.
 """
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Decodes images of all common formats, from files, archives, arrays or Pillow, as uint8 RGB."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

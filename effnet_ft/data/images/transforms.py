@@ -3,8 +3,6 @@
 albumentations and torchvision are imported inside the functions, as recipes are checked against the table without them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial

@@ -1,7 +1,5 @@
 """Refuses or drops images that cannot be read, before they are split."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

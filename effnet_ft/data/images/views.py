@@ -1,7 +1,5 @@
 """A fixed number of views of every image, so that a frozen prefix's activations of them can be stored."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property

@@ -1,7 +1,5 @@
 """Lists images in class folders, with or without ``train/``, ``val/`` and ``test/`` above them."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections.abc import Mapping

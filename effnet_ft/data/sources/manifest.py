@@ -4,8 +4,6 @@ Other columns are ignored. ``labels`` holds any number of labels, separated by `
 a spreadsheet from reading a cell as a formula, as in ``'=1.jpg``, is removed.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import re

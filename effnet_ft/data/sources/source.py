@@ -1,7 +1,5 @@
 """Labelled images as any source lists them, before they are split or read."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field

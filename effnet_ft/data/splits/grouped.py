@@ -1,7 +1,5 @@
 """Holds out whole groups of images, such as all images of a patient, near to a share of each class."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

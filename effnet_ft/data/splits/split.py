@@ -1,7 +1,5 @@
 """Splits a source's images into training, validation and test; the split file, a CSV that is also a manifest."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import os

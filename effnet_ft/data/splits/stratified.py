@@ -1,7 +1,5 @@
 """Holds out a share of the images of each class or label at random."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

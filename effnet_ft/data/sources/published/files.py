@@ -1,7 +1,5 @@
 """The files of a published set: downloaded, checked by hash and unpacked, each atomically."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

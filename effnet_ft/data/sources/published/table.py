@@ -1,7 +1,5 @@
 """The published data sets and their files; torchvision reads them. Free of torch, as the recipe schema imports it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
