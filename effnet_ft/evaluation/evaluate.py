@@ -53,6 +53,18 @@ class Evaluation:
         return values
 
     @property
+    def missed_classes(self) -> list[str]:
+        """The classes that have images of which none is predicted correctly, which an accuracy hides."""
+        if self.labels.ndim == 2:
+            true, predicted = self.labels > 0.5, self.probabilities >= np.asarray(self.thresholds)
+        else:
+            true, predicted = (
+                np.eye(len(self.classes), dtype=bool)[y] for y in (self.labels, self.probabilities.argmax(1))
+            )
+        missed = np.flatnonzero(true.any(0) & ~(true & predicted).any(0))
+        return [self.classes[index] for index in missed]
+
+    @property
     def prefix(self) -> str:
         """The prefix of the metrics' names."""
         return "test" if self.name == "all" else self.name

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.weights.resolving import resolve_weights
+from effnet_ft.models.weights.table import FAMILIES
 from effnet_ft.report.confidence import confidence
 from effnet_ft.report.confusion import confused_pairs, confusion_matrix
 from effnet_ft.report.contents import SPLITS, RunContents
@@ -19,12 +20,6 @@ from effnet_ft.report.training_views import training_views
 from effnet_ft.utils.text import counted
 
 GALLERY_SIZE = 12
-
-LICENCES = {
-    "download.openmmlab.com": "mmpretrain, which distributes them, is under the Apache licence 2.0",
-    "download.pytorch.org": "torchvision, which distributes them, is under the BSD 3-clause licence",
-}
-"""Licences of weights by their source."""
 
 
 def write_run_page(run: RunContents, target: Path) -> Path:
@@ -73,7 +68,7 @@ def model_card(run: RunContents) -> dict[str, Any]:
         "counts": [sum(run.split_counts[name, split] for name in run.classes) for split in ("train", "val")],
         "weights_name": name,
         "weights": weights,
-        "licence": LICENCES.get(weights.source if weights else "", "their source states no licence"),
+        "licence": FAMILIES[weights.family].licence if weights and weights.top1 else "not stated",
         "lowest": [(run.classes[index], float(f1[index])) for index in worst],
         "fewest": int(run.class_counts[:, 1].min()),
     }

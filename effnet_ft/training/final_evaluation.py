@@ -15,6 +15,7 @@ from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint, update_d
 from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.training.phase_data import PhaseData
 from effnet_ft.utils.atomic_files import write_json
+from effnet_ft.utils.text import listing
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: 
         *(" ({:.1f} to {:.1f})".format(*ends) if ends else "", len(evaluation.samples)),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
     )
+    if missed := evaluation.missed_classes:
+        log.warning(
+            "classes with no correct prediction on the %s images: %d\n%s", _WORDS[part], len(missed), listing(missed, 5)
+        )
     if part == "val":
         fitted = "label thresholds" if multilabel else "temperature"
         log.info(

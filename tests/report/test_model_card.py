@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from plans import plan_of
 from report_run import HOSTILE, section_html, write_predictions
 
@@ -32,7 +33,7 @@ def test_facts(run: Path) -> None:
         "efficientnet_b0_rwightman-7f5810bc.pth from download.pytorch.org; published ImageNet top-1 accuracy 77.692%"
         in text
     )
-    assert "BSD 3-clause" in text
+    assert "licence: BSD-3-Clause" in text
     assert "trained on 5 training images; the best epoch was selected on 1 validation image." in text
     assert "On 7 test images its accuracy is 57.1% (95% interval 25.0% to 84.2%) and its macro F1 50.0%." in text
     assert "Lowest F1: &lt;script" in text and "a&amp;b" not in text  # a class without images has no F1
@@ -72,3 +73,15 @@ def test_unknown_weights_are_named_alone(run: Path) -> None:
 def test_validation_images_are_said_to_flatter(run: Path) -> None:
     (run / "metrics.json").write_text(json.dumps({"val/acc1": 0.5, "val/macro_f1": 0.5, "val/ece": 0.1}))
     assert "results on new images may be worse" in card(run, {"variant": "b0", "weights": "none"})
+
+
+@pytest.mark.parametrize(
+    ("variant", "weights", "licence"),
+    [
+        ("lite0", "lite", "Apache-2.0)"),
+        ("b0", "torchvision", "BSD-3-Clause"),
+        ("b0", "aa", "Apache-2.0, of mmpretrain"),
+    ],
+)
+def test_the_licence_of_the_weights_is_stated(variant: str, weights: str, licence: str, run: Path) -> None:
+    assert f"licence: {licence}" in card(run, {"variant": variant, "weights": weights})

@@ -18,6 +18,7 @@ class Family:
     """The settings that follow from how weights were trained."""
 
     training: str  # in words
+    licence: str  # that its publisher states
     padding: str = "same"  # `same` or `symmetric`
     norm_eps: float = 1e-3  # epsilon of the batch norms
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of the normalisation, on the scale 0..255
@@ -25,13 +26,24 @@ class Family:
     crop: str = "openmmlab"  # see preprocessing.Preprocessing
 
 
+_MMPRETRAIN = "Apache-2.0, of mmpretrain, which distributes them"
+_TORCHVISION = "BSD-3-Clause, of torchvision, which distributes them"
+
 FAMILIES: dict[str, Family] = {
-    "in1k": Family("the paper's training on ImageNet-1k"),
-    "aa": Family("with AutoAugment"),
-    "advprop": Family("with AutoAugment and AdvProp", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
-    "torchvision": Family("torchvision's, IMAGENET1K_V1", padding="symmetric", norm_eps=1e-5, crop="timm"),
-    "torchvision-v2": Family("torchvision's, IMAGENET1K_V2", padding="symmetric", norm_eps=1e-5, crop="timm"),
-    "lite": Family("EfficientNet-Lite", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), crop="timm"),
+    "in1k": Family("the paper's training on ImageNet-1k", _MMPRETRAIN),
+    "aa": Family("with AutoAugment", _MMPRETRAIN),
+    "advprop": Family(
+        "with AutoAugment and AdvProp", _MMPRETRAIN, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)
+    ),
+    "torchvision": Family(
+        "torchvision's, IMAGENET1K_V1", _TORCHVISION, padding="symmetric", norm_eps=1e-5, crop="timm"
+    ),
+    "torchvision-v2": Family(
+        "torchvision's, IMAGENET1K_V2", _TORCHVISION, padding="symmetric", norm_eps=1e-5, crop="timm"
+    ),
+    "lite": Family(
+        "EfficientNet-Lite", "Apache-2.0", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), crop="timm"
+    ),
 }
 
 
