@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from effnet_ft import __version__
 from effnet_ft.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, Interrupted, UserError, disk_fault
-from effnet_ft.utils.process_settings import tune_process
+from effnet_ft.utils.process_settings import protect_output, tune_process
 from effnet_ft.utils.text import escape_control_characters
 
 COMMANDS = (
@@ -24,6 +24,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's input is at fault, 130 interrupted."""
+    protect_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Only the named command's module is imported: others may be slow, or broken in a way that doctor should report.
     parser = build_parser(words[:1] if set(words[:1]) & set(COMMANDS) else COMMANDS)
@@ -41,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print("; ".join(["effnet-ft: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return error.exit_code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
-        sys.stderr.close()
-        return 0
     except (UserError, OSError) as error:
         fault = str(error) if isinstance(error, UserError) else disk_fault(error)
         if fault is None:

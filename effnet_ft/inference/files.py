@@ -1,7 +1,6 @@
 """``effnet-ft predict``: classifies images found by path, folder or pattern, and writes CSV."""
 
 import glob
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -61,8 +60,6 @@ def predict_files(
             [*cells, ""] if answered else [cells[0], "", cells[2], *[""] * (len(cells) - 3), "abstain"]
             for cells, answered in zip(table, confident, strict=True)
         ]
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8
     with atomic_write(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
         write_csv(file, [header, *table])
     if out:

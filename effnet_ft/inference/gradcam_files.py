@@ -1,6 +1,5 @@
 """``effnet-ft explain``: writes Grad-CAM overlays of images found by path, folder or pattern."""
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +41,6 @@ def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path)
         predictor.class_index(name)  # report a misspelt class before reading all files
     unreadable = find_unreadable(Path(), found)
     images = [path for path in found if path not in unreadable]
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK]
         explanations = predictor.explain(chunk, name)
