@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from effnet_ft.errors import RecipeError
+from effnet_ft.models.variants import STAGES
 from effnet_ft.planning.devices import plan_trainer
 from effnet_ft.planning.facts import Machine
 from effnet_ft.planning.phases import LargestBatch, PhaseSettings, plan_phase, with_batch, with_search_and_compile
@@ -130,6 +131,12 @@ def _contradictions(recipe: Recipe, images: ImageFacts, phases: list[PhasePlan])
     faults = []
     if recipe.trainer.compile == "on" and any(phase.checkpointing for phase in phases):
         faults.append("trainer.compile is 'on', not with trainer.checkpointing: set one of them off")
+    for phase in phases:
+        if phase.batch_size == 1 and phase.cut < STAGES and phase.batchnorm == "train" and phase.image_size <= 32:
+            faults.append(
+                f"data.batch_size is 1 in phase {phase.number}, whose last maps are 1 x 1 at {phase.image_size} px: "
+                "batch norm needs two values; set it to 2, model.batchnorm=frozen or a larger data.image_size"
+            )
     if images.multilabel:
         text = "is 'balanced', which is for one class an image: the images have any number of labels"
         if any(phase.balanced for phase in phases):

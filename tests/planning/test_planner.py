@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from plans import GPU, IMAGES, plan_of, recipe_of
 
 from effnet_ft.errors import RecipeError
+from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.facts import Machine
 from effnet_ft.planning.phases import with_batch
 from effnet_ft.planning.planner import make_plan, with_free_settings
@@ -62,6 +64,40 @@ def test_balancing_is_for_one_class_an_image() -> None:
             images=replace(IMAGES, multilabel=True),
         )
     assert [fault.partition(" ")[0] for fault in error.value.faults] == ["data.sampling", "optim.class_weights"]
+
+
+@pytest.mark.parametrize(
+    ("train", "batchnorm", "size", "batch", "refused"),
+    [
+        ("all", "train", 32, 1, True),
+        ("stage7", "train", 32, 1, True),
+        ("head", "train", 32, 1, False),
+        ("all", "frozen", 32, 1, False),
+        ("all", "train", 33, 1, False),
+        ("all", "train", 32, 2, False),
+    ],
+)
+def test_a_batch_norm_of_a_single_value_is_refused(
+    train: str, batchnorm: str, size: int, batch: int, refused: bool
+) -> None:
+    """What is refused is what torch would refuse at the first step."""
+    settings = [f"phases=[{{train: {train}, epochs: 1, lr: 1}}]", f"model.batchnorm={batchnorm}"]
+    settings += [f"data.image_size={size}", f"data.batch_size={batch}"]
+    model = Classifier("lite0", classes="ab")
+    model.freeze({"all": 0, "stage7": 7, "head": 9}[train], batchnorm)
+    try:
+        model.train()(torch.zeros(batch, 3, size, size))
+        fails = False
+    except ValueError:
+        fails = True
+    assert fails == refused
+    if refused:
+        with pytest.raises(
+            RecipeError, match=r"data\.batch_size is 1 in phase 1, .* set it to 2, model\.batchnorm=frozen"
+        ):
+            plan_of(*settings)
+    else:
+        plan_of(*settings)
 
 
 # A resumed run
