@@ -106,7 +106,7 @@ class PhaseTrainer:
             minutes=self.plan.plan.trainer.checkpoint_minutes,
             select=self.plan.plan.data.fit == "train",
             best=best,
-            begun=within is not None,
+            resumed=within is not None,
             plan=self.plan,
         )
         guard = NaNGuard(self.run, [sample.path for sample in self.data.split.train])

@@ -1,9 +1,10 @@
-"""``metrics.csv``: a row an epoch, which the log and Lightning's loggers get too."""
+"""``metrics.csv``: one row per epoch, also written to the log and to Lightning's loggers."""
 
 from __future__ import annotations
 
 import csv
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +22,39 @@ COLUMNS = (
     "epoch", "phase", "train", "lr", "train/loss", "train/acc1", "val/loss", "val/acc1",
     "seconds", "images_per_second", "data_wait_fraction",
 )  # fmt: skip
-"""The columns of ``metrics.csv``; epochs and phases count from 1, epochs over the whole run.
-
-Where an image has several labels, ``map`` stands for ``acc1``.
-"""
+"""Columns of ``metrics.csv``. Epochs and phases count from 1, epochs over the whole run; multi-label runs have ``map``
+instead of ``acc1``."""
 
 
+@dataclass(eq=False)
 class EpochTable(Callback):
-    """Writes a row an epoch to ``metrics.csv``, to the log and to Lightning's loggers.
-
-    One is carried through all phases; its rows travel in checkpoints.
-
-    Args:
-        path: of ``metrics.csv``.
-        throughput: measures the epochs; it stands before this one among the callbacks.
-        phases: how many the run has.
-    """
+    """Writes the epoch table. One instance serves all phases; its rows are saved in checkpoints."""
 
     state_key = "epoch_table"
 
-    def __init__(self, path: Path, throughput: Throughput, phases: int) -> None:
-        self.path = path
-        self.throughput = throughput
-        self.phases = phases
+    path: Path
+    throughput: Throughput  # precedes this callback in the trainer's list
+    phases: int  # how many the run has
+
+    def __post_init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._columns: tuple[str, ...] = COLUMNS
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the row of the epoch that ended, after its validation."""
+        """Add the row of the epoch, after its validation."""
         assert isinstance(pl_module, FineTuner)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self._columns = tuple(name.replace("acc1", pl_module.score) for name in COLUMNS)
+        columns = [name.replace("acc1", pl_module.score) for name in COLUMNS]
         row: dict[str, Any] = {
             "epoch": len(self.rows) + 1,
             "phase": pl_module.phase + 1,
             "train": train_of(pl_module.model.cut),
             "lr": pl_module.optim.lr,
-            **{name: metrics[name] for name in self._columns if name in metrics},
+            **{name: float(value) for name, value in trainer.callback_metrics.items() if name in columns},
             "seconds": self.throughput.epoch["seconds"],
             **self.throughput.speed(self.throughput.epoch),
         }
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write()
+            self._write(columns)
             log.info("%s", self._line(row, trainer, pl_module.score))
         numbers = {name: value for name, value in row.items() if not isinstance(value, str)}
         for logger in trainer.loggers:
@@ -74,12 +65,12 @@ class EpochTable(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
-    def _write(self) -> None:
+    def _write(self, columns: list[str]) -> None:
         with atomic_write(self.path, newline="") as file:
-            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(
                 {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
@@ -87,11 +78,10 @@ class EpochTable(Callback):
             )
 
     def _line(self, row: dict[str, Any], trainer: pl.Trainer, score: str) -> str:
-        word = " map" if score == "map" else ""
-        scores = f"train{word} {row[f'train/{score}']:.1%}  val{word} {row[f'val/{score}']:.1%}"
+        label = " map" if score == "map" else ""
         return (
             f"phase {row['phase']}/{self.phases} {row['train']:<6}"
-            f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            f"  loss {row['train/loss']:.3f}  {scores}"
+            f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {row['train/loss']:.3f}"
+            f"  train{label} {row[f'train/{score}']:.1%}  val{label} {row[f'val/{score}']:.1%}"
             f"  {row['images_per_second']:.0f} images/s"
         )

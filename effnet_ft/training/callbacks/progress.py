@@ -13,12 +13,7 @@ from effnet_ft.training.module import FineTuner
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with the phase, loss, accuracy, images a second and the share of waiting; for a terminal only.
-
-    Args:
-        throughput: measures the epochs.
-        phases: how many the run has.
-    """
+    """Lightning's bar with phase, loss, accuracy, images per second and the share of time spent waiting for data."""
 
     def __init__(self, throughput: Throughput, phases: int) -> None:
         super().__init__(refresh_rate=5)
@@ -26,13 +21,13 @@ class ProgressBar(TQDMProgressBar):
         self.phases = phases
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Begin the bar of an epoch that is resumed within, whose start Lightning does not tell of."""
+        """Start the bar of an epoch that is resumed partway, for which Lightning has no epoch-start hook."""
         super().on_train_start(trainer, *args)
         if trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start(trainer, *args)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Name phase and epoch."""
+        """Show phase and epoch."""
         super().on_train_epoch_start(trainer, *args)
         module = trainer.lightning_module
         assert isinstance(module, FineTuner)
@@ -42,12 +37,11 @@ class ProgressBar(TQDMProgressBar):
         )
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return what stands at the end of the bar."""
+        """Return the values at the end of the bar."""
         assert isinstance(pl_module, FineTuner)
-        shown = {name: f"{float(value):.3f}" for name, value in pl_module.recent.items()}
         speed = self.throughput.speed(self.throughput.epoch)
         return {
-            **shown,
+            **{name: f"{float(value):.3f}" for name, value in pl_module.recent.items()},
             "images/s": f"{speed['images_per_second']:.0f}",
             "data wait": f"{speed['data_wait_fraction']:.0%}",
         }

@@ -1,4 +1,4 @@
-"""Images a second, and the share of the time that is spent waiting for data."""
+"""Images per second, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Throughput(Callback):
-    """Measures training: images, seconds of its steps, and of those the seconds spent waiting for the next batch.
+    """Counts images, the seconds of training steps and, of those, the seconds spent waiting for the next batch.
 
-    Writing checkpoints and validating are no steps: they count as elapsed alone.
-
-    One is carried through all phases; its totals travel in checkpoints.
+    Checkpoints and validation count as ``elapsed`` only. One instance serves all phases; its totals are saved in
+    checkpoints.
     """
 
     state_key = "throughput"
@@ -25,42 +24,44 @@ class Throughput(Callback):
         self._mark = self._counted = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clocks; Lightning does not tell of an epoch's start where it resumes within one."""
+        """Start the clocks, also of an epoch that is resumed partway, for which there is no epoch-start hook."""
         self._counted = self._mark = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of steps."""
+        """Reset the epoch's counts."""
         self.epoch = dict.fromkeys(self.epoch, 0.0)
-        self._mark = time.perf_counter()
+        self.exclude()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Count what passed since the last batch as waiting."""
-        self._add("waited", self._lap())
+        """Count the time since the last batch as waiting."""
+        self._add("waited", self.lap())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch's images, those of the other processes included."""
+        """Count the batch's images on all ranks."""
         self._add("images", len(batch[1]) * trainer.world_size)
-        self.mark_step_end()
+        self.lap()
         self._count_elapsed()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the epoch, its validation included."""
+        """Count the time of the validation."""
         self._count_elapsed()
 
-    def mark_step_end(self) -> None:
-        """Count what passed until now as the step's, not as waiting."""
-        self._lap()
+    def lap(self) -> float:
+        """Add the time since the last lap to the steps' seconds and return it."""
+        before, self._mark = self._mark, time.perf_counter()
+        self._add("seconds", self._mark - before)
+        return self._mark - before
 
     def exclude(self) -> None:
-        """Count what passed since the step ended neither as a step's nor as waiting."""
+        """Leave the time since the last lap out of the steps' seconds."""
         self._mark = time.perf_counter()
 
     def speed(self, of: dict[str, float]) -> dict[str, float]:
-        """Return images a second and the share of waiting, of :attr:`epoch` or :attr:`total`."""
+        """Return images per second and the share of waiting, of :attr:`epoch` or :attr:`total`."""
         seconds = of["seconds"] or 1.0
         return {"images_per_second": of["images"] / seconds, "data_wait_fraction": of["waited"] / seconds}
 
@@ -69,20 +70,13 @@ class Throughput(Callback):
         return {"total": dict(self.total), "epoch": dict(self.epoch)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the counts of a checkpoint."""
+        """Restore the counts of a checkpoint."""
         self.total.update(state_dict["total"])
         self.epoch.update(state_dict["epoch"])
 
     def _count_elapsed(self) -> None:
-        now = time.perf_counter()
-        self.total["elapsed"] += now - self._counted
-        self._counted = now
-
-    def _lap(self) -> float:
-        now = time.perf_counter()
-        passed, self._mark = now - self._mark, now
-        self._add("seconds", passed)
-        return passed
+        before, self._counted = self._counted, time.perf_counter()
+        self.total["elapsed"] += self._counted - before
 
     def _add(self, name: str, amount: float) -> None:
         self.epoch[name] += amount

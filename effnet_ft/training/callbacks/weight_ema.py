@@ -11,11 +11,7 @@ from effnet_ft.optim.schedules import ema_update_weight
 
 
 class WeightEMA(WeightAveraging):
-    """Lightning's averaging callback with an exponential average whose decay warms up, on the device that trains.
-
-    Args:
-        decay: of the average.
-    """
+    """Lightning's averaging callback as an exponential average, whose ``decay`` warms up, on the training device."""
 
     state_key = "weight_ema"
 
@@ -26,14 +22,14 @@ class WeightEMA(WeightAveraging):
                 torch._foreach_mul_(steps, ema_update_weight(updates, decay))
                 torch._foreach_add_(averaged, steps)
             else:
-                torch._foreach_copy_(averaged, current)  # counts have no average
+                torch._foreach_copy_(averaged, current)  # integer counts
 
         super().__init__(multi_avg_fn=average, use_buffers=True)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make the average where the weights will be: the module is still on the CPU now."""
+        """Create the average on the training device; the module itself is still on the CPU."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
-            # It is asked for twice in every step, and a GPU would have to be waited for.
+            # Read twice per step, which on a GPU would synchronise with it.
             self._average_model.n_averaged = torch.zeros_like(self._average_model.n_averaged, device="cpu")

@@ -33,11 +33,11 @@ def test_processes_ask_each_other_about_every_ten_batches(
 ) -> None:
     votes = []
 
-    def anyones(trainer: Any, flags: Sequence[bool]) -> list[bool]:
+    def any_rank(trainer: Any, flags: Sequence[bool]) -> list[bool]:
         votes.append(batch + 1)
         return list(flags)
 
-    monkeypatch.setattr(checkpoint, "_anyones", anyones)
+    monkeypatch.setattr(checkpoint, "_any_rank", any_rank)
     keeper, none = CheckpointSaver(Run(tmp_path), StopSignal(), Throughput()), SimpleNamespace()
     for batch in range(40):
         keeper.on_train_batch_end(several(accumulate), none, None, None, batch)  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def test_processes_ask_each_other_about_every_ten_batches(
 
 def test_a_signal_that_one_process_gets_at_the_end_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others = [number == signal.SIGTERM for number in SIGNALS]
-    monkeypatch.setattr(checkpoint, "_anyones", lambda trainer, flags: others)
+    monkeypatch.setattr(checkpoint, "_any_rank", lambda trainer, flags: others)
     with pytest.raises(Interrupted) as raised:
         CheckpointSaver(Run(tmp_path), StopSignal(), Throughput()).on_train_end(several(), SimpleNamespace())  # type: ignore[arg-type]
     assert raised.value.number == signal.SIGTERM
@@ -143,7 +143,7 @@ def test_writing_a_checkpoint_and_voting_are_no_waiting_for_data(
         return list(flags)
 
     monkeypatch.setattr(throughput, "time", clock)
-    monkeypatch.setattr(checkpoint, "_anyones", vote)
+    monkeypatch.setattr(checkpoint, "_any_rank", vote)
     stopwatch.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
     for number in range(4):
         clock.now += 2  # the batch is read

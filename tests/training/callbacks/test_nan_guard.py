@@ -20,7 +20,7 @@ from effnet_ft.errors import DivergedError
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.optim.settings import Optimization
 from effnet_ft.runs.run_folder import Run, read_checkpoint
-from effnet_ft.training.callbacks.nan_guard import LOOK_STEPS, NaNGuard, images_of, nonfinite_tensors
+from effnet_ft.training.callbacks.nan_guard import CHECK_STEPS, NaNGuard, images_of, nonfinite_tensors
 from effnet_ft.training.module import FineTuner
 
 PHASE = "phases=[{train: head, epochs: 3, lr: 1e-2, warmup_epochs: 0, schedule: constant}]"
@@ -53,7 +53,7 @@ def test_step_images_and_learning_rate_are_named_and_the_last_good_checkpoint_st
         "the loss is inf in phase 1 (head), epoch 2, step 2 of 3, at a learning rate of 0.01: lower phases[0].lr"
         in told
     )
-    assert f"are kept in {run.checkpoints}" in told
+    assert f"Earlier checkpoints are in {run.checkpoints}" in told
     with run.split.open() as file:
         paths = [row["path"] for row in csv.DictReader(file) if row["split"] == "train"]
     # 24 training images in 3 batches of 8; the second batch of the second epoch
@@ -104,7 +104,7 @@ def test_weights_that_are_broken_from_the_beginning_are_called_so(
 
     monkeypatch.setattr(Classifier, "freeze", broken)
     assert train(flowers, tmp_path / "run") == 2
-    assert "the weights that the training begins with are not finite (model.head" in capsys.readouterr().err
+    assert "the initial weights are not finite (model.head" in capsys.readouterr().err
 
 
 def test_a_device_is_waited_for_every_so_many_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +118,10 @@ def test_a_device_is_waited_for_every_so_many_steps_only(monkeypatch: pytest.Mon
     )
     trainer.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.5}])]
     guard = NaNGuard(Run("run"), [f"{number}.jpg" for number in range(200)])
-    for step in range(LOOK_STEPS):
+    for step in range(CHECK_STEPS):
         guard.on_train_batch_start(trainer, module, None, step)
         loss = {"loss": torch.tensor(float("nan") if step >= 3 else 1.0)}
-        if step == LOOK_STEPS - 1:
+        if step == CHECK_STEPS - 1:
             with pytest.raises(DivergedError, match=r"step 4 of 100, at a learning rate of 0\.5"):
                 guard.on_train_batch_end(trainer, module, loss, None, step)
         else:
