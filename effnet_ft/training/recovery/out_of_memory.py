@@ -1,4 +1,4 @@
-"""``trainer.on_oom``: a phase whose batch does not fit on the GPU begins again with smaller ones, accumulated."""
+"""``trainer.on_oom``: restarts a phase whose batch does not fit on the GPU with smaller, accumulated batches."""
 
 from __future__ import annotations
 
@@ -22,72 +22,67 @@ Result = TypeVar("Result")
 def retry_on_oom(
     index: int, plan: PlanFile, model: Classifier, attempt: Callable[[], Result], begun: Callable[[], bool]
 ) -> Result:
-    """Return what ``attempt`` returns; where the GPU's memory ends, revise the plan and try again.
+    """Return the result of ``attempt``; when the GPU runs out of memory, revise the plan and try again.
 
-    Half the images at once or fewer, and as many more batches a step: the optimiser's batch stays what it was. Each
-    attempt begins with the weights that the first one began with.
+    Each attempt starts from the same weights. The images per optimiser step stay the same.
 
     Args:
         index: of the phase.
-        plan: the run's plan.
-        model: as the phase begins with it.
-        attempt: trains the phase as the plan says; raises :class:`torch.OutOfMemoryError` where the batch does not fit.
-        begun: whether the attempt got so far that it cannot begin again: an epoch has fitted.
+        plan: of the run.
+        model: as the phase starts with it.
+        attempt: trains the phase as planned.
+        begun: whether an epoch is already trained, after which the phase cannot restart.
 
     Raises:
-        MachineError: where nothing fits, or nothing else is to be tried; with what may fit.
+        MachineError: if nothing smaller can be tried; it says what may fit.
     """
-    beginning = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    initial = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     while True:
         try:
             return attempt()
         except torch.OutOfMemoryError:
-            pass  # what the attempt held is free once its error is forgotten
+            pass  # the memory of the attempt is released only once its error is gone
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         phase = plan.phase(index)
-        smaller = _smaller(plan.plan, phase, begun())
-        model.load_state_dict(beginning)
-        why = (
-            f"phase {phase.number}: {phase.batch_size} images at once do not fit on the GPU: it begins again with "
-            f"{smaller.batch_size} at once and {smaller.optim.accumulate} batches a step of the optimiser"
+        smaller = _smaller_batch(plan.plan, phase, begun())
+        model.load_state_dict(initial)
+        change = (
+            f"phase {phase.number}: a batch of {phase.batch_size} does not fit on the GPU: restarting the phase with "
+            f"batches of {smaller.batch_size}, {smaller.optim.accumulate} of them per optimiser step"
         )
         reason = {f"phases.{index}.batch_size": f"{phase.batch_size} do not fit on the GPU"}
-        plan.revise(plan.plan.with_phase(smaller, why, reason), logging.WARNING)
+        plan.revise(plan.plan.with_phase(smaller, change, reason), logging.WARNING)
 
 
 def halve_batch(plan: Plan, phase: PhasePlan) -> PhasePlan:
-    """Return a phase of ``plan`` with at most half the images at once and as many more batches a step of the optimiser.
+    """Return a phase of ``plan`` with half the batch size and twice the batches per optimiser step.
 
-    Half, where that is a whole number; else the largest number below that divides the optimiser's batch.
+    If half is not a whole number, the batch size is the largest one below that divides the images per step.
     """
-    wanted = phase.batch_size * phase.optim.accumulate
-    batch = next(number for number in range(phase.batch_size // 2, 0, -1) if wanted % number == 0)
-    return with_batch(plan, phase, batch, wanted // batch)
+    images = phase.batch_size * phase.optim.accumulate
+    batch = next(number for number in range(phase.batch_size // 2, 0, -1) if images % number == 0)
+    return with_batch(plan, phase, batch, images // batch)
 
 
-def _smaller(plan: Plan, phase: PhasePlan, begun: bool) -> PhasePlan:
-    """Return the phase to try next.
-
-    Raises:
-        MachineError: where there is none.
-    """
+def _smaller_batch(plan: Plan, phase: PhasePlan, begun: bool) -> PhasePlan:
+    """Return the phase to try next, or raise a :class:`MachineError` that says what may fit."""
     batch, name = phase.batch_size, f"phase {phase.number}"
     if begun:
         raise MachineError(
-            f"the GPU's memory is used up in {name}, though its batches of {batch} images had room before: another "
-            "program takes some of it; go on when it is free"
+            f"{name}: out of GPU memory, although batches of {batch} fitted before: another program uses some of it; "
+            "resume when it is free"
         )
     if batch == 1:
         raise MachineError(
-            f"{name}: not even one image at once fits on the GPU: take a smaller data.image_size or model.variant, or "
+            f"{name}: not even one image fits on the GPU: choose a smaller data.image_size or model.variant, or set "
             "trainer.checkpointing=on"
         )
     smaller = halve_batch(plan, phase)
     if collectives.world_size() > 1 or phase.on_oom == "stop":
         raise MachineError(
-            f"{name}: {batch} images at once do not fit on the GPU: try data.batch_size={smaller.batch_size} "
+            f"{name}: a batch of {batch} does not fit on the GPU: try data.batch_size={smaller.batch_size} "
             f"optim.accumulate={smaller.optim.accumulate}, or data.batch_size=auto, in the recipe or its phase"
         )
     return smaller

@@ -1,4 +1,4 @@
-"""What an interrupted training left: the newest checkpoint that is whole, and where in the phases it stands."""
+"""Resuming an interrupted run: its newest intact checkpoint, its plan, and where in the phases it stopped."""
 
 from __future__ import annotations
 
@@ -26,77 +26,69 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ResumeState:
-    """Where a training goes on.
+    """Where a training resumes."""
 
-    Attributes:
-        phase: index of the phase to go on with; the number of phases where all are trained.
-        within: that phase has begun, and its checkpoint is ``last.ckpt``; else it begins with the model in there.
-        epoch: of the phase, that goes on or comes next.
-        batch: of the epoch, that comes next.
-        accumulate: batches a step of the optimiser, as ``batch`` counts them; None where that is not known.
-        best: score of ``best.ckpt``.
-        notes: what version 0.1 decided on the way; empty where there is a plan.
-        states: of Lightning's callbacks, by their keys.
-    """
-
-    phase: int
-    within: bool
-    epoch: int
-    batch: int
-    accumulate: int | None
-    best: float | None
-    notes: Mapping[str, Any]
-    states: Mapping[str, Any]
+    phase: int  # index of the next phase to train; the number of phases if all are trained
+    within: bool  # whether that phase resumes from `last.ckpt` or starts with the model in it
+    epoch: int  # next epoch of the phase
+    batch: int  # next batch of the epoch
+    accumulate: int | None  # batches per optimiser step when `batch` was counted; None if unknown
+    best: float | None  # score of `best.ckpt`
+    notes: Mapping[str, Any]  # decisions of version 0.1, which had no plan
+    states: Mapping[str, Any]  # of Lightning's callbacks, by their keys
 
 
 def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
-    """Return where the interrupted ``run`` goes on, and clear away what its end left half; None: at the beginning.
+    """Return where the interrupted ``run`` resumes; None if it had no checkpoint yet.
 
-    A ``last.ckpt`` that is missing or damaged is replaced by the one before it.
-
-    Args:
-        run: the run folder.
-        main: this process writes.
+    The ``main`` process also removes partial files, and replaces a missing or damaged ``last.ckpt`` by the previous one
+    and a damaged ``best.ckpt`` by the last one.
 
     Raises:
-        WeightsError: where checkpoints are there, and none is whole.
+        WeightsError: if there are checkpoints, but none is intact.
     """
     if main:
         remove_partial_files(run.folder, run.checkpoints)
-    present = [path for path in (run.last, run.previous) if path.is_file()]
     faults = []
-    for path in present:
+    for path in (run.last, run.previous):
+        if not path.is_file():
+            continue
         if fault := find_damage(path):
             faults.append(fault)
             log.warning("%s: falling back to the checkpoint before it", fault)
             continue
-        checkpoint = read_checkpoint(path)
+        state = _state(read_checkpoint(path))
         if path == run.previous:
-            if not run.last.is_file():  # the machine stopped between giving the old one and the new one their names
+            if not run.last.is_file():  # the machine stopped between renaming the old one and the new one
                 log.warning("%s is missing: falling back to the checkpoint before it", run.last)
             if main:
                 os.replace(run.previous, run.last)
-        return _sound_best(run, _state(checkpoint), main)
-    if present:
+        if state.best is not None and (fault := find_damage(run.best)):
+            log.warning("%s: replaced by the last checkpoint until the next epoch", fault)
+            if main:
+                atomic_link(run.last, run.best)
+            state = replace(state, best=float("-inf"))
+        return state
+    if faults:
         raise WeightsError(
-            f"no checkpoint in {run.checkpoints} is whole: begin the run again in another folder\n{listing(faults)}"
+            f"no checkpoint in {run.checkpoints} is intact: start a new run in another folder\n{listing(faults)}"
         )
-    log.info("no checkpoint was written before the interruption: training from the beginning")
+    log.info("the run was interrupted before its first checkpoint: training from the beginning")
     return None
 
 
 def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int, new_plan: Callable[[], Plan]) -> Plan:
-    """Return the plan of an interrupted run, with what a resumed run may have otherwise as ``recipe`` says it.
+    """Return the plan of an interrupted run, with the settings of ``recipe`` that may change on resuming.
 
     Args:
         run: the run folder.
         recipe: of the run, with the user's overrides.
-        state: where the run goes on.
-        memory_bytes: that decoded images may take in memory.
-        new_plan: makes a plan from ``recipe``; for runs of version 0.1, which saved none.
+        state: where the run resumes.
+        memory_bytes: limit of decoded images in memory.
+        new_plan: makes a plan from ``recipe``, for runs of version 0.1, which have none.
 
     Raises:
-        DataError: where ``plan.yaml`` is damaged.
+        DataError: if ``plan.yaml`` is damaged.
     """
     try:
         plan = read_plan(run.plan)
@@ -109,7 +101,7 @@ def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int
 
 
 def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
-    """Return ``plan`` with what a run of version 0.1 had decided: learning rates, and which phases read the store."""
+    """Return ``plan`` with the learning rates and batch sources that a run of version 0.1 had chosen."""
     found = json.loads(run.rates.read_text(encoding="utf-8")) if run.rates.is_file() else {}
     phases = []
     for phase in plan.phases:
@@ -118,7 +110,7 @@ def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
         stored = state.notes.get("stored", {}).get(phase.index)
         if stored and phase.source.kind != "stored" and state.within and state.phase == phase.index:
             raise DataError(
-                f"phase {phase.number} trained from stored activations before it was interrupted, which do not fit: "
+                f"phase {phase.number} trained from stored activations before the interruption, which no longer fit: "
                 "make room on the disk, or set store.max_gb as it was"
             )
         if stored is False:
@@ -129,7 +121,7 @@ def _plan_of_version_0_1(run: Run, state: ResumeState, plan: Plan) -> Plan:
 
 
 def find_damage(path: Path) -> str:
-    """Return what is wrong with a checkpoint file, an empty text where every byte is as it was written."""
+    """Return what is wrong with a checkpoint file; an empty text if every byte is as it was written."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -145,26 +137,16 @@ def find_damage(path: Path) -> str:
 
 def _state(checkpoint: Mapping[str, Any]) -> ResumeState:
     ours, states = checkpoint["effnet_ft"], checkpoint["callbacks"]
-    kept = states[CheckpointSaver.state_key]
+    saved = states[CheckpointSaver.state_key]
     finished = bool(ours["finished"])
-    epoch, batch = (0, 0) if finished else kept["place"]
+    epoch, batch = (0, 0) if finished else saved["place"]
     return ResumeState(
         phase=int(ours["phase"]) + finished,
         within=not finished,
         epoch=epoch,
         batch=batch,
-        accumulate=kept.get("accumulate"),
-        best=kept["best"],
-        notes=kept.get("notes") or {},
+        accumulate=saved.get("accumulate"),
+        best=saved["best"],
+        notes=saved.get("notes") or {},
         states=states,
     )
-
-
-def _sound_best(run: Run, left: ResumeState, main: bool) -> ResumeState:
-    """Return ``left``; where ``best.ckpt`` is damaged, the last one stands for it until an epoch is better."""
-    if left.best is None or not (fault := find_damage(run.best)):
-        return left
-    log.warning("%s: the last checkpoint takes its place, and any epoch that follows counts as better", fault)
-    if main:
-        atomic_link(run.last, run.best)
-    return ResumeState(**{**vars(left), "best": float("-inf")})

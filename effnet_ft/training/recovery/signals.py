@@ -1,4 +1,4 @@
-"""Signals to end: a training finishes its step and writes a checkpoint first; anything else stops at once."""
+"""Stop signals: while a training runs, they take effect after its step and a checkpoint; otherwise at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from types import FrameType
 from effnet_ft.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""What a terminal, what SLURM, spot machines and ``kill``, and what SLURM on ``--signal=USR1@90`` send to end a job."""
+"""Sent by Ctrl-C; by SLURM, spot machines and ``kill``; and by SLURM's ``--signal=USR1@90``."""
 
 
 class StopSignal:
-    """Whether the user or the machine asked the program to end.
+    """Whether a signal asked the program to stop.
 
     Attributes:
-        deferring: the one who set it looks at :attr:`received` soon, and stops where nothing is lost.
-        received: the signal that came while it was set, 0 for none.
+        deferring: whether to record signals in ``received`` instead of raising :class:`Interrupted` at once.
+        received: the signal recorded, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class StopSignal:
         self.received = 0
 
     def listen(self) -> None:
-        """Take the signals; to be called again after a library has put its own handlers in place."""
+        """Install the handlers, again after a library has installed its own; signals reach the main thread only."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._receive)
@@ -38,15 +38,15 @@ class StopSignal:
             raise Interrupted(number)
         if not self.received:
             self.received = number
-            # Written past Python's buffers, which may be in the middle of another write.
-            os.write(2, b"\neffnet-ft: stopping after this step, or after the validation that runs\n")
-        elif number == signal.SIGINT:  # schedulers send SIGTERM several times; who presses twice is in a hurry
+            # Unbuffered, as Python's buffers may be in the middle of another write.
+            os.write(2, b"\neffnet-ft: stopping after this step, or after the validation if that is running\n")
+        elif number == signal.SIGINT:  # a second Ctrl-C; schedulers send SIGTERM several times
             raise Interrupted(number)
 
 
 @contextmanager
 def catch_signals() -> Iterator[StopSignal]:
-    """Listen to the signals while the block runs; outside of the main thread, where none arrive, do nothing."""
+    """Install the signal handlers within the block."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     stop = StopSignal()
     stop.listen()

@@ -41,19 +41,22 @@ FAULTS: dict[str, tuple[BaseException, str]] = {
     ),
     "worker killed": (
         RuntimeError("DataLoader worker (pid 4) is killed by signal: Killed. "),
-        r"a process that reads images was killed.*data\.workers",
+        r"a data loading process was killed.*data\.workers",
     ),
     "worker gone": (RuntimeError("DataLoader worker (pid(s) 4, 5) exited unexpectedly"), r"data\.workers"),
-    "bus error": (RuntimeError("DataLoader worker (pid 4) is killed by signal: Bus error. It is"), "/dev/shm, is full"),
+    "bus error": (
+        RuntimeError("DataLoader worker (pid 4) is killed by signal: Bus error. It is"),
+        r"\(/dev/shm\) is full",
+    ),
     "shared memory": (
         RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)"),
-        "/dev/shm, is full",
+        r"\(/dev/shm\) is full",
     ),
-    "memory": (MemoryError(), "memory is used up"),
-    "torch's memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "memory is used up"),
-    "GPU's memory": (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "the GPU's memory is used up"),
-    "GPU's libraries' memory": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "the GPU's memory is used up"),
-    "driver's memory": (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "the GPU's memory is used up"),
+    "memory": (MemoryError(), "out of memory"),
+    "torch's memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "out of memory"),
+    "GPU's memory": (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "out of GPU memory"),
+    "GPU's libraries' memory": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out of GPU memory"),
+    "driver's memory": (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "out of GPU memory"),
     "a process that hangs": (
         RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
         r"did not answer in time: .*trainer\.timeout_minutes",
@@ -210,7 +213,7 @@ def test_shared_memory_that_is_full_does_not_hang(run: Run, fails: Fails, monkey
     with monkeypatch.context() as patch:
         patch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
         told = fails(*READ, "data.workers=1")
-    assert "/dev/shm, is full: set data.workers=0" in told
+    assert "(/dev/shm) is full: set data.workers=0" in told
     goes_on(run, told, "data.workers=0")
 
 
@@ -225,5 +228,5 @@ def test_a_reading_process_that_is_killed(run: Run, fails: Fails, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(ImageDataset, "__getitem__", die)
         told = fails(*READ, "data.workers=1")
-    assert "a process that reads images was killed" in told
+    assert "a data loading process was killed" in told
     goes_on(run, told)

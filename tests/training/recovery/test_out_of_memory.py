@@ -81,8 +81,8 @@ def test_a_phase_begins_again_until_it_fits(
     told = [record.getMessage() for record in caplog.records]
     assert told == list(plan.plan.changes)
     assert told[1] == (
-        "phase 1: 16 images at once do not fit on the GPU: it begins again with 8 at once and 4 batches a step of the "
-        "optimiser"
+        "phase 1: a batch of 16 does not fit on the GPU: restarting the phase with batches of 8, 4 of them per "
+        "optimiser step"
     )
 
 
@@ -109,7 +109,7 @@ def test_what_fits_is_trained_once(model: Classifier, tmp_path: Path) -> None:
     [
         (["trainer.on_oom=stop"], 8, 0, r"try data\.batch_size=16 optim\.accumulate=2"),
         (["data.batch_size=2"], 0, 0, r"not even one image.*data\.image_size"),
-        ([], 8, 1, "another program takes some of it"),
+        ([], 8, 1, "another program uses some of it"),
     ],
 )
 def test_where_nothing_is_tried_a_message_says_what_helps(
@@ -138,7 +138,10 @@ def test_a_run_ends_as_if_it_had_begun_with_the_batch_that_fits(
 
     monkeypatch.setattr(FineTuner, "training_step", full)
     assert main(["train", "folder", *settings, f"{phases}}}]", f"run_dir={halving.folder}"]) == 0
-    assert capsys.readouterr().out.count("8 images at once do not fit on the GPU: it begins again with 4") == 1
+    assert (
+        capsys.readouterr().out.count("a batch of 8 does not fit on the GPU: restarting the phase with batches of 4")
+        == 1
+    )
     ours, theirs = (read_checkpoint(run.last)["state_dict"] for run in (halving, small))
     assert [name for name, value in theirs.items() if not torch.equal(value, ours[name])] == []
     assert batches_of(read_plan(halving.plan)) == [(8, 1), (4, 2)], "a resumed run would not fit again"
@@ -155,4 +158,4 @@ def test_a_run_that_may_not_halve_stops_with_what_to_try(
     settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", *TINY, "trainer.on_oom=stop"]
     assert main(["train", "folder", *settings, "phases=[{train: head, epochs: 1, lr: 1e-2}]"]) == 2
     told = capsys.readouterr().err
-    assert "8 images at once do not fit on the GPU: try data.batch_size=4 optim.accumulate=2" in told
+    assert "a batch of 8 does not fit on the GPU: try data.batch_size=4 optim.accumulate=2" in told
