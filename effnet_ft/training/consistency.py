@@ -1,4 +1,4 @@
-"""What several processes must agree on between the steps, where Lightning's strategies see to the steps themselves."""
+"""Checks that all ranks have the same images and weights, and collectives for what DDP does not synchronise."""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ from effnet_ft.utils.text import listing
 
 
 def require_same_images(split: Split) -> None:
-    """Refuse to go on where the processes do not see the same images, or there are too few of them.
-
-    Raises:
-        DataError: with what differs.
-    """
+    """Raise a :class:`DataError` on all ranks if they see different images, or there are too few for them."""
     count = collectives.world_size()
     parts = {name: split.part(name) for name in ("train", "val", "test")}
     listed = [(sample.path, sample.label) for samples in parts.values() for sample in samples]
     seen = collectives.all_gather((len(listed), zlib.crc32(repr(listed).encode())))
     error: DataError | None = None
-    if other := next((number for number, found in enumerate(seen) if found != seen[0]), None):
+    if other := next((rank for rank, found in enumerate(seen) if found != seen[0]), None):
         error = DataError(
             f"process {other} does not see the same images as process 0 ({seen[other][0]} and {seen[0][0]}, or other "
             f"paths or labels): data.root must hold the same files on every node"
@@ -39,40 +35,30 @@ def require_same_images(split: Split) -> None:
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Take the first process's batch-norm statistics: after a phase, each process has those of its last batch."""
-    if collectives.world_size() == 1:
-        return
-    state = collectives.broadcast({name: value.cpu() for name, value in model.named_buffers()})
-    for name, value in model.named_buffers():
-        value.copy_(state[name])
+    """Copy rank 0's batch-norm statistics to all ranks; after a phase, each has those of its own batches."""
+    if collectives.world_size() > 1:
+        state = collectives.broadcast({name: value.cpu() for name, value in model.named_buffers()})
+        for name, value in model.named_buffers():
+            value.copy_(state[name])
 
 
-def require_same_weights(model: nn.Module, where: str) -> None:
-    """Refuse to go on where the processes do not hold the same weights, bit for bit.
-
-    Args:
-        model: the network.
-        where: when it is, for the message.
-
-    Raises:
-        WeightsError: with the process and the tensors.
-    """
+def require_same_weights(model: nn.Module, when: str) -> None:
+    """Raise a :class:`WeightsError` on all ranks if their weights differ in any bit; ``when`` is for the message."""
     if collectives.world_size() == 1:
         return
     found = collectives.all_gather({name: _checksum(value) for name, value in model.state_dict().items()})
-    for number, checksums in enumerate(found):
-        if apart := [name for name, checksum in found[0].items() if checksums.get(name) != checksum]:
+    for rank, checksums in enumerate(found):
+        if different := [name for name, checksum in found[0].items() if checksums.get(name) != checksum]:
             error = WeightsError(
-                f"{where}, process {number} does not hold the same weights as process 0: {len(apart)} tensors differ; "
+                f"{when}, process {rank} does not have the same weights as process 0: {len(different)} tensors differ; "
                 f"model.weights must be the same file on every node, and the program the same version\n"
-                f"{listing(apart, 5)}"
+                f"{listing(different, 5)}"
             )
             return collectives.raise_on_all_ranks(error)
-    return None
 
 
 def all_reduce_mean(values: Iterable[Tensor]) -> None:
-    """Replace each of ``values`` in place by its mean over the processes; all of them call this together."""
+    """Replace each of ``values`` in place by its mean over all ranks."""
     if collectives.world_size() > 1:
         for value in values:
             dist.all_reduce(value)

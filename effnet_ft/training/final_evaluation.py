@@ -1,4 +1,4 @@
-"""What comes after the last step: the best model measured, and the run folder completed."""
+"""After the last step: evaluates and calibrates the best model and completes the run folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_and_report(plan: PlanFile, run: Run, data: PhaseData, throughput: Throughput) -> dict[str, float]:
-    """Measure and calibrate the best model, each process on its part of the images; the first writes the results.
+    """Evaluate and calibrate the best model, each rank on its share of the images, and write the results.
 
-    The model comes from the first process: another node need not see the run folder.
+    Rank 0 reads the model for all, as other nodes need not see the run folder.
 
     Returns:
-        What ``metrics.json`` holds, in the first process; nothing in the others.
+        The contents of ``metrics.json`` on rank 0, nothing on the others.
     """
     main = is_main_process()
     model = broadcast(load_model(run.best) if main else None)
@@ -42,34 +42,30 @@ def evaluate_and_report(plan: PlanFile, run: Run, data: PhaseData, throughput: T
     update_description(run.best, predictor.model)
     evaluation.write_predictions(run.predictions)
     seconds = throughput.total["elapsed"]
-    written = {**metrics, "train_seconds": seconds, **throughput.speed(throughput.total)}
-    write_json(written, run.metrics)
-    _tell_of_calibration(metrics, evaluation, len(split.val))
-    _tell_result(metrics, evaluation, seconds)
+    results = {**metrics, "train_seconds": seconds, **throughput.speed(throughput.total)}
+    write_json(results, run.metrics)
+    _log_results(metrics, evaluation, len(split.val), seconds)
     write_report(run.folder, predictor)
-    return written
+    return results
 
 
-def _tell_of_calibration(metrics: Mapping[str, float], evaluation: Evaluation, images: int) -> None:
-    if "temperature" not in metrics:
-        what = "temperature and thresholds (0.5 for each label)" if evaluation.labels.ndim == 2 else "temperature"
-        log.info("%s not fitted: the validation images were trained on", what)
-        return
-    part = evaluation.name
-    log.info(
-        "temperature %.3g, of %d validation images: calibration error %.3f before, %.3f after, on the %s images",
-        *(metrics["temperature"], images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], _WORDS[part]),
-    )
-
-
-def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: float) -> None:
+def _log_results(metrics: Mapping[str, float], evaluation: Evaluation, val_images: int, seconds: float) -> None:
     part, multilabel = evaluation.name, evaluation.labels.ndim == 2
-    score, word = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
-    ends = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
+    title = {"val": "validation", "test": "test"}[part]
+    if "temperature" in metrics:
+        log.info(
+            "temperature %.3g, of %d validation images: calibration error %.3f before, %.3f after, on the %s images",
+            *(metrics["temperature"], val_images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], title),
+        )
+    else:
+        what = "temperature and thresholds (0.5 for each label)" if multilabel else "temperature"
+        log.info("%s not fitted: the validation images were trained on", what)
+    score, name = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
+    interval = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
     log.info(
         "%s %s %.1f%%%s on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
-        *(_WORDS[part], word, 100 * metrics[f"{part}/{score}"]),
-        *(" ({:.1f} to {:.1f})".format(*ends) if ends else "", len(evaluation.samples)),
+        *(title, name, 100 * metrics[f"{part}/{score}"]),
+        *(" ({:.1f} to {:.1f})".format(*interval) if interval else "", len(evaluation.samples)),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
     )
     if missed := evaluation.missed_classes:
@@ -79,8 +75,6 @@ def _tell_result(metrics: Mapping[str, float], evaluation: Evaluation, seconds: 
     if part == "val":
         fitted = "label thresholds" if multilabel else "temperature"
         log.info(
-            "no test images: the validation images also chose the epoch and the %s, so expect less of others", fitted
+            "no test images: the validation images also selected the epoch and the %s; expect less on new images",
+            fitted,
         )
-
-
-_WORDS = {"val": "validation", "test": "test"}

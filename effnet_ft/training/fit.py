@@ -1,4 +1,4 @@
-"""A training from beginning to end: images, plan, model, phases, and the run folder that is left."""
+"""A training from start to finish: images, plan, model, phases, evaluation and the run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed import collectives
 from effnet_ft.distributed.collectives import is_main_process
-from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.devices import plan_trainer
 from effnet_ft.planning.facts import machine_facts
 from effnet_ft.planning.table import plan_summary
@@ -35,42 +34,41 @@ from effnet_ft.training.recovery.watchdog import process_watchdog
 from effnet_ft.training.setup import (
     build_model,
     create_run_folder,
-    log_image_notes,
     new_plan,
     read_run,
     require_free_folder,
     split_images,
 )
-from effnet_ft.training.trainer import build_strategy
+from effnet_ft.training.trainer import build_trainer
 from effnet_ft.utils.process_settings import end_with_parent
 
 log = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test: bool = True) -> Run:
-    """Run every phase of ``recipe`` and leave a run folder.
+    """Train every phase of ``recipe`` and write a run folder.
 
     Args:
         recipe: from :func:`effnet_ft.load_recipe`.
-        run_dir: the run folder, which must not hold anything yet; None takes the recipe's.
-        resume: go on with the run in there from its newest checkpoint, or from its beginning.
-        test: measure the test images at the end; without, a choice between runs cannot be made by them.
+        run_dir: an empty or new folder, or the run to resume; None for the recipe's.
+        resume: continue the run in there from its newest checkpoint.
+        test: evaluate the test images at the end; a sweep leaves them out, so that they do not choose between runs.
 
     Returns:
         The run.
 
     Raises:
-        RecipeError: where settings do not fit the machine or the images.
-        DataError: where the images are at fault.
-        WeightsError: where the weights are.
-        DivergedError: where the loss is no longer a number.
-        MachineError: where disk, memory or a process of the machine fails; it can be resumed.
-        KeyboardInterrupt: where the user stopped it, or its kind Interrupted where a signal did; it can be resumed.
+        RecipeError: if settings do not fit the machine or the images.
+        DataError: if the images are at fault.
+        WeightsError: if the weights are at fault.
+        DivergedError: if the loss is NaN or infinite.
+        MachineError: if disk, memory or a process fails; the run can be resumed.
+        KeyboardInterrupt: on Ctrl-C, or as ``Interrupted`` on another signal; the run can be resumed.
     """
     run, main = Run(run_dir or choose_run_dir(recipe)), is_main_process()
     with (
         collectives.report_once(),
-        console(speaks=main) as open_log,
+        console(main) as open_log,
         quiet_lightning(),
         _shared_folder(run),
         run_lock(run.folder) if main else nullcontext(),
@@ -81,23 +79,26 @@ def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test
         require_free_folder(run, resume, main)
         state = load_resume_state(run, main) if resume else None
         model, split = read_run(run, recipe) if state else (None, split_images(recipe))
-        strategy = build_strategy(plan_trainer(recipe.trainer, machine_facts())[0])
-        collectives.connect(strategy, started=watch)  # from here on all processes of the run go the same way
-        state = collectives.broadcast(state)  # the others may have read files that the first one has replaced since
+        strategy = build_trainer(plan_trainer(recipe.trainer, machine_facts())[0]).strategy
+        collectives.connect(strategy, started=watch)  # from here on, all ranks run the same code
+        state = collectives.broadcast(state)  # other ranks may have read files that rank 0 has replaced since
         require_same_images(split)
         plan = PlanFile(run.plan, _plan(recipe, run, split, state), writes=main)
-        model = model or _new_model(plan.plan, split)
+        if model is None:
+            pl.seed_everything(plan.plan.seed, workers=True, verbose=False)  # for the initial weights of the head
+            network, images = plan.plan.model, plan.plan.data
+            model = collectives.run_on_all_ranks(lambda: build_model(network, images.image_size, images.crop, split))
         if main:
             create_run_folder(recipe, plan, run, split, resumed=state is not None)
             open_log(run.log)
-        _announce(plan.plan, run, split)
+        _log_plan(plan.plan, run, split)
         loggers = build_loggers(plan.plan.trainer.loggers, run.folder)
         for logger in loggers:
             logger.log_hyperparams(plan.plan.flat())
         trainer = PhaseTrainer(plan, run, PhaseData(plan, split), model, loggers, stop)
         trainer.fit(state)
         if main:
-            run.previous.unlink(missing_ok=True)  # nothing is trained any more that it could stand in for
+            run.previous.unlink(missing_ok=True)
         tested = split if test else replace(split, test=[])
         metrics = evaluate_and_report(plan, run, PhaseData(plan, tested), trainer.throughput)
         log_result(loggers, metrics, len(trainer.table.rows))
@@ -105,45 +106,41 @@ def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test
 
 
 def _plan(recipe: Recipe, run: Run, split: Split, state: ResumeState | None) -> Plan:
-    """Return the plan that the first process made, or that an interrupted run had."""
-    machine, main = machine_facts(), is_main_process()
+    """Return the plan that rank 0 makes, or that of the interrupted run."""
 
-    def decide() -> Plan | None:
-        if not main:
+    def make() -> Plan:
+        return new_plan(recipe, split, machine_facts(), str(run.folder))
+
+    def make_or_read() -> Plan | None:
+        if not is_main_process():
             return None
-        if state is None:
-            return new_plan(recipe, split, machine, str(run.folder))
-        return resumed_plan(
-            run, recipe, state, machine.memory_bytes, lambda: new_plan(recipe, split, machine, str(run.folder))
-        )
+        return resumed_plan(run, recipe, state, machine_facts().memory_bytes, make) if state else make()
 
-    plan = collectives.broadcast(collectives.run_on_all_ranks(decide))
+    plan = collectives.broadcast(collectives.run_on_all_ranks(make_or_read))
     assert plan is not None
     return plan
 
 
-def _new_model(plan: Plan, split: Split) -> Classifier:
-    pl.seed_everything(plan.seed, workers=True, verbose=False)  # the new head is drawn
-    return collectives.run_on_all_ranks(lambda: build_model(plan.model, plan.data.image_size, plan.data.crop, split))
-
-
-def _announce(plan: Plan, run: Run, split: Split) -> None:
-    """Log what is trained on what."""
+def _log_plan(plan: Plan, run: Run, split: Split) -> None:
     log.info(
         "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
         plan.data.root,
         *(len(split.part(name)) for name in ("train", "val", "test")),
         *(len(split.classes), plan.model.variant, plan.model.weights, plan.data.image_size, run.folder),
     )
-    log_image_notes(plan)
+    if plan.data.fit == "trainval":
+        log.info("training includes the validation images: they select no epoch, and the last one counts as the best")
+    side, size = plan.images.short_side, plan.data.image_size
+    if side and side < 0.75 * size:
+        log.info("images of about %d px are enlarged to %d px", side, size)
     log.info("%s", plan_summary(plan))
 
 
 @contextmanager
 def _shared_folder(run: Run) -> Iterator[None]:
-    """Tell the processes that Lightning launches meanwhile to write where this one does."""
+    """Set the run folder of the processes that Lightning launches within the block."""
     before = os.environ.get(RUN_DIR_VARIABLE)
-    if before is not None:  # another process of this training launched this one
+    if before is not None:  # this process was launched by another one of this training
         end_with_parent()
     os.environ[RUN_DIR_VARIABLE] = str(run.folder)
     try:

@@ -1,48 +1,28 @@
-"""Lightning's loggers, by name. A new one is a function here and a line in ``LOGGERS``."""
+"""Lightning's loggers, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from effnet_ft.errors import MissingPackageError
 
-
-def tensorboard(folder: Path) -> Logger:
-    """Write event files to the run folder's ``tensorboard/``."""
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
-
-
-def wandb(folder: Path) -> Logger:
-    """Send to Weights & Biases, project ``effnet_ft``, under the run folder's name."""
-    from pytorch_lightning.loggers import WandbLogger
-
-    return WandbLogger(name=folder.name, save_dir=folder, project="effnet_ft")
-
-
-def mlflow(folder: Path) -> Logger:
-    """Send to MLflow, experiment ``effnet_ft``: to ``MLFLOW_TRACKING_URI``, else to the run's ``mlruns/``."""
-    from pytorch_lightning.loggers import MLFlowLogger
-
-    return MLFlowLogger(experiment_name="effnet_ft", run_name=folder.name, save_dir=str(folder / "mlruns"))
-
-
 LOGGERS: dict[str, Callable[[Path], Logger]] = {
-    "tensorboard": tensorboard,
-    "wandb": wandb,
-    "mlflow": mlflow,
+    "tensorboard": lambda run: TensorBoardLogger(run, name="tensorboard", version="", default_hp_metric=False),
+    "wandb": lambda run: WandbLogger(name=run.name, save_dir=run, project="effnet_ft"),
+    # to MLFLOW_TRACKING_URI if set
+    "mlflow": lambda run: MLFlowLogger(experiment_name="effnet_ft", run_name=run.name, save_dir=str(run / "mlruns")),
 }
+"""Loggers by the recipe's names, each built for a run folder. A new one is a line here."""
 
 
 def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
-    """Return the loggers named, writing to the run ``folder`` where they write files.
+    """Return the loggers named, writing to the run ``folder``.
 
     Raises:
-        MissingPackageError: where a logger's package is not installed.
+        MissingPackageError: if a logger's package is not installed.
     """
     loggers = []
     for name in names:
@@ -55,7 +35,7 @@ def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
 
 
 def log_result(loggers: Sequence[Logger], metrics: Mapping[str, float], epochs: int) -> None:
-    """Log what ``metrics.json`` holds behind the last epoch; not each label's F1, whose name a logger may not take."""
+    """Log the final metrics after the last epoch, without each label's F1, whose name a logger may not accept."""
     for logger in loggers:
         logger.log_metrics({name: value for name, value in metrics.items() if "/f1/" not in name}, step=epochs)
         logger.finalize("success")

@@ -1,10 +1,12 @@
-"""The phases of a run, trained one after another: each with its batches, learning rate, trainer and module."""
+"""Trains the phases of a run in order, each with its own batches, learning rate, Trainer and LightningModule."""
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -37,45 +39,28 @@ from effnet_ft.training.trainer import build_trainer, optional_callbacks
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class PhaseTrainer:
     """Trains the phases of a run.
 
-    Args:
-        plan: of the run; revised by what is found on the way.
-        run: the run folder.
-        data: gives each phase its batches.
-        model: what is trained, in place.
-        loggers: beside the table of epochs.
-        stop: whether the user, or a signal, wants the training to end.
-
     Attributes:
-        throughput: what the training took so far.
-        table: the rows of ``metrics.csv``.
+        throughput: of the training so far.
+        table: writes ``metrics.csv``.
     """
 
-    def __init__(
-        self,
-        plan: PlanFile,
-        run: Run,
-        data: PhaseData,
-        model: Classifier,
-        loggers: list[Logger],
-        stop: StopSignal,
-    ) -> None:
-        self.plan = plan
-        self.run = run
-        self.data = data
-        self.model = model
-        self.loggers = loggers
-        self.stop = stop
+    plan: PlanFile  # revised by what is found during training
+    run: Run
+    data: PhaseData
+    model: Classifier  # trained in place
+    loggers: list[Logger]
+    stop: StopSignal
+
+    def __post_init__(self) -> None:
         self.throughput = Throughput()
-        self.table = EpochTable(run.table, self.throughput, len(plan.plan.phases))
+        self.table = EpochTable(self.run.table, self.throughput, len(self.plan.plan.phases))
 
     def fit(self, state: ResumeState | None = None) -> None:
-        """Train every phase; ``state`` is where an interrupted run goes on.
-
-        Errors are those of :func:`effnet_ft.training.fit.train`.
-        """
+        """Train all phases, or from ``state`` on; raises the errors of :func:`effnet_ft.training.fit.train`."""
         if state:
             for callback in (self.throughput, self.table):
                 callback.load_state_dict(state.states[callback.state_key])
@@ -91,31 +76,34 @@ class PhaseTrainer:
             )
         require_same_weights(self.model, "after the last phase")
 
-    def _has_trained(self, rows: int) -> bool:
-        """Return whether the table has more than ``rows`` by now."""
-        return len(self.table.rows) > rows
+    def _has_trained(self, epochs: int) -> bool:
+        return len(self.table.rows) > epochs
 
     def _fit_phase(self, index: int, within: ResumeState | None, best: float | None) -> float | None:
-        """Train a phase, or the rest of it, and return the score of the best epoch so far."""
-        phase, model = self.plan.phase(index), self.model
-        self._prepare_model(phase)
+        """Train a phase, from ``within`` on if given, and return the score of the best epoch so far."""
+        phase, plan, model = self.plan.phase(index), self.plan.plan, self.model
+        model.freeze(phase.cut, phase.batchnorm)
+        model.set_rates(phase.dropout, phase.drop_path)
+        model.set_norm_momentum(phase.bn_momentum)
+        model.preprocessing = model.preprocessing.at_size(phase.image_size)
+        model.checkpointing = phase.checkpointing
         saver = CheckpointSaver(
             self.run,
             self.stop,
             self.throughput,
-            minutes=self.plan.plan.trainer.checkpoint_minutes,
-            select=self.plan.plan.data.fit == "train",
+            minutes=plan.trainer.checkpoint_minutes,
+            select=plan.data.fit == "train",
             best=best,
             resumed=within is not None,
             plan=self.plan,
         )
         guard = NaNGuard(self.run, [sample.path for sample in self.data.split.train])
-        optional = optional_callbacks(phase, self.throughput, len(self.plan.plan.phases))
+        optional = optional_callbacks(phase, self.throughput, len(plan.phases))
         callbacks = [guard, self.throughput, self.table, saver, *optional]
-        trainer = build_trainer(self.plan.plan.trainer, phase, self.run.folder, callbacks, self.loggers)
+        trainer = build_trainer(plan.trainer, phase, self.run.folder, callbacks, self.loggers)
         require_same_weights(model, f"before phase {phase.number}")
         data = self._data(index, trainer.strategy.root_device, within is not None)
-        phase = self.plan.phase(index)
+        phase = self.plan.phase(index)  # its learning rate is known now
         module = self._module(phase, stored=isinstance(data, ActivationDataModule))
         self._log(phase, trainer.world_size)
         if within:
@@ -123,22 +111,14 @@ class PhaseTrainer:
             data.begin = (within.epoch, batch)
             log.info("resumed in phase %d, epoch %d, after %d batches", phase.number, within.epoch + 1, batch)
         with sync_batchnorm(model, phase.sync_batchnorm and trainer.world_size > 1):
-            _fit(trainer, module, data, self.stop, str(self.run.last) if within else None)
+            _fit(trainer, module, data, self.stop, self.run.last if within else None)
         share_statistics(model)
         return saver.best
 
-    def _prepare_model(self, phase: PhasePlan) -> None:
-        model = self.model
-        model.freeze(phase.cut, phase.batchnorm)
-        model.set_rates(phase.dropout, phase.drop_path)
-        model.set_norm_momentum(phase.bn_momentum)
-        model.preprocessing = model.preprocessing.at_size(phase.image_size)
-        model.checkpointing = phase.checkpointing
-
     def _data(self, index: int, device: torch.device, resumed: bool) -> ImageDataModule | ActivationDataModule:
-        """Return the phase's batches, and revise the plan by a learning rate that is searched."""
-        begun = time.perf_counter()
-        with translate_machine_errors():  # a smaller batch of the phase would not help where its images are prepared
+        """Return the phase's batches, and find its learning rate if it has none."""
+        start = time.perf_counter()
+        with translate_machine_errors():  # a smaller training batch would not help if memory runs out here
             data = self.data.data_module(index, self.model, device, resumed)
         phase = self.plan.phase(index)
         if phase.optim.lr is None:
@@ -146,7 +126,7 @@ class PhaseTrainer:
             module = self._module(phase, isinstance(data, ActivationDataModule))
             found, how = find_lr(phase, module, data, device, precision, self.run.folder)
             self.plan.revise(self.plan.plan.with_phase(found, how, {f"phases.{index}.lr": how.partition(": ")[2]}))
-        self.throughput.total["elapsed"] += time.perf_counter() - begun  # what is computed once is part of the training
+        self.throughput.total["elapsed"] += time.perf_counter() - start
         return data
 
     def _module(self, phase: PhasePlan, stored: bool) -> FineTuner:
@@ -165,7 +145,6 @@ class PhaseTrainer:
         )
 
     def _log(self, phase: PhasePlan, processes: int) -> None:
-        """Log what the phase trains, at which rate, and how many images a step has."""
         trained = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in self.model.parameters())
         name = f"phase {phase.number}/{len(self.plan.plan.phases)}"
@@ -178,11 +157,11 @@ class PhaseTrainer:
             *(name, phase.train, trained / 1e6, total / 1e6, phase.epochs, lr, step_in_words(phase, processes)),
         )
         if phase.compile:
-            log.info("%s: compiled first, which takes a minute or two", name)
+            log.info("%s: compiling first, which takes a minute or two", name)
 
 
 def step_in_words(phase: PhasePlan, processes: int) -> str:
-    """Return how a step's images come about, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
+    """Return the images per optimiser step, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
     batch, accumulated = phase.batch_size, phase.optim.accumulate
     if accumulated == processes == 1:
         return f"{batch} images a step"
@@ -193,13 +172,13 @@ def step_in_words(phase: PhasePlan, processes: int) -> str:
 
 
 def _fit(
-    trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, stop: StopSignal, checkpoint: str | None
+    trainer: pl.Trainer, module: FineTuner, data: pl.LightningDataModule, stop: StopSignal, checkpoint: Path | None
 ) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as end:
-        # Lightning ends the whole program where it is interrupted; the program here has a say of its own.
+        # On an interruption Lightning exits the program, which here has more to do, and leaves Ctrl-C ignored.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
-            stop.listen()  # Lightning leaves Ctrl-C ignored
+            stop.listen()
             raise (end.__context__ if isinstance(end.__context__, Interrupted) else KeyboardInterrupt()) from None
         raise

@@ -1,10 +1,9 @@
-"""The batches of each phase, from where the plan says; where that fails on the way, the plan is revised."""
+"""The batches of each phase, from the source that the plan names; the plan is revised if that source fails."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,27 +21,26 @@ from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.planning.devices import AUTOCAST
 from effnet_ft.planning.sources import choose_sources, cut_name, image_source
-from effnet_ft.recipe.plan import BatchSource, PhasePlan, Plan
+from effnet_ft.recipe.plan import BatchSource, PhasePlan
 from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.utils.array_cache import ArrayCache, half_of_free_memory
 
 log = logging.getLogger(__name__)
 
 
+Decoded = tuple[DecodedImages | None, DecodedImages | None]
+"""Decoded training and validation images."""
+
+
+@dataclass
 class PhaseData:
-    """Gives each phase its batches.
+    """Builds the batches of each phase."""
 
-    Args:
-        plan: of the run; revised where its sources fail.
-        split: the images.
-    """
-
-    def __init__(self, plan: PlanFile, split: Split) -> None:
-        self.plan = plan
-        self.split = split
-        self.cache = ArrayCache()
-        self._decoded: tuple[object, tuple[DecodedImages, DecodedImages | None]] | None = None
-        """The decoded images of the last phase that read some, and what they depend on: the next may take the same."""
+    plan: PlanFile  # revised if a source fails
+    split: Split
+    cache: ArrayCache = field(default_factory=ArrayCache)
+    _decoded: tuple[object, Decoded] | None = field(default=None, init=False)
+    """Images decoded for the last phase, with what they depend on, for the next phase to reuse."""
 
     def data_module(
         self, index: int, model: Classifier, device: torch.device, resumed: bool = False
@@ -51,12 +49,12 @@ class PhaseData:
 
         Args:
             index: of the phase.
-            model: as the phase begins with it.
-            device: where a prefix is computed.
-            resumed: the phase goes on within, and must read what it read before.
+            model: as the phase starts with it.
+            device: on which a prefix is computed.
+            resumed: whether the phase resumes partway, and must read from the same source as before.
 
         Raises:
-            DataError: where an image cannot be read, or stored activations of a resumed phase cannot be kept any more.
+            DataError: if an image cannot be read, or the stored activations of a resumed phase no longer fit.
         """
         if self.plan.phase(index).source.kind == "stored":
             stored = self._stored(index, model, device)
@@ -64,8 +62,8 @@ class PhaseData:
                 return stored
             if resumed:
                 raise DataError(
-                    f"phase {index + 1} trained from stored activations before it was interrupted, which do not fit "
-                    f"now: make room on the disk of {self.cache.folder}"
+                    f"phase {index + 1} trained from stored activations before the interruption, which no longer fit: "
+                    f"make room on the disk of {self.cache.folder}"
                 )
         phase, plan = self.plan.phase(index), self.plan.plan
         decoded = self._decoded_images(phase, model) if phase.source.kind == "decoded" else (None, None)
@@ -82,26 +80,25 @@ class PhaseData:
         )
 
     def logits(self, predictor: Predictor, index: int, part: str, batch_size: int) -> np.ndarray:
-        """Return the logits of a part's images, ``[N, K]``, by a model of the phase with ``index``.
+        """Return the logits of a part's images, ``[N, K]``, from a model of the phase with ``index``.
 
-        All processes call this together: each computes its part. Where the phase reads the store, what the frozen
-        stages make of the images is kept too, computed exactly as a prediction computes it.
+        Each rank computes its share. If the phase reads stored activations, those of the part are stored too, computed
+        exactly as for a prediction.
         """
-        shard = collectives.rank_slice(len(self.split.part(part)))
-        cut = self.plan.phase(index).cut
-        maps = self._evaluated_maps(predictor, index, part)
-        if maps is None:
-            images = [self.split.image(sample) for sample in self.split.part(part)]
-            own = images[shard.start : shard.stop]
-            rows = collectives.run_on_all_ranks(lambda: predictor.logits(own, batch_size, f"evaluating {part}"))
-        else:
-            rows = collectives.run_on_all_ranks(
-                lambda: predictor.logits_from(maps[shard.start : shard.stop], cut, batch_size)
-            )
-        return np.concatenate(collectives.all_gather(rows))
+        samples = self.split.part(part)
+        share = collectives.rank_slice(len(samples))
+        own = slice(share.start, share.stop)
+        maps = self._evaluation_maps(predictor, index, part)
 
-    def _evaluated_maps(self, predictor: Predictor, index: int, part: str) -> np.ndarray | None:
-        """Return what the frozen stages make of a part's images, where the phase reads the store and there is room."""
+        def compute() -> np.ndarray:
+            if maps is not None:
+                return predictor.logits_from(maps[own], self.plan.phase(index).cut, batch_size)
+            return predictor.logits([self.split.image(one) for one in samples[own]], batch_size, f"evaluating {part}")
+
+        return np.concatenate(collectives.all_gather(collectives.run_on_all_ranks(compute)))
+
+    def _evaluation_maps(self, predictor: Predictor, index: int, part: str) -> np.ndarray | None:
+        """Return a part's stored activations; None if the phase reads images, or they do not fit."""
         phase, store = self.plan.phase(index), self.plan.plan.store
         if phase.source.kind != "stored":
             return None
@@ -112,7 +109,7 @@ class PhaseData:
             return None
 
     def _stored(self, index: int, model: Classifier, device: torch.device) -> ActivationDataModule | None:
-        """Return the stored activations of a phase; None, and a revised plan, where they cannot be kept."""
+        """Return the stored activations of a phase; None, after revising the plan, if they cannot be stored."""
         plan, phase = self.plan.plan, self.plan.phase(index)
         source = phase.source
         settings = ComputeSettings(
@@ -132,16 +129,20 @@ class PhaseData:
         try:
             arrays = ActivationStore(self.split, settings, self.cache).arrays(model, views, source.cuts)
         except OSError as error:
-            why = f"store: cannot be written ({error}): phase {phase.number} reads images in every epoch"
-            self._read_images(phase, why)
+            self._read_images(phase, f"store: cannot be written ({error})")
             return None
         except Overflow:
-            return self._overflowed(index, model, device)
+            if plan.store.dtype == "float32":
+                self._read_images(phase, "store: activations are infinite or NaN")
+                return None
+            wider = replace(plan, store=replace(plan.store, dtype="float32"))
+            phases, reasons = choose_sources(wider, self._memory(), start=index)
+            change = f"store: values too large for {plan.store.dtype}: stored as float32"
+            self.plan.revise(plan.revised(change, reasons, store=wider.store, phases=phases), logging.WARNING)
+            return self._stored(index, model, device) if phases[index].source.kind == "stored" else None
         labels = (self.split.labels(self.split.train), self.split.labels(self.split.val))
-        train, val = arrays[phase.cut]
         return ActivationDataModule(
-            train,
-            val,
+            *arrays[phase.cut],
             labels,
             views,
             batch_size=phase.batch_size,
@@ -149,75 +150,53 @@ class PhaseData:
             seed=(plan.seed, index),
         )
 
-    def _overflowed(self, index: int, model: Classifier, device: torch.device) -> ActivationDataModule | None:
-        """Keep float32 where 16 bits are too few; where values are no numbers at all, read images."""
-        plan = self.plan.plan
-        if plan.store.dtype == "float32":
-            self._read_images(plan.phases[index], "store: values are infinite or no numbers: images are read instead")
-            return None
-        wider = replace(plan, store=replace(plan.store, dtype="float32"))
-        phases, reasons = choose_sources(wider, self._memory(), start=index)
-        why = f"store: values too large for {plan.store.dtype}: kept as float32"
-        self._revise(plan.revised(why, reasons, store=wider.store, phases=phases))
-        return self._stored(index, model, device) if phases[index].source.kind == "stored" else None
-
-    def _read_images(self, phase: PhasePlan, why: str) -> None:
+    def _read_images(self, phase: PhasePlan, fault: str) -> None:
         source, reason = image_source(self.plan.plan, phase, self._memory())
-        self._take_source(phase, source, why, reason)
+        self._change_source(phase, source, f"{fault}: phase {phase.number} reads images in every epoch", reason)
 
-    def _take_source(self, phase: PhasePlan, source: BatchSource, why: str, reason: str) -> None:
-        # A grid of heads is trained on stored features alone.
+    def _change_source(self, phase: PhasePlan, source: BatchSource, change: str, reason: str) -> None:
+        # Only stored features can be searched by the grid of heads.
         search = "range test" if phase.search and source.kind != "stored" else phase.search
         changed = replace(phase, source=source, search=search)
-        self._revise(self.plan.plan.with_phase(changed, why, {f"phases.{phase.index}.source": reason}))
-
-    def _revise(self, plan: Plan) -> None:
+        plan = self.plan.plan.with_phase(changed, change, {f"phases.{phase.index}.source": reason})
         self.plan.revise(plan, logging.WARNING)
 
-    def _decoded_images(self, phase: PhasePlan, model: Classifier) -> tuple[DecodedImages | None, DecodedImages | None]:
-        """Return the training and the validation images decoded; where they cannot be kept, nothing, and revise."""
+    def _decoded_images(self, phase: PhasePlan, model: Classifier) -> Decoded:
+        """Return the decoded images; none, after revising the plan, if they cannot be stored."""
         plain, view = phase.augmentation.name == "none", model.preprocessing
-        wanted = (plain, view)
-        if self._decoded and self._decoded[0] == wanted:
+        if self._decoded and self._decoded[0] == (plain, view):
             return self._decoded[1]
-        self._decoded = None  # before others are made room for
-        places: Mapping[str, tuple[ArrayCache | None, int]] = {
-            "disk": (self.cache, self.plan.plan.store.max_bytes),
-            "memory": (None, self._memory()),
-        }
-        cache, room = places[phase.source.place]
-        root, split = self.split.root, self.split
+        self._decoded = None  # frees the memory
+        split, on_disk = self.split, phase.source.place == "disk"
+        place = "on disk" if on_disk else "in memory"
+        cache, limit = (self.cache, self.plan.plan.store.max_bytes) if on_disk else (None, self._memory())
         try:
             if plain:
-                train = decoded_for_evaluation(root, split.train, view, cache, room)
+                train = decoded_for_evaluation(split.root, split.train, view, cache, limit)
             else:
-                train = decoded_for_training(root, split.train, view.size, cache, room)
-            fault = "" if train else f"would take more than {room / 1e9:.1f} GB"
-            val = decoded_for_evaluation(root, split.val, view, cache, room) if train else None
+                train = decoded_for_training(split.root, split.train, view.size, cache, limit)
+            val = decoded_for_evaluation(split.root, split.val, view, cache, limit) if train else None
+            fault = f"would take more than {limit / 1e9:.1f} GB {place}"
         except OSError as error:
-            train, val, fault = None, None, f"cannot be kept ({error})"
+            train, val, fault = None, None, f"cannot be stored {place} ({error})"
         if train is None:
-            return self._decoded_elsewhere(phase, model, fault)
+            return self._decode_elsewhere(phase, model, fault)
         where = str(self.cache.folder) if cache else "memory"
         log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
-        self._decoded = (wanted, (train, val))
+        self._decoded = ((plain, view), (train, val))
         return train, val
 
-    def _decoded_elsewhere(
-        self, phase: PhasePlan, model: Classifier, fault: str
-    ) -> tuple[DecodedImages | None, DecodedImages | None]:
-        """Keep decoded images in memory where the disk cannot; else read the files in every epoch."""
-        place, data = phase.source.place, self.plan.plan.data
-        if place == "disk" and data.decoded == "auto" and phase.source.bytes <= self._memory():
-            source, next_ = replace(phase.source, place="memory"), "kept in memory"
-        else:
-            source, next_ = BatchSource("files"), "files are decoded again in every epoch"
-        why = f"decoded images {fault} on {place}: {next_}" if place == "disk" else f"decoded images {fault}: {next_}"
-        self._take_source(phase, source, why, fault)
+    def _decode_elsewhere(self, phase: PhasePlan, model: Classifier, fault: str) -> Decoded:
+        """Store decoded images in memory if they do not fit on disk; else decode the files in every epoch."""
+        source, now = BatchSource("files"), "files are decoded in every epoch"
+        movable = phase.source.place == "disk" and self.plan.plan.data.decoded == "auto"
+        if movable and phase.source.bytes <= self._memory():
+            source, now = replace(phase.source, place="memory"), "stored in memory"
+        self._change_source(phase, source, f"decoded images {fault}: {now}", fault)
         phase = self.plan.phase(phase.index)
         return self._decoded_images(phase, model) if phase.source.kind == "decoded" else (None, None)
 
     def _memory(self) -> int:
-        """Return what may be kept in memory, bytes; each process of a node keeps its own."""
+        """Return the bytes that this process may store in memory; each process of a node stores its own."""
         ranks = len(NodeGroup.at(self.cache.folder).ranks)
         return min(collectives.all_gather(half_of_free_memory() // ranks))

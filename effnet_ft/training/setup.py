@@ -1,4 +1,4 @@
-"""What comes before the first step: the run folder, the images divided, the model built; and what is refused."""
+"""Before the first step: the run folder, the images and their split, the plan and the model."""
 
 from __future__ import annotations
 
@@ -41,37 +41,34 @@ log = logging.getLogger(__name__)
 
 
 def require_free_folder(run: Run, resume: bool, main: bool) -> None:
-    """Refuse a run folder that cannot be begun in, or gone on with.
+    """Check that the folder holds no files or, to ``resume``, holds a run.
 
     Raises:
-        RecipeError: where it is in use, or a file.
-        DataError: where there is nothing to resume.
+        RecipeError: if it has files, or is a file.
+        DataError: if there is no run to resume.
     """
     if resume:
-        run.require(run.recipe)
-    elif run.folder.exists() and not run.folder.is_dir():
+        return run.require(run.recipe)
+    if run.folder.exists() and not run.folder.is_dir():
         raise RecipeError(f"run_dir is '{run.folder}', which is a file: name a folder")
-    elif main and any(_holds(path) for path in run.folder.rglob("*")):
+    files = (path for path in run.folder.rglob("*") if path.is_file())
+    if main and any(path.suffix != PARTIAL_SUFFIX and path.name != INNER_LOCK_NAME for path in files):
         raise RecipeError(
-            f"run_dir is '{run.folder}', which holds files already: name another folder, "
-            f"remove it, or go on with it by {shlex.quote(f'resume={run.folder}')}"
+            f"run_dir is '{run.folder}', which already has files: name another folder, remove it, or resume the run "
+            f"with {shlex.quote(f'resume={run.folder}')}"
         )
-
-
-def _holds(path: Path) -> bool:
-    """Return whether ``path`` is a file that someone may want to keep."""
-    return path.is_file() and path.suffix != PARTIAL_SUFFIX and path.name != INNER_LOCK_NAME
+    return None
 
 
 def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, resumed: bool) -> None:
-    """Make the run folder and write what is known before training; the recipe first, from which it can be resumed.
+    """Create the run folder and write what is known before training, starting with the recipe, which resuming needs.
 
-    A resumed run's recipe is written again: its images may be in another place now.
+    A resumed run's recipe is written again, as the folder of its images may have changed.
     """
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RecipeError(f"run_dir is '{run.folder}', which cannot be made: {error}") from error
+        raise RecipeError(f"run_dir is '{run.folder}', which cannot be created: {error}") from error
     recipe.save(run.recipe)
     plan.save()
     if not resumed:
@@ -87,10 +84,10 @@ def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, re
 
 
 def split_images(recipe: Recipe) -> Split:
-    """Return the recipe's images in training, validation and test parts; what is left out is logged.
+    """Return the recipe's images, split into training, validation and test; warn of files that are not used.
 
     Raises:
-        DataError: where the images are at fault.
+        DataError: if the images are at fault.
     """
     settings = recipe.data
     source = open_images(settings)
@@ -99,31 +96,30 @@ def split_images(recipe: Recipe) -> Split:
         source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-            log.warning("%d files cannot be read and are left out\n%s", len(lines), listing(lines))
-    _tell_left_out(source)
+            log.warning("skipping %d files that cannot be read\n%s", len(lines), listing(lines))
+    _warn_of_unused_files(source)
     if settings.source == "folder" and (inner := source.inner_folders):
-        what = "no image lies in a class folder itself: the classes are the outer folders"
-        log.warning("%s\n%s\nnot those inside\n%s", what, listing([*source.classes], 3), listing(inner, 3))
+        text = "class folders have no images of their own: the classes are the outer folders"
+        log.warning("%s\n%s\nnot the inner ones\n%s", text, listing([*source.classes], 3), listing(inner, 3))
     fractions = {"val_fraction": settings.val_fraction, "test_fraction": settings.test_fraction}
     return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
 
 
-def _tell_left_out(source: Source) -> None:
-    """Warn of files that are no images to us."""
+def _warn_of_unused_files(source: Source) -> None:
     photographs = dict.fromkeys(source.unread_photographs)
     if photographs:
-        what = "photographs are of kinds that are not read, and left out: save them as JPEG"
-        log.warning("%d %s\n%s", len(photographs), what, listing([*photographs], 3))
+        text = "skipping %d photographs in unsupported formats: save them as JPEG\n%s"
+        log.warning(text, len(photographs), listing([*photographs], 3))
     if others := [path for path in source.ignored if path not in photographs]:
-        what = "files and folders are passed over: no images, or outside the class folders"
-        log.warning("%d %s\n%s", len(others), what, listing(others, 3))
+        text = "ignoring %d files and folders that are no images or outside the class folders\n%s"
+        log.warning(text, len(others), listing(others, 3))
 
 
 def read_run(run: Run, recipe: Recipe) -> tuple[Classifier, Split]:
-    """Return the model of an interrupted run, and its images where ``recipe`` says that they lie now.
+    """Return the model and the split of an interrupted run, with the images where ``recipe`` has them now.
 
     Raises:
-        DataError: where images are missing.
+        DataError: if images are missing.
     """
     model = load_model(run.last)
     split = read_split(run.split, images_folder(recipe.data), model.classes)
@@ -135,8 +131,8 @@ def new_plan(recipe: Recipe, split: Split, machine: Machine, run_dir: str) -> Pl
     """Return the plan of a new run.
 
     Raises:
-        RecipeError: where settings do not go together, with the images or with the machine.
-        WeightsError: where the weights cannot be had.
+        RecipeError: if settings do not fit each other, the images or the machine.
+        WeightsError: if the weights cannot be found or downloaded.
     """
     weights = choose_weights(recipe.model, recipe.data)
     trainer, _ = plan_trainer(recipe.trainer, machine)
@@ -151,20 +147,8 @@ def new_plan(recipe: Recipe, split: Split, machine: Machine, run_dir: str) -> Pl
 
 
 def dry_plan(recipe: Recipe) -> Plan:
-    """Return the plan of a training that is not begun.
-
-    Errors are those of :func:`split_images` and :func:`new_plan`.
-    """
+    """Return the plan without training; errors are those of :func:`split_images` and :func:`new_plan`."""
     return new_plan(recipe, split_images(recipe), machine_facts(), choose_run_dir(recipe))
-
-
-def log_image_notes(plan: Plan) -> None:
-    """Log what a look at the images says of the settings."""
-    if plan.data.fit == "trainval":
-        log.info("the validation images are trained on too: they choose no epoch, the last one is kept as the best")
-    side, size = plan.images.short_side, plan.data.image_size
-    if side and side < 0.75 * size:
-        log.info("images of about %d px are enlarged to %d px", side, size)
 
 
 def build_model(network: ModelPlan, image_size: int, crop: str, split: Split) -> Classifier:

@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of all processes' batches together."""
+"""Batch norms with statistics over the batches of all processes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,30 @@ from torch import Tensor, nn
 
 
 class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
-    """PyTorch's synchronised batch norm, which knows graphics cards alone, for the CPU too."""
+    """PyTorch's synchronised batch norm, which only supports GPUs, extended to the CPU."""
 
     process_group = None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``[N, C, H, W]``; while training, by mean and variance over the batches of all processes."""
+        """Normalise ``[N, C, H, W]``; in training mode by mean and variance over the batches of all processes."""
         if not self.training or input.device.type != "cpu":
             return super().forward(input)
-        count = _Sum.apply(torch.tensor(float(input.numel() // self.num_features)))
-        mean = _Sum.apply(input.sum((0, 2, 3))) / count
+        count = _AllReduceSum.apply(torch.tensor(float(input.numel() // self.num_features)))
+        mean = _AllReduceSum.apply(input.sum((0, 2, 3))) / count
         deviation = input - mean.view(1, -1, 1, 1)
-        variance = _Sum.apply(deviation.square().sum((0, 2, 3))) / count
+        variance = _AllReduceSum.apply(deviation.square().sum((0, 2, 3))) / count
         with torch.no_grad():
-            self._follow(mean, variance * count / (count - 1))
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return deviation * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
 
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics."""
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        if self.num_batches_tracked is not None:  # held still while a block is computed again
-            self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is the sum of theirs."""
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -49,22 +45,16 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+        return _AllReduceSum.forward(ctx, gradient)
 
 
 @contextmanager
 def sync_batchnorm(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Synchronise the batch norms of ``model`` that train; frozen ones stay as they are.
+    """Synchronise the trained batch norms of ``model`` within the block, if ``wanted``.
 
-    The modules change their class and stay the same otherwise: parameters, statistics and the names in checkpoints.
-
-    Args:
-        model: frozen as the phase wants it.
-        wanted: without, nothing is done.
+    The modules only change their class: parameters, statistics and names in checkpoints stay the same.
     """
-    norms = [module for module in model.modules() if type(module) is nn.BatchNorm2d and _trains(module)]
+    norms = [norm for norm in model.modules() if type(norm) is nn.BatchNorm2d and norm.weight.requires_grad]
     for norm in norms if wanted else ():
         norm.__class__ = SyncedBatchNorm2d
     try:
@@ -72,7 +62,3 @@ def sync_batchnorm(model: nn.Module, wanted: bool) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.__class__ = nn.BatchNorm2d
-
-
-def _trains(norm: nn.BatchNorm2d) -> bool:
-    return norm.weight.requires_grad

@@ -1,8 +1,9 @@
-"""Lightning's Trainer for a phase: devices, precision, steps and callbacks, as the plan says."""
+"""Lightning's Trainer for a phase: devices, precision, steps and callbacks as planned."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from effnet_ft.errors import RecipeError
@@ -22,7 +23,7 @@ from effnet_ft.training.callbacks.weight_ema import WeightEMA
 
 
 def optional_callbacks(phase: PhasePlan, throughput: Throughput, phases: int) -> list[Callback]:
-    """Return what the terminal and the phase ask for: progress bar, averaged weights, early stopping."""
+    """Return a progress bar for a terminal, and averaged weights and early stopping if the phase has them."""
     callbacks: list[Callback] = []
     if sys.stdout.isatty():
         callbacks.append(ProgressBar(throughput, phases))
@@ -33,44 +34,25 @@ def optional_callbacks(phase: PhasePlan, throughput: Throughput, phases: int) ->
     return callbacks
 
 
-def build_strategy(plan: TrainerPlan) -> Strategy:
-    """Return Lightning's strategy, by which the processes of a run find each other.
-
-    Raises:
-        RecipeError: where the settings do not fit the machine.
-    """
-    return _trainer(plan).strategy
-
-
 def build_trainer(
-    plan: TrainerPlan, phase: PhasePlan, folder: Path, callbacks: list[Callback], loggers: list[Logger]
+    plan: TrainerPlan,
+    phase: PhasePlan | None = None,
+    folder: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> pl.Trainer:
-    """Return Lightning's Trainer for a phase.
-
-    Args:
-        plan: where it runs.
-        phase: what it trains.
-        folder: of the run.
-        callbacks: of the phase.
-        loggers: of the run.
+    """Return Lightning's Trainer for a phase; without one, a Trainer for its strategy, which connects the processes.
 
     Raises:
-        RecipeError: where the settings do not fit the machine.
+        RecipeError: if the settings do not fit the machine.
     """
-    return _trainer(
-        plan,
-        max_epochs=phase.epochs,
-        accumulate_grad_batches=phase.optim.accumulate,
-        gradient_clip_val=phase.optim.clip_norm,
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=folder,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-    )
-
-
-def _trainer(plan: TrainerPlan, **settings: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False} if not settings else {}
+    steps: dict[str, Any] = {}
+    if phase:
+        optim = phase.optim
+        steps = {"max_epochs": phase.epochs, "accumulate_grad_batches": optim.accumulate}
+        steps["gradient_clip_val"] = optim.clip_norm
+    # Lightning's own requeueing of SLURM jobs resumes from a checkpoint without our phases.
+    slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     try:
         trainer = pl.Trainer(
             accelerator=plan.accelerator,
@@ -78,21 +60,19 @@ def _trainer(plan: TrainerPlan, **settings: Any) -> pl.Trainer:
             num_nodes=plan.num_nodes,
             strategy="auto" if plan.strategy == "single device" else plan.strategy,
             precision=plan.precision,  # type: ignore[arg-type]
+            default_root_dir=folder,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            enable_checkpointing=phase is not None,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            plugins=_cluster(),
+            plugins=SLURMEnvironment(auto_requeue=False) if slurm else None,
             use_distributed_sampler=False,  # DistributedBatchSampler divides the images itself
-            **{**quiet, **settings},
+            **steps,
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error
     if isinstance(trainer.strategy, DDPStrategy):
-        # Lightning takes it with a strategy, not with the name of one.
-        trainer.strategy._timeout = timedelta(minutes=plan.timeout_minutes)
+        trainer.strategy._timeout = timedelta(minutes=plan.timeout_minutes)  # no argument for a strategy given by name
     return trainer
-
-
-def _cluster() -> SLURMEnvironment | None:
-    """Return what keeps Lightning from requeueing a SLURM job itself, from a checkpoint that knows of no phases."""
-    launched = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-    return SLURMEnvironment(auto_requeue=False) if launched else None

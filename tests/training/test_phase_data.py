@@ -96,9 +96,9 @@ def full(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("decoded", "memory", "place", "words"),
     [
-        ("auto", 10**9, "memory", "on disk: kept in memory"),
-        ("auto", 10, "", "on disk: files are decoded again in every epoch"),
-        ("disk", 10**9, "", "on disk: files are decoded again in every epoch"),
+        ("auto", 10**9, "memory", ": stored in memory"),
+        ("auto", 10, "", ": files are decoded in every epoch"),
+        ("disk", 10**9, "", ": files are decoded in every epoch"),
     ],
 )
 def test_decoded_images_that_the_disk_cannot_keep(
@@ -118,7 +118,7 @@ def test_decoded_images_that_the_disk_cannot_keep(
     assert isinstance(module, ImageDataModule) and (module.decoded[0] is not None) == bool(place)
     source, plan = data.plan.phase(0).source, data.plan.plan
     assert (source.kind, source.place, plan.revision) == ("decoded" if place else "files", place, 2)
-    assert told(caplog) == list(plan.changes) and "No space left" in told(caplog)[0] and words in told(caplog)[0]
+    assert told(caplog) == list(plan.changes) and "cannot be stored on disk" in told(caplog)[0] and words in told(caplog)[0]
     assert "No space left" in plan.reasons["phases.0.source"]
 
 
@@ -187,7 +187,7 @@ def test_values_too_large_for_float16_are_kept_as_float32(
     train, val = module.train.arrays, module.val.arrays[0]
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in (*train, val))
     assert np.abs(val).max() > np.finfo(np.float16).max
-    assert told(caplog) == ["store: values too large for float16: kept as float32"] == list(data.plan.plan.changes)
+    assert told(caplog) == ["store: values too large for float16: stored as float32"] == list(data.plan.plan.changes)
     assert data.plan.plan.store.dtype == "float32" and data.plan.phase(0).source.bytes == 2 * before
 
 

@@ -25,8 +25,8 @@ def test_photographs_of_a_telephone_are_told_apart_from_other_files(
     for name in ("IMG_1.HEIC", "notes.txt"):
         (root / "a" / name).touch()
     assert told_of(root, caplog) == [
-        "1 photographs are of kinds that are not read, and left out: save them as JPEG\n  a/IMG_1.HEIC",
-        "1 files and folders are passed over: no images, or outside the class folders\n  a/notes.txt",
+        "skipping 1 photographs in unsupported formats: save them as JPEG\n  a/IMG_1.HEIC",
+        "ignoring 1 files and folders that are no images or outside the class folders\n  a/notes.txt",
     ]
 
 
@@ -35,6 +35,6 @@ def test_classes_that_lie_one_folder_further_in_are_told(
 ) -> None:
     (told,) = told_of(image_folder(**{"2023/daisy": 2, "2023/rose": 2, "2024/daisy": 2, "2024/rose": 2}), caplog)
     assert told == (
-        "no image lies in a class folder itself: the classes are the outer folders\n  2023\n  2024\n"
-        "not those inside\n  daisy\n  rose"
+        "class folders have no images of their own: the classes are the outer folders\n  2023\n  2024\n"
+        "not the inner ones\n  daisy\n  rose"
     )

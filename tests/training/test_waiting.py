@@ -12,7 +12,7 @@ import pytest
 from plans import plan_of
 from tiny import TINY
 
-from effnet_ft.training.trainer import build_strategy
+from effnet_ft.training.trainer import build_trainer
 
 LATE = """
 import sys, time
@@ -45,7 +45,7 @@ PATIENCE = 6  # seconds
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true"])
 def test_what_is_set_reaches_the_strategy(strategy: str) -> None:
     settings = ["trainer.devices=2", f"trainer.strategy={strategy}", "trainer.timeout_minutes=0.5"]
-    built = build_strategy(plan_of("trainer.accelerator=cpu", *settings).trainer)
+    built = build_trainer(plan_of("trainer.accelerator=cpu", *settings).trainer).strategy
     assert built._timeout == timedelta(seconds=30)  # type: ignore[attr-defined]
 
 
