@@ -149,7 +149,7 @@ def test_a_used_run_folder_is_left_alone(
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     root = image_folder(a=4, b=4)
     assert main(["train", "folder", f"data.root={root}", f"run_dir={tmp_path / 'mine'}", PHASE, *TINY]) == 2
-    assert "holds files already" in capsys.readouterr().err
+    assert "already has files" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 

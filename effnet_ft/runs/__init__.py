@@ -1,1 +1,1 @@
-"""The run folder: its files, its lock, its environment, and which run ``resume=`` means."""
+"""The run folder: its files, lock, plan and environment, and which run ``resume=`` means."""

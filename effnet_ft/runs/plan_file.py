@@ -1,8 +1,9 @@
-"""The plan of a run that is going on: its newest revision, saved before the next step."""
+"""The newest revision of a run's plan, saved before it takes effect."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from effnet_ft.recipe.plan import PhasePlan, Plan
@@ -10,33 +11,25 @@ from effnet_ft.recipe.plan import PhasePlan, Plan
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class PlanFile:
-    """The newest revision of a run's plan, and its file.
+    """The newest revision of a run's plan, and its file. All ranks revise it alike; one writes it."""
 
-    Every process of a run revises alike; the one that ``writes`` saves.
-
-    Args:
-        path: of ``plan.yaml``.
-        plan: the plan.
-        writes: save each revision.
-    """
-
-    def __init__(self, path: Path, plan: Plan, writes: bool = True) -> None:
-        self.path = path
-        self.plan = plan
-        self.writes = writes
+    path: Path
+    plan: Plan
+    writes: bool = True
 
     def phase(self, index: int) -> PhasePlan:
         """Return a phase of the newest revision."""
         return self.plan.phases[index]
 
     def save(self) -> None:
-        """Write the plan."""
+        """Write the plan, if this rank does."""
         if self.writes:
             self.plan.save(self.path)
 
     def revise(self, plan: Plan, level: int = logging.INFO) -> None:
-        """Take ``plan`` as the newest revision: log what changed, and save it."""
+        """Make ``plan`` the newest revision: log its last change, and save it."""
         log.log(level, "%s", plan.changes[-1])
         self.plan = plan
         self.save()

@@ -1,4 +1,4 @@
-"""Which run ``resume=`` means, and whether the recipe is still that run's. Free of torch."""
+"""Finds the run that ``resume=`` means, and checks that the recipe still is that run's. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from effnet_ft.utils.text import listing
 
 AUTO = "auto"
 FREE = tuple(key for key, one in key_schemas().items() if not one.get("affects_training", True) and key != "run_dir")
-"""Keys that a resumed run may have otherwise than before: none of them changes what is trained."""
+"""Keys that may change when a run is resumed, because they do not affect what is trained."""
 
 _BATCH = ("data.batch_size", "optim.accumulate")
-
-_NEEDED = ("data.root", "phases")
+_REQUIRED = ("data.root", "phases")
 
 
 def choose_run(name: str, overrides: Sequence[str], resume: str | None) -> tuple[Recipe, Run, bool]:
-    """Return the recipe to train, its run, and whether it goes on with what is in there.
+    """Return the recipe to train, its run, and whether that run is resumed.
 
-    Args:
-        name: of the recipe.
-        overrides: of its keys.
-        resume: a run folder; ``auto`` for the newest unfinished run of the recipe, a new run where there is none;
-            None for a new run.
+    ``resume`` is a run folder; ``auto`` for the newest unfinished run of the recipe or a new one; None for a new one.
 
     Raises:
-        RecipeError: where the recipe is at fault, ``resume`` is no run, or a key would change the run.
+        RecipeError: if the recipe is at fault, ``resume`` is not a run, or a key would change the run.
     """
     if resume not in (None, AUTO):
         run = Run(resume)
         recipe = _resumed_recipe(run, overrides)
-        _tell_of_others(name, overrides, run, recipe)
+        try:
+            changed = differences(recipe, load_recipe(name, overrides), run)
+        except RecipeError:  # the run's original recipe may be gone
+            changed = []
+        if changed:
+            print_once(f"{run.folder} resumes with its own recipe.yaml, which differs from {name}:\n{listing(changed)}")
         return recipe, run, True
     if resume == AUTO:
-        if found := _newest(name, overrides):
-            print_once(f"resume=auto: going on with {found[1].folder}")
+        if found := _newest_unfinished(name, overrides):
+            print_once(f"resume=auto: resuming {found[1].folder}")
             return *found, True
-        print_once("resume=auto: no unfinished run of this recipe, a new one is begun")
-    recipe = load_recipe(name, overrides, [*_NEEDED, "model.weights"])
+        print_once("resume=auto: no unfinished run of this recipe: starting a new one")
+    recipe = load_recipe(name, overrides, [*_REQUIRED, "model.weights"])
     return recipe, Run(choose_run_dir(recipe)), False
 
 
 def differences(there: Recipe, here: Recipe, run: Run | None = None) -> list[str]:
-    """Return the keys in which ``here`` would train otherwise than the run's recipe ``there``, with both values.
+    """Return the keys with which ``here`` would train something else than the run's recipe ``there``, with both values.
 
-    What is ``auto`` here is whatever the run's plan decided. Batches that add up to the same one of the optimiser
-    are no difference: they are what fits the memory.
+    ``auto`` in ``here`` stands for what the run's plan decided. Batches of another size are no difference if as many
+    images make an optimiser step: they are what fits into memory.
     """
     old, new = _decided(there, run), flat(here)
     found = []
@@ -62,55 +62,66 @@ def differences(there: Recipe, here: Recipe, run: Run | None = None) -> list[str
         before, now = _value(old, key), _value(new, key)
         if key in (*FREE, "run_dir") or now in (before, AUTO):
             continue
-        if _is_batch(key) and all(_same_steps(old, new, phase) for phase in _phases_of(key, here)):
+        phases = _phase_keys(here) if key in _BATCH else [key.rpartition(".")[0]]
+        if _is_batch(key) and all(_same_step(old, new, phase) for phase in phases):
             continue
         found.append(f"{key}: {before} in the run, {now} now")
     return found
+
+
+def print_once(text: str) -> None:
+    """Print a line, on the first process of a launch only."""
+    if RUN_DIR_VARIABLE not in os.environ and _is_first():
+        print(text, flush=True)
+
+
+def _is_first() -> bool:
+    """Return whether this process has rank 0 under torchrun or SLURM, or was launched by neither."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
+def _phase_keys(recipe: Recipe) -> list[str]:
+    return [f"phases.{number}" for number in range(len(recipe.phases))]
 
 
 def _is_batch(key: str) -> bool:
     return key in _BATCH or (key.startswith("phases.") and key.endswith((".batch_size", ".accumulate")))
 
 
-def _phases_of(key: str, recipe: Recipe) -> list[str]:
-    """Return the phases that ``key`` can speak of."""
-    return [f"phases.{number}" for number in range(len(recipe.phases))] if key in _BATCH else [key.rpartition(".")[0]]
-
-
 def _batch(values: dict[str, Any], phase: str) -> tuple[Any, Any]:
-    """Return how many images at once and how many batches a step of the optimiser ``phase`` has."""
+    """Return the batch size of ``phase`` and its batches per optimiser step."""
     return _value(values, f"{phase}.batch_size"), _value(values, f"{phase}.accumulate")
 
 
-def _same_steps(old: dict[str, Any], new: dict[str, Any], phase: str) -> bool:
-    """Return whether the optimiser has as many images a step in ``phase``; ``auto`` is made to fit that, too."""
-    (had, of_had), (asked, of_asked) = _batch(old, phase), _batch(new, phase)
-    if AUTO in (had, asked):
-        return asked == AUTO
-    return bool(had * of_had == asked * of_asked)
+def _same_step(old: dict[str, Any], new: dict[str, Any], phase: str) -> bool:
+    """Return whether an optimiser step of ``phase`` has as many images; a batch size of ``auto`` preserves them."""
+    (before, accumulate_before), (now, accumulate) = _batch(old, phase), _batch(new, phase)
+    if AUTO in (before, now):
+        return now == AUTO
+    return bool(before * accumulate_before == now * accumulate)
 
 
 def _smaller_batches(there: Recipe, here: Recipe, run: Run) -> list[str]:
-    """Return the overrides for the phases where ``here`` asks for fewer images at once than ``run`` has."""
+    """Return overrides for the phases in which ``here`` has smaller batches than ``run``."""
     old, new = _decided(there, run), flat(here)
     found = []
-    for phase in (f"phases.{number}" for number in range(len(here.phases))):
-        (had, _), (asked, of_asked) = _batch(old, phase), _batch(new, phase)
-        if AUTO not in (had, asked) and asked < had:
-            found += [f"{phase}.batch_size={asked}", f"{phase}.accumulate={of_asked}"]
+    for phase in _phase_keys(here):
+        (before, _), (now, accumulate) = _batch(old, phase), _batch(new, phase)
+        if AUTO not in (before, now) and now < before:
+            found += [f"{phase}.batch_size={now}", f"{phase}.accumulate={accumulate}"]
     return found
 
 
 def _decided(recipe: Recipe, run: Run | None) -> dict[str, Any]:
-    """Return the values of a run's recipe, and for ``auto`` what its plan decided."""
+    """Return the values of a run's recipe, with those that its plan decided for ``auto``."""
     values = flat(recipe)
     try:
         decided = decided_values(read_plan(run.plan)) if run else {}
-    except (OSError, ValueError):  # version 0.1 wrote what it decided into the recipe; a damaged plan is reported later
+    except (OSError, ValueError):  # version 0.1 had no plan, but a decided recipe; a damaged plan is reported later
         return values
-    searched = (key for key, phase in enumerate(recipe.phases) if phase.lr == AUTO)
-    for index in searched:
-        decided.pop(f"phases.{index}.lr")
+    for index, phase in enumerate(recipe.phases):
+        if phase.lr == AUTO:  # is searched
+            decided.pop(f"phases.{index}.lr")
     return values | {
         key: value
         for key, value in decided.items()
@@ -118,48 +129,35 @@ def _decided(recipe: Recipe, run: Run | None) -> dict[str, Any]:
     }
 
 
-def print_once(text: str) -> None:
-    """Print a line, once of all processes that train together."""
-    if RUN_DIR_VARIABLE not in os.environ and _is_first():
-        print(text, flush=True)
-
-
-def _is_first() -> bool:
-    """Return whether neither torchrun nor SLURM calls this process another than the first."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+def _value(values: dict[str, Any], key: str) -> Any:
+    """Return the value of ``key``; for a phase that does not set it, the recipe's."""
+    first, _, name = key.rpartition(".")
+    if key not in values and first.startswith("phases.") and name in per_phase_keys():
+        return values[f"{per_phase_keys()[name]}.{name}"]
+    return values.get(key)
 
 
 def _resumed_recipe(run: Run, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe of ``run`` with ``overrides``, which may not change what it trains."""
+    """Return the recipe of ``run`` with ``overrides``, which must not change what it trains."""
     if not is_run(run.folder):
-        raise RecipeError(f"resume is '{run.folder}', which is no run folder: it holds no recipe.yaml")
-    kept, recipe = load_recipe(run.recipe), load_recipe(run.recipe, overrides, _NEEDED)
-    moved = recipe.run_dir != kept.run_dir and Path(recipe.run_dir).absolute() != run.folder.absolute()
+        raise RecipeError(f"resume is '{run.folder}', which is not a run folder: it has no recipe.yaml")
+    own, recipe = load_recipe(run.recipe), load_recipe(run.recipe, overrides, _REQUIRED)
+    moved = recipe.run_dir != own.run_dir and Path(recipe.run_dir).absolute() != run.folder.absolute()
     where = [f"run_dir: {run.folder} in the run, {recipe.run_dir} now"] if moved else []
-    _refuse(run, [*differences(kept, recipe, run), *where])
+    _require_unchanged(run, [*differences(own, recipe, run), *where])
     return recipe
 
 
-def _tell_of_others(name: str, overrides: Sequence[str], run: Run, kept: Recipe) -> None:
-    """Tell where the recipe ``name`` differs now from the run's own, which counts."""
-    try:
-        others = differences(kept, load_recipe(name, overrides), run)
-    except RecipeError:  # the recipe that the run came from may be gone
-        return
-    if others:
-        print_once(f"{run.folder} keeps its own recipe.yaml, which differs from {name}:\n{listing(others)}")
-
-
-def _newest(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run] | None:
+def _newest_unfinished(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run] | None:
     """Return recipe and run of the newest unfinished run that ``name`` with ``overrides`` would train."""
-    recipe = load_recipe(name, overrides, _NEEDED)
+    recipe = load_recipe(name, overrides, _REQUIRED)
     free = [text for text in overrides if text.partition("=")[0] in FREE]
-    if recipe.run_dir != AUTO:  # no other run is meant
+    if recipe.run_dir != AUTO:
         run = Run(recipe.run_dir)
         if not is_run(run.folder):
             return None
         there = load_recipe(run.recipe)
-        _refuse(run, differences(there, recipe, run))
+        _require_unchanged(run, differences(there, recipe, run))
         return _resumed_recipe(run, [*free, *_smaller_batches(there, recipe, run)]), run
     for run in _unfinished(Run(choose_run_dir(recipe)).folder.parent):
         try:
@@ -168,36 +166,28 @@ def _newest(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run] | None:
             continue
         if there.data.root != recipe.data.root or there.model.variant != recipe.model.variant:
             continue
-        if not (changed := differences(there, recipe, run)):
-            if is_locked(run.folder, _is_first()):
-                print_once(f"{run.folder} is unfinished, and another training is at work in it")
-                continue
+        if changed := differences(there, recipe, run):
+            print_once(f"{run.folder} is unfinished, but its settings differ:\n{listing(changed)}")
+        elif is_locked(run.folder, _is_first()):
+            print_once(f"{run.folder} is unfinished, but another training is running in it")
+        else:
             return _resumed_recipe(run, [*free, *_smaller_batches(there, recipe, run)]), run
-        print_once(f"{run.folder} is unfinished, but another run than this one:\n{listing(changed)}")
     return None
 
 
 def _unfinished(folder: Path) -> list[Run]:
-    """Return the runs in ``folder`` that have not come to their end, the newest first."""
+    """Return the unfinished runs in ``folder``, the most recently written first."""
     runs = [Run(path) for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
-    return sorted((run for run in runs if not run.finished), key=_touched, reverse=True)
+
+    def written(run: Run) -> float:
+        return max(path.stat().st_mtime for path in (run.recipe, run.last, run.previous) if path.is_file())
+
+    return sorted((run for run in runs if not run.finished), key=written, reverse=True)
 
 
-def _touched(run: Run) -> float:
-    return max(path.stat().st_mtime for path in (run.recipe, run.last, run.previous) if path.is_file())
-
-
-def _refuse(run: Run, changed: Sequence[str]) -> None:
+def _require_unchanged(run: Run, changed: Sequence[str]) -> None:
     if changed:
         raise RecipeError(
-            f"{run.folder} would go on as another run than it began: leave the keys as they were, or begin a new run\n"
-            f"{listing(list(changed))}\nonly {', '.join(FREE)} may change"
+            f"these keys would change the run {run.folder}: leave them as they were, or start a new run\n"
+            f"{listing(changed)}\nonly {', '.join(FREE)} may change"
         )
-
-
-def _value(values: dict[str, Any], key: str) -> Any:
-    """Return the value that holds at ``key``: where a phase sets none of its own, the recipe's."""
-    first, _, name = key.rpartition(".")
-    if key not in values and first.startswith("phases.") and name in per_phase_keys():
-        return values[f"{per_phase_keys()[name]}.{name}"]
-    return values.get(key)

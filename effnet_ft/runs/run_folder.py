@@ -1,4 +1,4 @@
-"""The run folder: the names of its files, and reading back what a training left."""
+"""The run folder: the names of its files, and reading its checkpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ RUN_DIR_VARIABLE = "EFFNET_FT_RUN_DIR"
 
 
 class Run:
-    """The files of a run.
-
-    Args:
-        folder: the run folder; it need not exist yet.
-    """
+    """The files of a run, whose ``folder`` need not exist yet."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
@@ -36,7 +32,7 @@ class Run:
         self.table = self.folder / "metrics.csv"
         self.predictions = self.folder / "predictions.csv"
         self.environment = self.folder / "environment.json"
-        self.rates = self.folder / "learning_rates.json"  # of version 0.1; plan.yaml has them since
+        self.rates = self.folder / "learning_rates.json"  # of version 0.1; now in plan.yaml
         self.report = self.folder / "report.html"
         self.log = self.folder / "log.txt"
         self.checkpoints = self.folder / "checkpoints"
@@ -46,14 +42,14 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end; the report is written last."""
+        """Whether the training is complete; the report is written last."""
         return self.report.is_file() and self.metrics.is_file()
 
     def require(self, *paths: Path) -> None:
         """Raise a :class:`DataError` for the first of ``paths`` that is missing."""
         for path in paths:
             if not path.is_file():
-                raise DataError(f"{self.folder} is no finished run: {path.relative_to(self.folder)} is missing")
+                raise DataError(f"{self.folder} is not a finished run: {path.relative_to(self.folder)} is missing")
 
 
 _OLD_STATE_KEYS = {
@@ -62,13 +58,13 @@ _OLD_STATE_KEYS = {
     "EpochTable": "epoch_table",
     "AveragedWeights": "weight_ema",
 }
-"""Names under which version 0.1 wrote the states of callbacks."""
+"""Callbacks' names in checkpoints of version 0.1."""
 
 
 def choose_run_dir(recipe: Recipe) -> str:
     """Return the folder that ``run_dir`` names; ``auto`` is the first free ``runs/DATA-VARIANT-N``.
 
-    The processes that a training launches take that training's.
+    For processes that a training has launched, ``auto`` is that training's folder.
     """
     if recipe.run_dir != "auto":
         return os.path.expanduser(recipe.run_dir)
@@ -82,27 +78,27 @@ def choose_run_dir(recipe: Recipe) -> str:
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Return whether ``path`` is a folder that a training left or began."""
+    """Return whether ``path`` is a run folder, finished or not."""
     return Run(path).recipe.is_file()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a training's checkpoint as plain values and tensors; nothing in it is executed.
+    """Return a training's checkpoint as plain values and tensors, without running code in it.
 
     Raises:
-        WeightsError: where the file is missing, damaged or not ours.
+        WeightsError: if the file is missing, damaged or not a training's checkpoint.
     """
     from effnet_ft.models.weights.files import DESCRIPTION, read_file
 
     loaded = read_file(path)
     if "phase" not in (loaded.get(DESCRIPTION) or {}):
-        raise WeightsError(f"{path} was not written by a training of effnet_ft: it holds nothing to go on from")
+        raise WeightsError(f"{path} is not a training checkpoint of effnet_ft: it cannot be resumed")
     upgrade_checkpoint(loaded)
     return loaded
 
 
 def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
-    """Rename in place what older versions wrote under other names."""
+    """Rename the callbacks of a version 0.1 checkpoint in place."""
     states = checkpoint.get("callbacks", {})
     for old, new in _OLD_STATE_KEYS.items():
         if old in states:
@@ -110,7 +106,7 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
 
 
 def update_description(path: Path, model: Classifier) -> None:
-    """Write what has become of a model since its checkpoint into it; an interrupted write leaves what was there."""
+    """Atomically update the description of ``model``, such as its temperature, in its checkpoint."""
     import torch
 
     from effnet_ft.models.weights.files import DESCRIPTION
@@ -122,10 +118,10 @@ def update_description(path: Path, model: Classifier) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> Classifier:
-    """Return the model of a run folder (its best checkpoint), a checkpoint or an export, evaluating, on the CPU.
+    """Return the model of a run folder (its best checkpoint), a checkpoint or an export, in eval mode on the CPU.
 
     Raises:
-        WeightsError: where it cannot be read, or is not one of ours.
+        WeightsError: if it cannot be read, or was not written by effnet_ft.
     """
     from effnet_ft.models.classifier import Classifier
     from effnet_ft.models.variants import VARIANTS
@@ -136,7 +132,7 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
     file = Run(path).best if path.is_dir() else path
     if not file.is_file() and is_run(path):
         raise WeightsError(
-            f"{path} has no {file.relative_to(path)}: if its training was stopped, go on with it by "
+            f"{path} has no {file.relative_to(path)}: if its training was interrupted, resume it with "
             f"{shlex.quote(f'resume={path}')}"
         )
     if not file.is_file():
@@ -145,7 +141,7 @@ def load_model(path: str | os.PathLike[str]) -> Classifier:
     if checkpoint.description is None:
         raise WeightsError(
             f"{file} was not written by effnet_ft: its classes and preprocessing are not known; "
-            "to begin a training from it, give it as model.weights"
+            "to train from it, set it as model.weights"
         )
     with naming_file(file):
         layout, _ = detect_layout(checkpoint.state)

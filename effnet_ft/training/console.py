@@ -1,4 +1,4 @@
-"""What a training says: its own lines on the terminal and in ``log.txt``, and Lightning's only where they matter."""
+"""The log of a training, on the terminal and in ``log.txt``, and which of Lightning's messages are shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,21 +15,20 @@ from tqdm import tqdm
 from effnet_ft.data.images.decoding import ignore_pillow_warnings
 from effnet_ft.utils.text import escape_control_characters
 
-# Lightning's remarks that do not apply here, each with the reason.
-_NOT_MEANT = (
-    "does not have many workers",  # the recipe resolves workers from the cores
-    "module\\(s\\) in eval mode at the start of training",  # the frozen stages are meant to be
-    "The number of training batches .* is smaller than the logging interval",  # rows are written by the epoch
-    "You defined a `validation_step` but have no",  # there is always a validation part
+_IGNORED_WARNINGS = (
+    "does not have many workers",  # the plan decides their number
+    "module\\(s\\) in eval mode at the start of training",  # the frozen stages
+    "The number of training batches .* is smaller than the logging interval",  # we log once per epoch
+    "You defined a `validation_step` but have no",  # there is always a validation split
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own call of torch
-    "It is recommended to use `self.log",  # torchmetrics has added up the processes already
-    "ended before the epoch ended and your dataloader is not resumable",  # DistributedBatchSampler.start_at
-    "Trying to infer the `batch_size`",  # nothing is averaged by Lightning: torchmetrics counts the images
+    "It is recommended to use `self.log",  # torchmetrics has already reduced the values over all ranks
+    "ended before the epoch ended and your dataloader is not resumable",  # ours is: DistributedBatchSampler.start_at
+    "Trying to infer the `batch_size`",  # Lightning averages nothing: torchmetrics counts the images
 )
 
 
 class _Terminal(logging.Handler):
-    """Prints lines above a progress bar that may be running."""
+    """Prints lines above the progress bar, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(escape_control_characters(self.format(record)), file=sys.stdout)
@@ -36,49 +36,36 @@ class _Terminal(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """Ends the training if a line cannot be written, so that a full disk is reported once, by the training."""
+    """Stops the training if a line cannot be written, so that a full disk is reported once."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Raise what happened."""
         raise
 
     def close(self) -> None:
-        """Close the file; lines that could not be written are lost, and were reported."""
-        with suppress(OSError):
+        with suppress(OSError):  # already reported
             super().close()
 
 
-class _Buffer(logging.Handler):
-    """Keeps what is logged before the run folder exists."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
 @contextmanager
-def console(speaks: bool) -> Iterator[Callable[[Path], None]]:
-    """Send the package's log lines to the terminal; where this process does not speak, nowhere.
+def console(main: bool) -> Iterator[Callable[[Path], None]]:
+    """Log to the terminal within the block, if this is the ``main`` process.
 
     Yields:
-        What opens a log file: it begins with the lines so far and takes those that follow.
+        A function that opens a log file, which starts with the lines logged before the run folder existed.
     """
     logger = logging.getLogger("effnet_ft")
     level, propagate, before = logger.level, logger.propagate, list(logger.handlers)
-    buffer = _Buffer()
+    buffer = BufferingHandler(sys.maxsize)
 
     def open_file(path: Path) -> None:
         file = _LogFile(path, encoding="utf-8", errors="surrogateescape")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.removeHandler(buffer)
         logger.addHandler(file)
-        for record in buffer.records:
+        for record in buffer.buffer:
             file.handle(record)
 
-    logger.setLevel(logging.INFO if speaks else logging.CRITICAL)
+    logger.setLevel(logging.INFO if main else logging.CRITICAL)
     logger.propagate = False
     logger.addHandler(_Terminal())
     logger.addHandler(buffer)
@@ -94,7 +81,7 @@ def console(speaks: bool) -> Iterator[Callable[[Path], None]]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's banners and the warnings that do not apply off the terminal."""
+    """Hide Lightning's banners and the warnings that do not apply within the block."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -102,7 +89,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             ignore_pillow_warnings()
-            for message in _NOT_MEANT:
+            for message in _IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", f".*{message}")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""The LightningModule: one for every phase, around the same model."""
+"""The LightningModule: one class for all phases, around the same model."""
 
 from __future__ import annotations
 
@@ -27,17 +27,22 @@ from effnet_ft.runs.run_folder import upgrade_checkpoint
 
 
 class FineTuner(pl.LightningModule):
-    """Trains what :meth:`Classifier.freeze` left trainable.
+    """Trains the parameters that :meth:`Classifier.freeze` left trainable.
 
     Args:
-        model: the network, frozen and cut as the phase wants it.
-        optim: how it is optimised; its ``lr`` may be None only until it is searched.
+        model: the network, frozen as the phase needs it.
+        optim: how it is optimised; its ``lr`` may only be None while it is being searched.
         mixing: how the images of a batch are blended.
         phase: index of the phase, for the checkpoint.
-        class_weights: weight of each class in the loss, ``[K]``; None weighs all alike.
-        seed: numbers that dropout and stochastic depth are drawn from, with epoch, step and rank.
-        stored: batches hold what the prefix made of the images, not the images.
-        compiled: compile the network for training steps of full batches; the rest would be compiled for a few steps.
+        class_weights: weight of each class in the loss, ``[K]``; None for equal weights.
+        seed: of dropout and stochastic depth, with epoch, step and rank.
+        stored: whether batches hold stored activations instead of images.
+        compiled: whether to compile the network for training batches of the full size.
+
+    Attributes:
+        score: ``map`` (mean average precision) for multi-label models, otherwise ``acc1``.
+        recent: loss and accuracy of the latest batch, or the latest validation's ``map``, for the progress bar; on the
+            device, detached.
     """
 
     def __init__(
@@ -58,45 +63,37 @@ class FineTuner(pl.LightningModule):
         self.phase = phase
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._mixed = _mixing(mixing or BatchMixing(), len(model.classes))
+        classes = len(model.classes)
+        self._mix = _batch_mixing(mixing or BatchMixing(), classes)
         self.seed = tuple(seed)
         self.stored = stored
         self._network = model.suffix if stored else model.forward
         self._compiled = torch.compile(self._network, dynamic=False) if compiled else self._network
         self._full_batch = 0
-        classes = len(model.classes)
         self.score = "map" if model.multilabel else "acc1"
-        """The name of what epochs are compared by: mean average precision where there are several labels an image."""
         self.train_score, self.val_score = (
             MeanAveragePrecision()
             if model.multilabel
             else MulticlassAccuracy(classes, average="micro", validate_args=False)
             for _ in ("train", "val")
         )
-        # Without its search for NaN, which waits for the device, MeanMetric also leaves weights unread: values are
-        # given image by image.
+        # MeanMetric's search for NaN waits for the device. Without it, its weights are ignored, so it gets one value
+        # per image.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.val_loss = MeanMetric(nan_strategy="disable")
-        self.train()  # Lightning trains in the mode it finds; the model keeps its frozen stages in evaluation mode
+        self.train()  # Lightning keeps this mode; the model's frozen stages stay in evaluation mode
         self.recent: dict[str, Tensor] = {}
-        """Loss and accuracy of the latest batch, detached and still on the device: the progress bar's.
-
-        A mean average precision is that of the latest validation: a batch has none worth telling.
-        """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[N, 3, H, W]``, 0..255, or what the prefix made of them, to logits ``[N, K]``."""
+        """Map images ``[N, 3, H, W]``, 0..255, or stored activations of them, to logits ``[N, K]``."""
         return self._network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the smoothed cross-entropy of a batch.
-
-        The random numbers of a step follow from seed, epoch and step alone: a resumed run draws the same.
-        """
+        """Return the loss of a batch, whose random numbers depend on seed, epoch, step and rank alone."""
         numbers = np.random.SeedSequence([*self.seed, self.current_epoch, batch_idx, self.global_rank])
         _seed(int(numbers.generate_state(1)[0]), self.device)
         images, labels = batch
-        self._full_batch = self._full_batch or len(labels)  # the first is; a last one may have an image more
+        self._full_batch = self._full_batch or len(labels)  # of the first batch; the last one may be larger by one
         network = self._compiled if len(labels) == self._full_batch else self._network
         loss, logits = self.batch_loss(images, labels, network)
         self.train_loss.update(loss.detach().expand(len(labels)))
@@ -112,8 +109,8 @@ class FineTuner(pl.LightningModule):
     ) -> tuple[Tensor, Tensor]:
         """Return the training loss of a batch, mixed, smoothed and weighted, and the logits ``[N, K]``."""
         targets = labels
-        if self._mixed is not None:
-            images, targets = self._mixed(images.float(), labels)
+        if self._mix is not None:
+            images, targets = self._mix(images.float(), labels)
         logits = (network or self._network)(images)
         loss = classification_loss(
             logits,
@@ -125,20 +122,19 @@ class FineTuner(pl.LightningModule):
         return loss, logits
 
     def _weight(self, images: int, batch_idx: int) -> float:
-        """Return what a batch's mean loss weighs in its step, so that all images of the step count alike.
+        """Return the weight of a batch's mean loss that makes all images of an optimiser step count alike.
 
-        Unweighted, batches would count alike; but those of several processes differ in size, and the last step of an
-        epoch has fewer or smaller ones.
+        The batches of a step differ in size between ranks, and the last step of an epoch has fewer or smaller ones.
         """
-        loader, together = self.trainer.train_dataloader, self.trainer.accumulate_grad_batches
+        loader, accumulate = self.trainer.train_dataloader, self.trainer.accumulate_grad_batches
         samplers = (getattr(loader, name, None) for name in ("batch_sampler", "sampler"))
         batches = next((sampler for sampler in samplers if isinstance(sampler, DistributedBatchSampler)), None)
         if batches is None:
             return 1.0
-        return images * collectives.world_size() * together / batches.images_in_step(batch_idx, together)
+        return images * collectives.world_size() * accumulate / batches.images_in_step(batch_idx, accumulate)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Add a batch to the validation metrics; the loss is without smoothing."""
+        """Update the validation metrics; the loss is without smoothing."""
         images, labels = batch
         logits = self(images)
         loss = classification_loss(logits, labels, multilabel=self.model.multilabel)
@@ -148,11 +144,11 @@ class FineTuner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics.
 
-        ``val/selection`` orders checkpoints: by accuracy and, the fewer the images, the more by the loss too. Of a
-        hundred images one more or less is luck, while the probability that all of them get tells networks apart.
+        ``val/selection`` orders checkpoints by score and, the fewer the validation images, the more by loss too: one
+        image more or less is luck, while the loss uses the probabilities of all images.
         """
         score, loss = self.val_score.compute(), self.val_loss.compute()
-        with self.val_loss.sync_context():  # the images of all processes, which must choose the same epoch
+        with self.val_loss.sync_context():  # count the images of all ranks, which must select the same epoch
             share = (2 / self.val_loss.weight.sqrt()).clamp(max=0.5)
         metrics = {
             "train/loss": self.train_loss.compute(),
@@ -163,66 +159,59 @@ class FineTuner(pl.LightningModule):
         }
         if self.model.multilabel:
             self.recent["val map"] = score
-        self.log_dict(metrics, logger=False)  # the epoch table gives the loggers their row
+        self.log_dict(metrics, logger=False)  # the epoch table logs them
         for metric in (self.train_loss, self.train_score, self.val_loss, self.val_score):
             metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser over the trainable parameters and its schedule, advanced after every step."""
+        """Return the optimiser of the trainable parameters and its schedule, which advances with every step."""
         # Lightning neither unscales nor, in mixed precision, clips the gradients of a fused optimiser.
         clipped = self.trainer.precision.endswith("-mixed") and bool(self.trainer.gradient_clip_val)
         fused = self.trainer.precision != "16-mixed" and not clipped
         optimiser = build_optimizer(self.model, self.optim, fused)
         total = int(self.trainer.estimated_stepping_batches)
-        steps_an_epoch = total / max(1, self.trainer.max_epochs or 1)
-
-        def factor(step: int) -> float:
-            return schedule_factor(self.optim, step, total, steps_an_epoch)
-
-        scheduler = LambdaLR(optimiser, factor)
+        epoch_steps = total / max(1, self.trainer.max_epochs or 1)
+        scheduler = LambdaLR(optimiser, lambda step: schedule_factor(self.optim, step, total, epoch_steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model without the recipe, the phase, whether it is over, and the sums of its epoch."""
+        """Add what rebuilds the model without the recipe, the phase, whether it is over, and the epoch's metrics."""
         epochs = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         checkpoint["effnet_ft"] = {
             "model": self.model.describe(),
             "phase": self.phase,
             "finished": self.trainer.should_stop or epochs >= (self.trainer.max_epochs or 0),
-            "sums": [_sums(metric) for metric in (self.train_loss, self.train_score)],
+            "sums": [_metric_state(metric) for metric in (self.train_loss, self.train_score)],
             "full_batch": self._full_batch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the sums of a half epoch; those of all processes are the first one's."""
+        """Restore the metrics of a partial epoch; rank 0 gets those of all ranks."""
         upgrade_checkpoint(checkpoint)
         ours = checkpoint["effnet_ft"]
         self._full_batch = ours["full_batch"]
         if self.trainer.is_global_zero:
-            for metric, sums in zip((self.train_loss, self.train_score), ours["sums"], strict=True):
-                _take_up(metric, sums)
+            for metric, state in zip((self.train_loss, self.train_score), ours["sums"], strict=True):
+                _restore(metric, state)
 
 
-def _sums(metric: Metric) -> dict[str, Any]:
-    """Return what ``metric`` has added up, in all processes."""
+def _metric_state(metric: Metric) -> dict[str, Any]:
+    """Return the state of ``metric`` over all ranks."""
     if not metric.update_called:
         return {}
     with metric.sync_context():
         return dict(metric.metric_state)
 
 
-def _take_up(metric: Metric, sums: Mapping[str, Any]) -> None:
-    for name, value in sums.items():
-        listed = isinstance(getattr(metric, name), list)
+def _restore(metric: Metric, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        as_list = isinstance(getattr(metric, name), list)
         value = apply_to_collection(value, Tensor, lambda tensor: tensor.to(metric.device))
-        setattr(metric, name, [value] if listed and isinstance(value, Tensor) else value)
+        setattr(metric, name, [value] if as_list and isinstance(value, Tensor) else value)
 
 
 def _seed(number: int, device: torch.device) -> None:
-    """Seed the generators that a step draws from.
-
-    ``torch.manual_seed`` seeds those of all devices, and notes the whole stack for each that is not in use.
-    """
+    """Seed the generators of a step; ``torch.manual_seed`` is slow, as it also queues seeds for unused devices."""
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
@@ -230,8 +219,8 @@ def _seed(number: int, device: torch.device) -> None:
         torch.mps.manual_seed(number)
 
 
-def _mixing(mixing: BatchMixing, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Return what blends the images of a batch and makes soft targets of their classes; None where nothing does."""
+def _batch_mixing(mixing: BatchMixing, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Return a transform of a batch's images and labels, which become probabilities; None if nothing is mixed."""
     from torchvision.transforms import v2
 
     kinds = ((v2.MixUp, mixing.mixup), (v2.CutMix, mixing.cutmix))

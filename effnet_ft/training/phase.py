@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -162,13 +163,10 @@ class PhaseTrainer:
 
 def step_in_words(phase: PhasePlan, processes: int) -> str:
     """Return the images per optimiser step, e.g. ``32 images x 2 accumulated x 4 processes = 256 a step``."""
-    batch, accumulated = phase.batch_size, phase.optim.accumulate
-    if accumulated == processes == 1:
-        return f"{batch} images a step"
-    parts = [f"{batch} images"]
-    parts += [f"{accumulated} accumulated"] if accumulated > 1 else []
-    parts += [f"{processes} processes"] if processes > 1 else []
-    return f"{' x '.join(parts)} = {batch * accumulated * processes} a step"
+    factors = {"images": phase.batch_size, "accumulated": phase.optim.accumulate, "processes": processes}
+    parts = [f"{count} {name}" for name, count in factors.items() if count > 1 or name == "images"]
+    total = f" = {math.prod(factors.values())}" if len(parts) > 1 else ""
+    return f"{' x '.join(parts)}{total} a step"
 
 
 def _fit(

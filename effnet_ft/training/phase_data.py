@@ -45,13 +45,9 @@ class PhaseData:
     def data_module(
         self, index: int, model: Classifier, device: torch.device, resumed: bool = False
     ) -> ImageDataModule | ActivationDataModule:
-        """Return the batches of a phase.
+        """Return the batches of a phase, the frozen prefix of ``model`` computed on ``device``.
 
-        Args:
-            index: of the phase.
-            model: as the phase starts with it.
-            device: on which a prefix is computed.
-            resumed: whether the phase resumes partway, and must read from the same source as before.
+        A phase that is ``resumed`` partway must read from the same source as before.
 
         Raises:
             DataError: if an image cannot be read, or the stored activations of a resumed phase no longer fit.

@@ -97,7 +97,7 @@ def test_a_training_begins_from_a_run() -> None:
 
 def test_a_changed_key_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "folder", "resume=unfinished", "seed=1"]) == 2
-    assert "would go on as another run" in capsys.readouterr().err
+    assert "these keys would change the run" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_to_its_end() -> None:

@@ -17,7 +17,7 @@ from effnet_ft.runs.run_folder import RUN_DIR_VARIABLE, Run, choose_run_dir, loa
 
 def test_a_run_that_was_stopped_early_is_told_from_no_run(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
-    with pytest.raises(WeightsError, match=r"has no checkpoints/best.ckpt: .* go on with it by resume="):
+    with pytest.raises(WeightsError, match=r"has no checkpoints/best.ckpt: .* resume it with resume="):
         load_model(tmp_path)
     (tmp_path / "recipe.yaml").unlink()
     with pytest.raises(WeightsError, match=r"there is no .*: give a run folder"):

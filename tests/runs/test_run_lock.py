@@ -25,7 +25,7 @@ def test_where_no_lock_can_be_made_beside_the_folder_it_lies_within(tmp_path: Pa
             assert list(folder.iterdir()) == [inner_lock_path(folder)]
             require_free_folder(Run(folder), resume=False, main=True)
             assert is_locked(folder, main=True)
-            with pytest.raises(RunLockedError, match="another training is at work"), run_lock(folder):
+            with pytest.raises(RunLockedError, match="another training is running"), run_lock(folder):
                 pass
             assert is_locked(folder, main=True), "whoever was refused took the lock away"
         assert not is_locked(folder, main=True)
@@ -35,7 +35,7 @@ def test_where_no_lock_can_be_made_beside_the_folder_it_lies_within(tmp_path: Pa
 def test_who_may_write_beside_the_folder_sees_the_lock_of_one_who_may_not(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    refused = pytest.raises(RunLockedError, match="another training is at work")
+    refused = pytest.raises(RunLockedError, match="another training is running")
     with FileLock(inner_lock_path(folder)), refused, run_lock(folder):
         pass
     with run_lock(folder):

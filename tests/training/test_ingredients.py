@@ -133,14 +133,14 @@ def test_stages_learn_slower_the_earlier_they_are() -> None:
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_mixed_images_have_mixed_targets(mixup: float, cutmix: float) -> None:
     module = FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=0.1), BatchMixing(mixup, cutmix))
-    assert module._mixed is not None
+    assert module._mix is not None
     images = torch.zeros(8, 3, 32, 32)
     images[4:] = 200.0
     labels = torch.tensor([0] * 4 + [1] * 4)
     shares = []
     for seed in range(20):
         torch.manual_seed(seed)
-        mixed, targets = module._mixed(images, labels)
+        mixed, targets = module._mix(images, labels)
         assert torch.allclose(targets.sum(1), torch.ones(8))
         # The share of the second class is the share of its grey in the picture.
         torch.testing.assert_close(mixed.mean((1, 2, 3)) / 200, targets[:, 1].float(), atol=1e-4, rtol=1e-4)
@@ -149,7 +149,7 @@ def test_mixed_images_have_mixed_targets(mixup: float, cutmix: float) -> None:
 
 
 def test_nothing_is_mixed_where_it_is_off() -> None:
-    assert FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=0.1))._mixed is None
+    assert FineTuner(Classifier("lite0", classes=("a", "b")), Optimization(lr=0.1))._mix is None
 
 
 # Whole runs

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from effnet_ft.errors import Interrupted
@@ -47,16 +47,14 @@ class CheckpointSaver(Checkpoint):
         self.accumulate: int | None = None  # batches per optimiser step
         self._written = time.monotonic()
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Convert the trainer's batch counts if the batch size has changed, for instance to fit into memory."""
         before, now = checkpoint["callbacks"][self.state_key].get("accumulate"), trainer.accumulate_grad_batches
         done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         more = scaled(done["ready"], before, now) - done["ready"]
         done.update({name: done[name] + more for name in ("ready", "started", "processed", "completed")})
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the model as the phase starts, so that a run interrupted in its first minutes can be resumed."""
         self.stop.listen()  # Lightning has installed its own handlers
         self.accumulate = trainer.accumulate_grad_batches
@@ -66,7 +64,7 @@ class CheckpointSaver(Checkpoint):
         self.stop.deferring = True
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a checkpoint if it is due or a signal was received, which is then raised as :class:`Interrupted`."""
         if trainer.is_last_batch:  # the epoch's own checkpoint follows its validation
@@ -85,7 +83,7 @@ class CheckpointSaver(Checkpoint):
             self.throughput.exclude()
         self._stop_if(signals)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's checkpoint, also as the best one if it is; raise :class:`Interrupted` on a signal."""
         self.place = (trainer.current_epoch + 1, 0)
         score = float(trainer.callback_metrics["val/selection"])
@@ -96,12 +94,12 @@ class CheckpointSaver(Checkpoint):
         self._write(trainer, best)
         self._stop_if(_any_rank(trainer, self._received()))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let signals stop the program at once again."""
         self.stop.deferring = False
         self._stop_if(_any_rank(trainer, self._received()))
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let signals stop the program at once again."""
         self.stop.deferring = False
 
@@ -122,7 +120,7 @@ class CheckpointSaver(Checkpoint):
             self.stop.deferring = False
             raise Interrupted(SIGNALS[list(signals).index(True)])
 
-    def _write(self, trainer: pl.Trainer, best: bool = False) -> None:
+    def _write(self, trainer: Trainer, best: bool = False) -> None:
         """Write ``last.ckpt``; the one before becomes ``previous.ckpt``, and ``best.ckpt`` links to a best epoch's."""
         part = partial_path(self.run.last)
         try:
@@ -147,7 +145,7 @@ def scaled(batches: int, before: int | None, now: int) -> int:
     return batches if before in (None, now) else -(-batches // before) * now
 
 
-def _any_rank(trainer: pl.Trainer, flags: Sequence[bool]) -> list[bool]:
+def _any_rank(trainer: Trainer, flags: Sequence[bool]) -> list[bool]:
     """Return for each flag whether it is set on any rank."""
     if trainer.world_size == 1:
         return list(flags)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 from effnet_ft.models.variants import train_of
@@ -39,7 +39,7 @@ class EpochTable(Callback):
     def __post_init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of the epoch, after its validation."""
         assert isinstance(pl_module, FineTuner)
         columns = [name.replace("acc1", pl_module.score) for name in COLUMNS]
@@ -77,7 +77,7 @@ class EpochTable(Callback):
                 for row in self.rows
             )
 
-    def _line(self, row: dict[str, Any], trainer: pl.Trainer, score: str) -> str:
+    def _line(self, row: dict[str, Any], trainer: Trainer, score: str) -> str:
         label = " map" if score == "map" else ""
         return (
             f"phase {row['phase']}/{self.phases} {row['train']:<6}"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -37,14 +37,12 @@ class NaNGuard(Callback):
         self._lr = 0.0
         self._unchecked: list[tuple[int, float, Tensor]] = []  # batch index, learning rate, loss
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Record the learning rate, which the schedule changes before the step ends."""
         self._lr = max(group["lr"] for optimiser in trainer.optimizers for group in optimiser.param_groups)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the loss, and check those recorded if it is time."""
         self._unchecked.append((batch_idx, self._lr, outputs["loss"].detach()))
@@ -52,15 +50,8 @@ class NaNGuard(Callback):
         if trainer.is_last_batch or (batch_idx + 1) % every == 0:
             self._check(trainer, pl_module)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Refuse to write a checkpoint of non-finite losses or weights.
-
-        Raises:
-            DivergedError: if a step has made them so.
-            WeightsError: if the weights were not finite from the start.
-        """
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse to write non-finite weights; raise a :class:`WeightsError` if they were so from the start."""
         self._check(trainer, pl_module)
         broken = nonfinite_tensors(checkpoint["state_dict"])
         names = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
@@ -73,7 +64,7 @@ class NaNGuard(Callback):
             )
         collectives.raise_on_all_ranks(error)
 
-    def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _check(self, trainer: Trainer, module: LightningModule) -> None:
         unchecked, self._unchecked = self._unchecked, []
         losses = torch.stack([loss for *_, loss in unchecked]).tolist() if unchecked else []
         error = None
@@ -84,7 +75,7 @@ class NaNGuard(Callback):
             error = DivergedError(f"the loss is {losses[bad[0]]} {where}\nThe images of the step:\n{images}")
         collectives.raise_on_all_ranks(error)
 
-    def _where(self, trainer: pl.Trainer, module: pl.LightningModule, lr: float, step: str = "") -> str:
+    def _where(self, trainer: Trainer, module: LightningModule, lr: float, step: str = "") -> str:
         assert isinstance(module, FineTuner)
         return (
             f"in phase {module.phase + 1} ({train_of(module.model.cut)}), epoch {trainer.current_epoch + 1}{step}, "

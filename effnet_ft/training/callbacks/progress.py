@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from effnet_ft.models.variants import train_of
@@ -20,13 +20,13 @@ class ProgressBar(TQDMProgressBar):
         self.throughput = throughput
         self.phases = phases
 
-    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         """Start the bar of an epoch that is resumed partway, for which Lightning has no epoch-start hook."""
         super().on_train_start(trainer, *args)
         if trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start(trainer, *args)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         """Show phase and epoch."""
         super().on_train_epoch_start(trainer, *args)
         module = trainer.lightning_module
@@ -36,7 +36,7 @@ class ProgressBar(TQDMProgressBar):
             f" epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         )
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return the values at the end of the bar."""
         assert isinstance(pl_module, FineTuner)
         speed = self.throughput.speed(self.throughput.epoch)

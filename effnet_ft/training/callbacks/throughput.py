@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 
@@ -23,30 +23,28 @@ class Throughput(Callback):
         self.total = dict.fromkeys(("images", "seconds", "waited", "elapsed"), 0.0)
         self._mark = self._counted = 0.0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clocks, also of an epoch that is resumed partway, for which there is no epoch-start hook."""
         self._counted = self._mark = time.perf_counter()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the epoch's counts."""
         self.epoch = dict.fromkeys(self.epoch, 0.0)
         self.exclude()
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the time since the last batch as waiting."""
         self._add("waited", self.lap())
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch's images on all ranks."""
         self._add("images", len(batch[1]) * trainer.world_size)
         self.lap()
         self._count_elapsed()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the time of the validation."""
         self._count_elapsed()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -26,7 +26,7 @@ class WeightEMA(WeightAveraging):
 
         super().__init__(multi_avg_fn=average, use_buffers=True)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Create the average on the training device; the module itself is still on the CPU."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)

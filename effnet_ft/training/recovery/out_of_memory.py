@@ -22,16 +22,10 @@ Result = TypeVar("Result")
 def retry_on_oom(
     index: int, plan: PlanFile, model: Classifier, attempt: Callable[[], Result], begun: Callable[[], bool]
 ) -> Result:
-    """Return the result of ``attempt``; when the GPU runs out of memory, revise the plan and try again.
+    """Return the result of ``attempt``, which trains a phase; when the GPU runs out of memory, try smaller batches.
 
-    Each attempt starts from the same weights. The images per optimiser step stay the same.
-
-    Args:
-        index: of the phase.
-        plan: of the run.
-        model: as the phase starts with it.
-        attempt: trains the phase as planned.
-        begun: whether an epoch is already trained, after which the phase cannot restart.
+    Each attempt starts from the same weights, with the same number of images per optimiser step. Once an epoch is
+    trained, as ``begun`` says, the phase cannot restart.
 
     Raises:
         MachineError: if nothing smaller can be tried; it says what may fit.

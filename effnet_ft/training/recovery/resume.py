@@ -80,12 +80,7 @@ def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
 def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int, new_plan: Callable[[], Plan]) -> Plan:
     """Return the plan of an interrupted run, with the settings of ``recipe`` that may change on resuming.
 
-    Args:
-        run: the run folder.
-        recipe: of the run, with the user's overrides.
-        state: where the run resumes.
-        memory_bytes: limit of decoded images in memory.
-        new_plan: makes a plan from ``recipe``, for runs of version 0.1, which have none.
+    Decoded images may take ``memory_bytes``. Runs of version 0.1 have no plan and get a ``new_plan``.
 
     Raises:
         DataError: if ``plan.yaml`` is damaged.

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from effnet_ft.errors import Interrupted
@@ -15,17 +16,12 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 """Sent by Ctrl-C; by SLURM, spot machines and ``kill``; and by SLURM's ``--signal=USR1@90``."""
 
 
+@dataclass
 class StopSignal:
-    """Whether a signal asked the program to stop.
+    """Whether a signal asked the program to stop."""
 
-    Attributes:
-        deferring: whether to record signals in ``received`` instead of raising :class:`Interrupted` at once.
-        received: the signal recorded, 0 for none.
-    """
-
-    def __init__(self) -> None:
-        self.deferring = False
-        self.received = 0
+    deferring: bool = False  # whether to record signals instead of raising `Interrupted` at once
+    received: int = 0  # the signal recorded, 0 for none
 
     def listen(self) -> None:
         """Install the handlers, again after a library has installed its own; signals reach the main thread only."""

@@ -437,9 +437,9 @@ def test_a_run_that_is_trained_is_not_joined(
     part = run.checkpoints / "last.ckpt.part"
     part.touch()
     assert main(["train", "folder", f"resume={run.folder}"]) == 2
-    assert "where another training is at work" in capsys.readouterr().err
+    assert "where another training is running" in capsys.readouterr().err
     assert main(["train", "folder", *settings, f"run_dir={run.folder}"]) == 2
-    assert "where another training is at work" in capsys.readouterr().err
+    assert "where another training is running" in capsys.readouterr().err
     assert part.is_file()
     process.kill()
     process.wait()
@@ -456,7 +456,7 @@ def test_auto_passes_over_a_run_that_is_trained(
     run, process = at_work
     monkeypatch.chdir(tmp_path)
     assert not choose_run("folder", settings, "auto")[2]
-    assert "runs/run is unfinished, and another training is at work in it" in capsys.readouterr().out
+    assert "runs/run is unfinished, but another training is running in it" in capsys.readouterr().out
     shutil.copytree(half, tmp_path / "runs" / "older")
     os.utime(run.recipe, (5e9, 5e9))
     assert choose_run("folder", settings, "auto")[1].folder == Path("runs/older")
@@ -498,7 +498,7 @@ def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert not choose_run("folder", settings, "auto")[2]
-    assert "a new one is begun" in capsys.readouterr().out
+    assert "starting a new one" in capsys.readouterr().out
     for number, name in enumerate(("older", "newer", "finished", "other"), start=1):
         shutil.copytree(half, tmp_path / "runs" / name)
         os.utime(tmp_path / "runs" / name / "recipe.yaml", (4e9 + number, 4e9 + number))
@@ -509,10 +509,7 @@ def test_auto_takes_the_newest_unfinished_run_of_the_recipe(
     os.utime(tmp_path / "runs" / "other" / "recipe.yaml", (5e9, 5e9))
     _, run, resumed = choose_run("folder", settings, "auto")
     assert resumed and run.folder == Path("runs/newer")
-    assert (
-        "runs/other is unfinished, but another run than this one:\n  seed: 5 in the run, 0 now"
-        in capsys.readouterr().out
-    )
+    assert "runs/other is unfinished, but its settings differ:\n  seed: 5 in the run, 0 now" in capsys.readouterr().out
     assert not choose_run("folder", [*settings, "run_dir=runs/new"], "auto")[2]
 
 
