@@ -338,7 +338,7 @@ def test_predict_mistakes(fails: Fails, trained_run: Path, tmp_path: Path) -> No
 
 def test_resume_mistakes(tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "folder", f"resume={tmp_path}"]) == 2
-    assert "no run folder" in capsys.readouterr().err
+    assert "not a run folder" in capsys.readouterr().err
     assert main(["train", "folder", f"resume={trained_run}", "seed=1"]) == 2
     assert "seed: 0 in the run, 1 now" in capsys.readouterr().err
 

@@ -107,14 +107,15 @@ def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test
 
 def _plan(recipe: Recipe, run: Run, split: Split, state: ResumeState | None) -> Plan:
     """Return the plan that rank 0 makes, or that of the interrupted run."""
+    machine, main = machine_facts(), is_main_process()  # the facts on all ranks: they are gathered
 
     def make() -> Plan:
-        return new_plan(recipe, split, machine_facts(), str(run.folder))
+        return new_plan(recipe, split, machine, str(run.folder))
 
     def make_or_read() -> Plan | None:
-        if not is_main_process():
+        if not main:
             return None
-        return resumed_plan(run, recipe, state, machine_facts().memory_bytes, make) if state else make()
+        return resumed_plan(run, recipe, state, machine.memory_bytes, make) if state else make()
 
     plan = collectives.broadcast(collectives.run_on_all_ranks(make_or_read))
     assert plan is not None
