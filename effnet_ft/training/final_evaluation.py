@@ -70,7 +70,7 @@ def _log_results(metrics: Mapping[str, float], evaluation: Evaluation, val_image
     )
     if missed := evaluation.missed_classes:
         log.warning(
-            "classes with no correct prediction on the %s images: %d\n%s", _WORDS[part], len(missed), listing(missed, 5)
+            "classes with no correct prediction on the %s images: %d\n%s", title, len(missed), listing(missed, 5)
         )
     if part == "val":
         fitted = "label thresholds" if multilabel else "temperature"
