@@ -90,7 +90,8 @@ def valid(draw: Draw) -> dict[str, Any]:
 
 
 def _phase(draw: Draw) -> dict[str, Any]:
-    phase = {key: draw(value) for key, value in _PHASE.items()}
+    length = draw(st.sampled_from(["epochs", "steps"]))  # one of the two
+    phase = {key: draw(value) for key, value in _PHASE.items() if key in ("train", length, "lr")}
     for key in draw(st.lists(st.sampled_from(sorted(_PER_PHASE)), max_size=3)):
         phase[key] = draw(_PER_PHASE[key])
     return phase

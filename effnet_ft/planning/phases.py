@@ -57,7 +57,7 @@ def plan_phase(
         index=index,
         train=phase.train,
         cut=cut_of(phase.train),
-        epochs=phase.epochs,
+        epochs=phase.epochs or 1,
         steps=0,
         search="",
         image_size=image_size if size == "auto" else size,
@@ -88,6 +88,10 @@ def plan_phase(
         ratio = images_a_step / meant
         plan = replace(plan, optim=replace(plan.optim, lr=lr * (ratio if scaling == "linear" else math.sqrt(ratio))))
         reasons[f"{key}lr"] = f"{lr:g}, {scaling} in {images_a_step} / {meant} images a step"
+    if phase.steps:
+        an_epoch = _steps_an_epoch(plan, images.train, trainer.processes)
+        plan = replace(plan, epochs=max(1, round(phase.steps / an_epoch)))
+        reasons[f"{key}epochs"] = f"nearest to {phase.steps} steps, at {an_epoch} an epoch"
     plan, why = _with_steps(plan, images.train, trainer.processes, settings["bn_momentum"])
     return plan, {**reasons, **{f"{key}{name}": text for name, text in why.items()}}
 
@@ -113,14 +117,17 @@ def _with_steps(
     step accumulates move the statistics as far as one batch of all its images would.
     """
     accumulate = phase.optim.accumulate
-    batches = batches_an_epoch(images, phase.batch_size, processes)
-    steps = phase.epochs * math.ceil(batches / accumulate)
+    steps = phase.epochs * _steps_an_epoch(phase, images, processes)
     if bn_momentum != "auto":
         return replace(phase, steps=steps, bn_momentum=float(bn_momentum)), {}
     an_epoch = max(1, images // (phase.batch_size * accumulate * processes))
     of_step = min(10 / an_epoch, 0.1)
     momentum = 1 - (1 - of_step) ** (1 / accumulate)
     return replace(phase, steps=steps, bn_momentum=momentum), {"bn_momentum": f"{an_epoch} steps an epoch"}
+
+
+def _steps_an_epoch(phase: PhasePlan, images: int, processes: int) -> int:
+    return math.ceil(batches_an_epoch(images, phase.batch_size, processes) / phase.optim.accumulate)
 
 
 def with_search_and_compile(plan: Plan, recipe: Recipe, compiler: bool) -> tuple[tuple[PhasePlan, ...], dict[str, str]]:

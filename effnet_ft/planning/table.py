@@ -61,7 +61,11 @@ def _phase_rows(plan: Plan, phase: PhasePlan) -> list[list[str]]:
     lr = f"{phase.search}, {found}" if phase.search else f"{optim.lr:g}"
     batch = f"{phase.batch_size} images" + (f" x {optim.accumulate} accumulated" if optim.accumulate > 1 else "")
     return [
-        [f"phase {phase.number}", f"train {phase.train}, {phase.epochs} epochs, {phase.steps} steps", ""],
+        [
+            f"phase {phase.number}",
+            f"train {phase.train}, {phase.epochs} epochs, {phase.steps} steps",
+            plan.reasons.get(f"{key}.epochs", ""),
+        ],
         ["  batches", f"{batch}, {_source(phase)}", plan.reasons.get(f"{key}.source", "")],
         ["  learning rate", lr, plan.reasons.get(f"{key}.lr", "")],
         ["  takes", _duration(phase.seconds), ""],

@@ -123,7 +123,7 @@ def _nearest_key(word: str, kind: type[Settings]) -> str:
     """Suggest a key of ``kind``, at the top also one of a section; without a similar one, list all keys."""
     known = [*kind.model_fields]
     sections: list[tuple[str, Iterable[str]]] = [(name, section.model_fields) for name, section in SECTIONS.items()]
-    dotted = [f"{name}.{key}" for name, keys in (*sections, ("phases.0", _PHASE)) for key in keys]
+    dotted = [f"{name}.{key}" for name, keys in (*sections, ("phases.0", (*_PHASE, "steps"))) for key in keys]
     inner = dotted if kind is Recipe else []
     if homes := [key for key in inner if key.rpartition(".")[2] == word.lower()]:  # root for data.root
         return f"; did you mean {' or '.join(repr(key) for key in homes)}?"
@@ -141,7 +141,7 @@ def _reset(raw: Any, place: Place) -> None:
     """Remove the value at ``place``; replace it where a phase requires one."""
     *above, last = place
     holder = reduce(getitem, above, raw)
-    if place[0] == "phases" and (isinstance(last, int) or last in _PHASE):
-        holder[last] = dict(_PHASE) if isinstance(last, int) else _PHASE[last]
+    if place[0] == "phases" and (isinstance(last, int) or last in (*_PHASE, "steps")):
+        holder[last] = dict(_PHASE) if isinstance(last, int) else _PHASE.get(last, 1)
     else:
         del holder[last]

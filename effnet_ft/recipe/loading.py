@@ -112,6 +112,13 @@ def _is_count(text: str) -> bool:
 def _contradictions(recipe: Recipe) -> list[str]:
     """Return the faults of values that are valid one by one."""
     faults: list[str] = []
+    for index, phase in enumerate(recipe.phases):
+        if phase.epochs is None and phase.steps is None:
+            faults.append(f"phases[{index}].epochs is not set, nor steps: give one of them")
+        elif phase.epochs is not None and phase.steps is not None:
+            faults.append(
+                f"phases[{index}] has both epochs and steps: remove one, or unset it, as in phases.{index}.steps=null"
+            )
     if recipe.data.fit == "trainval":
         if any(phase.overrides.get("patience", recipe.trainer.patience) != "off" for phase in recipe.phases):
             faults.append("data.fit is 'trainval', which leaves no images for early stopping: set trainer.patience=off")

@@ -188,7 +188,8 @@ class _Phase(Settings):
     """A stretch of training with one cut. Any per-phase key of the recipe can be overridden here."""
 
     train: Annotated[str, one_of(["head", *(f"stage{k}" for k in range(STAGES)), "all"])] = key(..., "what to train")
-    epochs: Count = key(..., "passes over the training images")
+    epochs: Count | None = key(None, "passes over the training images; or give steps")
+    steps: Count | None = key(None, "optimiser steps in place of epochs; the nearest number of epochs is trained")
     lr: PositiveFloat | Auto = key(..., "peak learning rate; auto: searched")
 
     @property
@@ -198,7 +199,8 @@ class _Phase(Settings):
 
     @model_serializer
     def _without_unset(self) -> dict[str, Any]:
-        return {"train": self.train, "epochs": self.epochs, "lr": self.lr, **self.overrides}
+        length = {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
+        return {"train": self.train, **length, "lr": self.lr, **self.overrides}
 
 
 if TYPE_CHECKING:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from plans import GPU, of, phase_of, plan_of
 
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.models.variants import STAGES, cut_of, train_of
 from effnet_ft.planning.facts import Machine
+from effnet_ft.planning.table import plan_text
+from effnet_ft.recipe import recipe_folder
 
 CUTS = {"head": STAGES, "all": 0, **{f"stage{number}": number for number in range(1, STAGES)}}
 
@@ -66,6 +70,35 @@ def test_steps_are_those_of_the_sampler(images: int, batch: int, accumulate: int
     )
     batches = len(DistributedBatchSampler(EpochSampler(images, (0,)), batch, (0, processes)))
     assert phase.steps == 3 * -(-batches // accumulate)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "accumulate", "processes", "epochs", "steps"),
+    [
+        (1000, 8, 4, 1, 6, 192),  # 32 steps an epoch
+        (1250, 8, 4, 1, 5, 200),  # the same 200 steps with more images: 40 an epoch
+        (1000, 8, 1, 4, 6, 192),
+        (1000, 5, 1, 1, 1, 200),
+        (9999, 5, 1, 1, 1, 2000),  # not none
+    ],
+)
+def test_steps_become_the_nearest_number_of_epochs(
+    images: int, batch: int, accumulate: int, processes: int, epochs: int, steps: int
+) -> None:
+    phase = f"phases=[{{train: all, steps: 200, lr: 1, batch_size: {batch}, accumulate: {accumulate}}}]"
+    plan = plan_of(phase, f"trainer.devices={processes}", images=of(images))
+    assert (plan.phases[0].epochs, plan.phases[0].steps) == (epochs, steps)
+    assert plan.reasons["phases.0.epochs"] == f"nearest to 200 steps, at {steps // epochs} an epoch"
+    assert plan.reasons["phases.0.epochs"] in plan_text(plan)
+
+
+@pytest.mark.parametrize("fit", ["train", "trainval"])
+@pytest.mark.parametrize("path", sorted(recipe_folder().glob("*_paper.yaml")), ids=lambda path: path.stem)
+def test_grid_and_final_run_of_the_papers_recipes_take_20_000_steps(path: Path, fit: str) -> None:
+    """An epoch of the smallest set, Flowers-102, is of 4 steps without and 8 with the validation images."""
+    for images in (1020, 2040, 6667, 50_000):
+        phase = plan_of(f"data.fit={fit}", name=path, images=of(images)).phases[0]
+        assert phase.steps == pytest.approx(20_000, rel=0.005)
 
 
 @pytest.mark.parametrize(("images", "momentum"), [(80, 0.1), (8 * 1000, 0.01), (8 * 200, 0.05), (3, 0.1)])

@@ -179,7 +179,14 @@ FAULTS = {
     "trainer.precision=bf16-true": ["trainer.precision is 'bf16-true'", "bf16-mixed, 16-mixed, 32-true"],
     "trainer.checkpointing=maybe": ["trainer.checkpointing is 'maybe'", "on, off"],
     "phases=[]": ["phases is not set"],
-    "phases=[{train: head}]": ["phases[0].epochs is not set", "phases[0].lr is not set"],
+    "phases=[{train: head}]": ["phases[0].epochs is not set, nor steps", "phases[0].lr is not set"],
+    "phases=[{train: head, lr: 1, epochs: 2, steps: 9}]": [
+        "phases[0] has both epochs and steps",
+        "phases.0.steps=null",
+    ],
+    "phases=[{train: head, lr: 1, steps: 0}]": [
+        "recipe error in folder: phases[0].steps is 0, expected a whole number at least 1"
+    ],
     "phases=[{train: '???', epochs: 1, lr: 1}]": ["phases[0].train is not set"],
     "seed=4294967296": ["seed is 4294967296", "at most 4294967295"],
     "data.val_fraction=0.9": ["add up to 1 or more"],

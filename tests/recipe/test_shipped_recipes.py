@@ -27,7 +27,11 @@ def test_every_recipe_trains_two_steps_a_phase(name: str, flowers: Path, tmp_pat
     settings += ["store.views=1", *(f"data.{key}={value}" for key, value in size.items())]
     for index, phase in enumerate(RECIPES[name].phases):
         settings += [f"phases.{index}.{key}={size[key]}" for key in size if key in phase.overrides]
-        settings += [f"phases.{index}.epochs=1", *([f"phases.{index}.lr=1e-3"] if phase.lr == "auto" else [])]
+        settings += [
+            f"phases.{index}.epochs=1",
+            f"phases.{index}.steps=null",
+            *([f"phases.{index}.lr=1e-3"] if phase.lr == "auto" else []),
+        ]
     assert main(["train", name, *TINY, *settings]) == 0
     table = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(table) == 1 + len(RECIPES[name].phases)

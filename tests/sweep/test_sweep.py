@@ -17,6 +17,7 @@ from tiny import TINY
 from effnet_ft.cli import main
 from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import Recipe, load_recipe
+from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.sweep import Result, Sweep, plan_sweep, train_final
 from effnet_ft.sweep.grid import draw_settings, read_grid
@@ -96,6 +97,18 @@ def test_a_sweep_ranks_its_settings_and_trains_the_best_once_more(
     assert (recipe.data.fit, recipe.phases[0].lr) == ("trainval", float(best["phases.0.lr"]))
     assert main(command(*grid, "--metric", "val/ece", "--final")) == 0  # all runs are finished: nothing is trained
     assert len(trained) == 1
+
+
+def test_the_final_run_trains_at_the_rate_that_was_found(command: Arguments, tmp_path: Path) -> None:
+    phases = "phases=[{train: head, epochs: 2, lr: auto, lr_scaling: linear}, {train: head, epochs: 1, lr: 1e-3}]"
+    assert main(command(phases, "--grid", "optim.momentum=0.9", "--final")) == 0
+    runs = [Run(tmp_path / "sweep" / name) for name in ("001", "final")]
+    found, trained = (read_plan(run.plan).phases[0].optim for run in runs)
+    assert found.lr is not None
+    assert (found.lr, found.weight_decay) == (trained.lr, trained.weight_decay)
+    for run in runs:
+        assert f"learning rate {found.lr:g}, 8 images a step" in run.log.read_text()
+        assert "linear" not in run.log.read_text()  # only a rate that the recipe gives is scaled
 
 
 def test_an_interrupted_sweep_resumes(
