@@ -231,6 +231,20 @@ def test_evaluate_knows_its_images_by_content(
     assert "36 images, all" in printed.out and "has 0 of the run's 36 images, by content" in printed.err
 
 
+def test_photographs_that_cannot_be_read_are_told(
+    fails: Fails, trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.HEIC").touch()
+    assert "HEIC and raw photographs are not read" in fails("predict", str(trained_run), str(tmp_path))
+    shutil.copy(next(flowers.glob("*/*.jpg")), tmp_path / "2.jpg")
+    (tmp_path / "@eaDir").mkdir()
+    shutil.copy(tmp_path / "2.jpg", tmp_path / "@eaDir" / "small.jpg")
+    assert main(["predict", str(trained_run), str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "1 HEIC or raw photographs are not read" in printed.err and "1.HEIC" in printed.err
+    assert "2.jpg" in printed.out and "small.jpg" not in printed.out
+
+
 def test_evaluate_refuses_classes_that_the_model_does_not_know(
     fails: Fails, trained_run: Path, image_folder: Callable[..., Path]
 ) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from effnet_ft.data.images.decoding import has_image_suffix
 from effnet_ft.data.images.unreadable import find_unreadable
+from effnet_ft.data.sources.folder import walk_files
+from effnet_ft.data.sources.source import CAMERA_SUFFIXES
 from effnet_ft.errors import DataError
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictions import join_labels
@@ -91,15 +93,22 @@ def find_images(paths: Sequence[str]) -> list[str]:
         DataError: if a path or pattern matches nothing.
     """
     found: dict[str, None] = {}
+    unread: list[str] = []
     for path in paths:
         if os.path.exists(path) and not os.path.isdir(path):
             files = [path]
         else:
-            matches = map(str, Path(path).rglob("*")) if os.path.isdir(path) else glob.iglob(path, recursive=True)
-            files = sorted(file for file in matches if has_image_suffix(file) and os.path.isfile(file))
+            listed = walk_files(Path(path), []) if os.path.isdir(path) else glob.iglob(path, recursive=True)
+            every = sorted(os.path.normpath(file) for file in listed if os.path.isfile(file))
+            files = [file for file in every if has_image_suffix(file)]
+            unread += [file for file in every if file.lower().endswith(CAMERA_SUFFIXES)]
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"
+                f"{'; HEIC and raw photographs are not read: save them as JPEG' if unread else ''}"
             )
         found.update(dict.fromkeys(files))
+    if unread:
+        what = "HEIC or raw photographs are not read: save them as JPEG"
+        print(f"effnet-ft: {len(unread)} {what}\n{listing(unread, 3)}", file=sys.stderr)
     return list(found)

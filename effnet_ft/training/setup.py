@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.source import Source, require_printable_names
+from effnet_ft.data.sources.source import Source, require_usable_names
 from effnet_ft.data.splits.split import (
     Split,
     copies_of_training_images,
@@ -91,7 +91,7 @@ def split_images(recipe: Recipe) -> Split:
     """
     settings = recipe.data
     source = open_images(settings)
-    require_printable_names(source)
+    require_usable_names(source)
     if settings.source not in HASHED:
         source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:

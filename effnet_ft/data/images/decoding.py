@@ -8,16 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageCms, ImageOps, features
 
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.shared_context import SharedContext
+
+VERSION = 2  # of the pixels that are decoded, part of the keys of what is computed from them
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 """Suffixes of image files, lower case."""
@@ -60,8 +63,8 @@ def has_image_suffix(name: str) -> bool:
 def read_image(path: str | os.PathLike[str] | ArchiveMember, short: int | None = None) -> np.ndarray:
     """Read a JPEG, PNG, WebP, BMP, TIFF or GIF file, the first frame or page.
 
-    EXIF orientation is applied; grey, palette and CMYK become RGB; 16-bit values are scaled from their full range;
-    transparent parts become white.
+    EXIF orientation is applied; grey, palette and CMYK become RGB, colours of an ICC profile sRGB; 16-bit values are
+    scaled from their full range; transparent parts become white.
 
     Args:
         path: of the file.
@@ -162,21 +165,43 @@ def to_rgb(image: Image.Image) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_grey_to_rgb(np.asarray(image))
+    if image.mode in ("RGB", "CMYK") and (profile := image.info.get("icc_profile")):
+        with suppress(Exception):  # a broken profile changes nothing
+            if transform := _to_srgb(profile, image.mode):
+                image = transform.apply(image)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+@lru_cache(maxsize=64)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from an ICC profile to sRGB; None for sRGB itself."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    target = ImageCms.createProfile("sRGB")
+    # The transform is used by several threads, which must not share its cache.
+    return ImageCms.buildTransform(source, target, mode, "RGB", flags=ImageCms.Flags.NOCACHE)
+
+
 def _deep_grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    """Convert grey values of more than 8 bits: integers from 0..65535, floats from 0..1 or 0..255."""
-    scaled = values.astype(np.float32)
-    if np.issubdtype(values.dtype, np.integer):
+    """Convert grey values of more than 8 bits: integers from 0..65535, floats from 0..1 or 0..255, NaN as 0.
+
+    Raises:
+        DataError: for values beyond, whose scale is not known.
+    """
+    scaled = np.nan_to_num(values.astype(np.float32), posinf=np.inf, neginf=-np.inf)
+    low, high = float(scaled.min()), float(scaled.max())
+    integer = np.issubdtype(values.dtype, np.integer)
+    if not (low >= 0 and high <= (65535 if integer else 255)):
+        raise DataError(f"grey values from {low:g} to {high:g}, whose scale is not known: save it with 8 or 16 bits")
+    if integer and (values.dtype.itemsize == 2 or high > 255):
         scaled /= 257
-    elif scaled.size and np.nanmax(scaled) <= 1:
+    elif not integer and high <= 1:
         scaled *= 255
-    grey = np.nan_to_num(scaled).round().clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    return np.repeat(scaled.round().astype(np.uint8)[..., None], 3, axis=2)
 
 
 def check_size(image: Image.Image) -> None:
@@ -222,7 +247,7 @@ _DIGESTS: dict[tuple[object, ...], str] = {}  # of the files that this process h
 
 def pixels_key(paths: Sequence[Path], cache: ArrayCache) -> str:
     """Return a key of the pixels of images, in order: of their content and of what decodes it."""
-    decoders = [PIL.__version__, *(str(features.version(name)) for name in ("jpg", "webp", "zlib"))]
+    decoders = [VERSION, PIL.__version__, *(str(features.version(name)) for name in ("jpg", "webp", "zlib"))]
     return array_key(contents=content_digests(paths, cache), decoders=decoders)
 
 

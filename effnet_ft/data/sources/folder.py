@@ -1,17 +1,27 @@
 """Lists images in class folders, with or without ``train/``, ``val/`` and ``test/`` above them."""
 
 import os
-import unicodedata
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import SUFFIXES
-from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source
+from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source, same_name
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.text import listing
+
+SYSTEM_NAMES = frozenset(
+    ("@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx", "#recycle", "@recycle")
+)
+"""Folders that operating systems and network drives make, lower case."""
+
+_SPLIT_LIKE = re.compile(
+    rf"({'|'.join(sorted(sum(SPLIT_WORDS.values(), ()), key=len, reverse=True))})[ _-]?(set|data|images?|split)", re.I
+)
+"""Names that people give to parts, such as ``training_set``."""
 
 
 def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: bool = False) -> Source:
@@ -63,7 +73,11 @@ def _non_folder_hint(path: Path) -> str:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folders named after a split; none if the root holds class folders."""
-    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and is_visible(entry.name)]
+    alike = {entry.name: found[1].lower() for entry in folders if (found := _SPLIT_LIKE.fullmatch(entry.name))}
+    if len(set(alike.values())) > 1:
+        names = ", ".join(f"{name}/ to {SPLIT_WORDS[_split_of(word)][0]}/" for name, word in sorted(alike.items()))
+        raise DataError(f"{root} has parts that would be taken for classes: rename {names}")
     words = {name for names in SPLIT_WORDS.values() for name in names}
     has_others = any(entry.name.lower() not in words for entry in folders)
     # Beside other folders, a folder called train that holds images directly is a class: trains, beside buses.
@@ -74,13 +88,18 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def has_folders(folder: Path) -> bool:
     """Return whether ``folder`` has subfolders that are not hidden."""
-    return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+    return any(entry.is_dir() and is_visible(entry.name) for entry in folder.iterdir())
 
 
 def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty_classes: bool) -> dict[str, list[str]]:
     """Return the image paths of each class folder in ``folder``."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    by_class = {entry.name: _scan_images(root, entry, ignored, bar) for entry in entries if entry.is_dir()}
+    folders = [entry for entry in entries if entry.is_dir() and is_visible(entry.name)]
+    ignored += [
+        f"{entry.relative_to(root).as_posix()}/" for entry in entries if entry.is_dir() and entry not in folders
+    ]
+    others = [root, folder, *folders]
+    by_class = {entry.name: _scan_images(root, entry, others, ignored, bar) for entry in folders}
     outside = [entry for entry in entries if entry.is_file()]
     ignored += [entry.relative_to(root).as_posix() for entry in outside]
     if not any(by_class.values()):
@@ -100,26 +119,53 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty
     return by_class
 
 
-def _scan_images(root: Path, folder: Path, ignored: list[str], bar: tqdm) -> list[str]:
-    """Return the images of a class folder, relative to ``root``, as strings: a million Paths would take too long."""
+def _scan_images(root: Path, folder: Path, others: list[Path], ignored: list[str], bar: tqdm) -> list[str]:
+    """Return the images of a class folder, relative to ``root``, as strings: a million Paths would take too long.
+
+    A link to one of ``others`` would give the images of other classes this one's name; it is passed over.
+    """
+    paths: list[str] = []
+    passed: list[str] = []
+    start = len(str(root)) + 1
+    for path in walk_files(folder, passed, [other for other in others if other != folder]):
+        (paths if path.lower().endswith(SUFFIXES) else ignored).append(path[start:].replace(os.sep, "/"))
+        bar.update()
+    ignored += [path[start:].replace(os.sep, "/") for path in passed]
+    return paths
+
+
+def walk_files(folder: Path, passed: list[str], others: Iterable[Path] = ()) -> Iterator[str]:
+    """Yield the files in ``folder`` at any depth, links followed, hidden ones left out.
+
+    Folders that systems make, and links to ``others``, are appended to ``passed``. Each folder is listed once: a link
+    to a parent folder would list its files endlessly.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
-    paths: list[str] = []
-    seen: set[tuple[int, int]] = set()
+    seen = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, others)}
     for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        stat, relative = os.stat(parent), Path(parent).relative_to(root).as_posix()
-        if (stat.st_dev, stat.st_ino) in seen:  # a link to a parent folder would list its images endlessly
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:
+            passed.append(f"{parent}{os.sep}")
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = sorted(name for name in files if not name.startswith("."))
-        for name in visible:
-            (paths if name.lower().endswith(SUFFIXES) else ignored).append(f"{relative}/{name}")
-        bar.update(len(visible))
-    return paths
+        passed += [
+            os.path.join(parent, f"{name}{os.sep}") for name in sorted(folders) if name.casefold() in SYSTEM_NAMES
+        ]
+        folders[:] = sorted(filter(is_visible, folders))
+        yield from (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def is_visible(name: str) -> bool:
+    """Return whether a folder is neither hidden nor one that systems make for themselves."""
+    return not name.startswith(".") and name.casefold() not in SYSTEM_NAMES
+
+
+def _split_of(word: str) -> str:
+    return next(split for split, words in SPLIT_WORDS.items() if word in words)
 
 
 def _check_for_training(root: Path, classes: tuple[str, ...], splits: Mapping[str, Mapping[str, object]]) -> None:
@@ -130,14 +176,10 @@ def _check_for_training(root: Path, classes: tuple[str, ...], splits: Mapping[st
             f"{root} holds one class only, '{classes[0]}': a classifier needs at least two class folders{hint}"
         )
 
-    def normalized(name: str) -> str:
-        """Return ``name`` case-folded, with accents in one of their Unicode forms."""
-        return unicodedata.normalize("NFC", name).casefold()
-
     for split, by_class in splits.items():
         if unknown := sorted(by_class.keys() - set(classes)):
-            similar = {normalized(name): f"; train/ has '{name}', spelled differently" for name in classes}
-            lines = [f"{name}{similar.get(normalized(name), '')}" for name in unknown]
+            similar = {same_name(name): f"; train/ has '{name}', spelled differently" for name in classes}
+            lines = [f"{name}{similar.get(same_name(name), '')}" for name in unknown]
             raise DataError(
                 f"{len(unknown)} classes of {split}/ are not in train/: a model cannot learn them; "
                 f"add them to train/ or remove them\n{listing(lines)}"

@@ -8,8 +8,12 @@ import csv
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 
 from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, SPLITS, Sample, Source, label_names
 from effnet_ft.errors import DataError
@@ -123,7 +127,7 @@ def _read_rows(
     multilabel = "labels" in columns
     split_column, group_column = columns.get("split"), columns.get("group")
     faults: list[str] = []
-    seen: dict[str, tuple[int, str, Sample]] = {}
+    seen: dict[object, tuple[int, str, Sample]] = {}  # by the file itself, which may be written in several ways
     used: set[str] = set()
     names: dict[str, str] = {}  # labels by their text: rows share one string for each label and group
     with progress_bar("reading the manifest") as bar:
@@ -139,37 +143,60 @@ def _read_rows(
                 several = {name.strip() for name in re.split(r"[|;]", text)} - {""}
                 names[text] = LABEL_SEPARATOR.join(sorted(several)) if multilabel else text.strip()
             group = unescape_formula(row[group_column]).strip() if group_column is not None else ""
+            path, identity = _existing_file(folder, path)
             sample = Sample(path, names[text], sys.intern(group))
             word = row[split_column].strip() if split_column is not None else ""
             split = _SPLITS.get(word.lower(), "") if word else "all"
-            if fault := _row_fault(sample, folder, word, split, multilabel):
+            if fault := _row_fault(sample, identity, folder, word, split, multilabel):
                 faults.append(f"row {number}: {fault}")
-            elif path not in seen:
+            elif identity not in seen:
                 used.add(split)
-                seen[path] = (number, split, sample)
-            elif seen[path][1:] != (split, sample):
-                faults.append(f"row {number}: '{path}' differs from row {seen[path][0]}")
+                seen[identity] = (number, split, sample)
+            elif seen[identity][1:] != (split, replace(sample, path=seen[identity][2].path)):
+                other = seen[identity][2].path
+                same = f"'{path}'" if other == path else f"'{path}' is the same file as '{other}' and"
+                faults.append(f"row {number}: {same} differs from row {seen[identity][0]}")
     if "all" in used and len(used) > 1:
         empty = [str(number) for number, split, _ in seen.values() if split == "all"]
         faults.append(
             f"{len(empty)} rows have no split while others do, rows {', '.join(empty[:10])}"
             f"{', ...' if len(empty) > 10 else ''}: give it in every row or in none"
         )
+    known = {name for text in names.values() for name in (text.split(LABEL_SEPARATOR) if multilabel else [text])}
+    for name in sorted(known):
+        parts = {part.strip() for part in re.split(r"[,;|/]", name)}
+        if len(parts) > 1 and parts & known:
+            hint = "" if multilabel else "name the column labels, and "
+            faults.append(f"the label '{name}' holds the label '{min(parts & known)}': {hint}separate labels by |")
     splits: dict[str, list[Sample]] = {split: [] for split in (*SPLITS, "all") if split in used}
     for _, split, sample in seen.values():
         splits[split].append(sample)
     return splits, faults
 
 
-def _row_fault(sample: Sample, folder: str, word: str, split: str, multilabel: bool) -> str:
+def _existing_file(folder: str, path: str) -> tuple[str, object]:
+    """Return ``path`` in the Unicode form that the file has, and what identifies the file; None if there is none."""
+    for form in (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
+        with suppress(OSError, ValueError):
+            stat = os.stat(os.path.join(folder, form))
+            if S_ISREG(stat.st_mode):
+                return form, (stat.st_dev, stat.st_ino)
+    return path, None
+
+
+def _row_fault(sample: Sample, file: object, folder: str, word: str, split: str, multilabel: bool) -> str:
     """Return what is wrong with a row, or an empty string."""
     if not sample.path.strip():
         return "the path is empty"
     if not sample.label and not multilabel:
         return f"'{sample.path}' has no label"
+    if re.fullmatch(r"\s*[\[({].*[\])}]\s*", sample.label):
+        return f"the label '{sample.label}' looks like a list: name the column labels, and write a|b"
+    if '"' in (sample.path + sample.label) and re.search(r'(^|\|)\s*"', sample.label or sample.path):
+        return f"'{sample.label or sample.path}' begins with a quote: remove the blank before it in the file"
     if not split:
         return f"the split is '{word}', expected train, val or test"
-    if not os.path.isfile(os.path.join(folder, sample.path)):
+    if file is None:
         posix = sample.path.replace("\\", "/")
         hint = f", but '{posix}': write / for \\" if os.path.isfile(os.path.join(folder, posix)) else ""
         return f"there is no file '{sample.path}'{hint}"

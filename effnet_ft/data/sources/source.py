@@ -75,10 +75,22 @@ def label_names(samples: Iterable[Sample], multilabel: bool) -> set[str]:
     return {name for sample in samples for name in labels_of(sample, multilabel)}
 
 
-def require_printable_names(source: Source) -> None:
-    """Raise a DataError for class names with control characters, since ``classes.txt`` has one class a line."""
+def same_name(name: str) -> str:
+    """Return what a person reads: ``name`` without case and outer blanks, accents in one of their Unicode forms."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def require_usable_names(source: Source) -> None:
+    """Raise a DataError for class names with control characters, and for those that look the same to a person."""
     if broken := [name for name in source.classes if any(unicodedata.category(letter) == "Cc" for letter in name)]:
-        raise DataError(
+        raise DataError(  # classes.txt has one class a line
             f"{len(broken)} classes of {source.root} have line breaks or other control characters in their names: "
             f"rename them\n{listing(broken)}"
+        )
+    alike: dict[str, list[str]] = {}
+    for name in source.classes:
+        alike.setdefault(same_name(name), []).append(name)
+    if twins := [" and ".join(map(ascii, names)) for names in alike.values() if len(names) > 1]:
+        raise DataError(
+            f"{len(twins)} classes of {source.root} are written in several ways: give each one name\n{listing(twins)}"
         )

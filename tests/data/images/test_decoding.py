@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from effnet_ft.data.images import decoding
 from effnet_ft.data.images.decoding import (
@@ -120,7 +120,7 @@ KINDS: dict[str, tuple[str, Callable[[], Image.Image], dict, np.ndarray, float]]
     "16-bit-grey-tiff": ("tif", lambda: Image.fromarray(DEEP), {}, rgb(DEEP / 257), 0),
     "16-bit-big-endian": ("tif", lambda: Image.fromarray(DEEP.astype(">u2")), {}, rgb(DEEP / 257), 0),
     "32-bit-integer": ("tif", lambda: Image.fromarray(DEEP.astype(np.int32)), {}, rgb(DEEP / 257), 0),
-    "32-bit-beyond-16": ("tif", lambda: Image.fromarray(DEEP.astype(np.int32) - 9 + 2**20), {}, rgb(0 * DEEP + 255), 0),
+    "32-bit-of-8": ("tif", lambda: Image.fromarray((DEEP // 257).astype(np.int32)), {}, rgb(DEEP // 257), 0),
     "float-to-one": ("tif", lambda: Image.fromarray((DEEP / 65535).astype(np.float32)), {}, rgb(DEEP / 257), 0),
     "float-to-255": ("tif", lambda: Image.fromarray((DEEP / 257).astype(np.float32)), {}, rgb(DEEP / 257), 0),
     "first-frame": (
@@ -367,3 +367,29 @@ def test_another_decoder_makes_other_pixels(tmp_path: Path, monkeypatch: pytest.
     before = pixels_key([path], cache)
     monkeypatch.setattr("PIL.__version__", "0.1")
     assert pixels_key([path], cache) != before
+
+
+@pytest.mark.parametrize("values", [[0.0, 5000.0], [-1.0, 1.0], [0.0, np.inf]])
+def test_greys_of_an_unknown_scale_are_refused(values: list[float], tmp_path: Path) -> None:
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(
+        DataError, match=r"x\.tif: grey values from .* whose scale is not known: save it with 8 or 16 bits"
+    ):
+        read_image(tmp_path / "x.tif")
+
+
+def test_colours_of_another_profile_become_srgb(tmp_path: Path) -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    Image.fromarray(PICTURE).save(tmp_path / "srgb.png", icc_profile=lab.tobytes())
+    assert np.array_equal(read_image(tmp_path / "srgb.png"), PICTURE)
+    Image.fromarray(PICTURE).save(tmp_path / "wide.png", icc_profile=swapped_profile())
+    assert_same(read_image(tmp_path / "wide.png"), PICTURE[..., ::-1], 3)
+    Image.fromarray(PICTURE).save(tmp_path / "broken.png", icc_profile=b"x" * 200)
+    assert np.array_equal(read_image(tmp_path / "broken.png"), PICTURE)
+
+
+def swapped_profile() -> bytes:
+    """Return sRGB's profile with red and blue exchanged, under another name."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
+    return swapped.replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be")).replace(b"sRGB", b"test")

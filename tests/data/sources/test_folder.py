@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from effnet_ft.data.images.decoding import SUFFIXES
 from effnet_ft.data.sources.folder import scan_folder
-from effnet_ft.data.sources.source import Sample
+from effnet_ft.data.sources.source import Sample, require_usable_names
 from effnet_ft.errors import DataError
 
 
@@ -196,3 +197,59 @@ def test_folders_beside_the_split_are_listed(image_folder: Callable[..., Path]) 
     source = scan_folder(image_folder(**{"train/a": 1, "train/b": 1, "more/a": 1}))
     assert source.classes == ("a", "b")
     assert source.ignored == ["more/"]
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("a b", "a  b")], ids=ascii)
+def test_classes_that_look_the_same_are_one_message(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in (*names, "other"):
+        picture(tmp_path / name / "1.jpg")
+    with pytest.raises(DataError, match="1 classes of .* are written in several ways") as caught:
+        require_usable_names(scan_folder(tmp_path))
+    assert " and ".join(map(ascii, sorted(names))) in str(caught.value)
+
+
+def test_folders_that_systems_make_are_passed_over_and_counted(tmp_path: Path) -> None:
+    for name in (
+        "a/1.jpg",
+        "a/@eaDir/1.jpg",
+        "b/1.jpg",
+        "__MACOSX/a/1.jpg",
+        "lost+found/1.jpg",
+        ".ipynb_checkpoints/1.jpg",
+    ):
+        picture(tmp_path / name)
+    (tmp_path / "a" / "Thumbs.db").touch()
+    source = scan_folder(tmp_path)
+    assert source.classes == ("a", "b") and [sample.path for sample in source.part("all")] == ["a/1.jpg", "b/1.jpg"]
+    assert sorted(source.ignored) == ["__MACOSX/", "a/@eaDir/", "a/Thumbs.db", "lost+found/"]
+
+
+def test_a_link_to_other_classes_does_not_rename_them(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "b/1.jpg", "elsewhere/2.jpg"):
+        picture(tmp_path / "images" / name if name[0] != "e" else tmp_path / name)
+    (tmp_path / "images" / "a" / "up").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "a" / "other").symlink_to(tmp_path / "images" / "b")
+    (tmp_path / "images" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    source = scan_folder(tmp_path / "images")
+    assert [(each.path, each.label) for each in source.part("all")] == [
+        ("a/1.jpg", "a"),
+        ("a/more/2.jpg", "a"),
+        ("b/1.jpg", "b"),
+    ]
+    assert sorted(source.ignored) == ["a/other/", "a/up/"]
+
+
+@pytest.mark.parametrize(
+    "names", [("training_set", "test_set"), ("Train Images", "Val Images"), ("train-data", "testdata")]
+)
+def test_parts_by_other_names_are_not_taken_for_classes(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in names:
+        picture(tmp_path / name / "a" / "1.jpg")
+        picture(tmp_path / name / "b" / "1.jpg")
+    with pytest.raises(DataError, match=f"would be taken for classes: rename .*{names[0]}/ to train/"):
+        scan_folder(tmp_path)

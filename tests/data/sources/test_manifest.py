@@ -137,3 +137,37 @@ def test_letters_of_another_encoding_are_told(content: bytes, told: str, tmp_pat
 def test_paths_as_windows_writes_them_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file 'x\\1.jpg', but 'x/1.jpg': write / for \\$"):
         read_manifest(manifest(tmp_path, "path,label\nx\\1.jpg,a\n", "x/1.jpg"))
+
+
+@pytest.mark.parametrize("other", ["./1.jpg", "sub/../1.jpg", "link.jpg", "{folder}/1.jpg"])
+def test_one_file_by_two_names(other: str, tmp_path: Path) -> None:
+    other = other.format(folder=tmp_path)
+    rows = "path,label,split\n1.jpg,a,train\n2.jpg,b,train\n"
+    path = manifest(tmp_path, rows, "1.jpg", "2.jpg")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "1.jpg")
+    path.write_text(f"{rows}{other},a,train\n")
+    assert [sample.path for sample in read_manifest(path).part("train")] == ["1.jpg", "2.jpg"]
+    path.write_text(f"{rows}{other},a,test\n")
+    with pytest.raises(DataError, match="row 4: .* is the same file as '1.jpg' and differs from row 2"):
+        read_manifest(path)
+
+
+def test_a_path_in_the_other_unicode_form_finds_its_file(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "path,label\ncafe\u0301.jpg,a\n2.jpg,b\n", "caf\u00e9.jpg", "2.jpg")
+    assert [sample.path for sample in read_manifest(path).part("all")] == ["caf\u00e9.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path,label\n1.jpg,blue\n2.jpg,"blue,wild"\n', "'blue,wild' holds the label 'blue': name the column labels"),
+        ('path,labels\n1.jpg,blue|red\n2.jpg,"blue, wild"\n', "'blue, wild' holds the label 'blue': separate"),
+        ("path,label\n1.jpg,a\n2.jpg,\"['b', 'c']\"\n", r"row 3: the label '\['b', 'c'\]' looks like a list"),
+        ("path,labels\n1.jpg,a\n2.jpg,[]\n", r"row 3: the label '\[\]' looks like a list"),
+        ('path,label\n1.jpg, "a"\n2.jpg,b\n', "row 2: '\"a\"' begins with a quote: remove the blank before it"),
+    ],
+)
+def test_labels_that_are_several_or_quoted_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_manifest(manifest(tmp_path, text, "1.jpg", "2.jpg"))
