@@ -372,9 +372,7 @@ def test_another_decoder_makes_other_pixels(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("values", [[0.0, 5000.0], [-1.0, 1.0], [0.0, np.inf]])
 def test_greys_of_an_unknown_scale_are_refused(values: list[float], tmp_path: Path) -> None:
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(
-        DataError, match=r"x\.tif: grey values from .* whose scale is not known: save it with 8 or 16 bits"
-    ):
+    with pytest.raises(DataError, match=r"x\.tif: grey values from .* whose scale is not known"):
         read_image(tmp_path / "x.tif")
 
 

@@ -208,7 +208,7 @@ def picture(path: Path) -> None:
 def test_classes_that_look_the_same_are_one_message(names: tuple[str, str], tmp_path: Path) -> None:
     for name in (*names, "other"):
         picture(tmp_path / name / "1.jpg")
-    with pytest.raises(DataError, match="1 classes of .* are written in several ways") as caught:
+    with pytest.raises(DataError, match=r"1 classes of .* are written in several ways") as caught:
         require_usable_names(scan_folder(tmp_path))
     assert " and ".join(map(ascii, sorted(names))) in str(caught.value)
 
@@ -245,7 +245,7 @@ def test_a_link_to_other_classes_does_not_rename_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("training_set", "test_set"), ("Train Images", "Val Images"), ("train-data", "testdata")]
+    "names", [("training_set", "test_set"), ("Train Images", "Val Images"), ("train-set", "testset")]
 )
 def test_parts_by_other_names_are_not_taken_for_classes(names: tuple[str, str], tmp_path: Path) -> None:
     for name in names:

@@ -149,7 +149,7 @@ def test_one_file_by_two_names(other: str, tmp_path: Path) -> None:
     path.write_text(f"{rows}{other},a,train\n")
     assert [sample.path for sample in read_manifest(path).part("train")] == ["1.jpg", "2.jpg"]
     path.write_text(f"{rows}{other},a,test\n")
-    with pytest.raises(DataError, match="row 4: .* is the same file as '1.jpg' and differs from row 2"):
+    with pytest.raises(DataError, match=r"row 4: .* is the same file as '1.jpg' and differs from row 2"):
         read_manifest(path)
 
 
