@@ -1,7 +1,5 @@
 """Records the versions and the hardware of a training in its run folder, at every start."""
 
-from __future__ import annotations
-
 import json
 import platform
 from datetime import UTC, datetime

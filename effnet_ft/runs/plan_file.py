@@ -1,7 +1,5 @@
 """The newest revision of a run's plan, saved before it takes effect."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from pathlib import Path

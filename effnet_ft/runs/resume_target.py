@@ -1,7 +1,5 @@
 """Finds the run that ``resume=`` means, and checks that the recipe still is that run's. Free of torch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ folder alone. It is locked by the system, which releases it when the process end
 not count.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Checks that all ranks have the same images and weights, and collectives for what DDP does not synchronise."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The log of a training, on the terminal and in ``log.txt``, and which of Lightning's messages are shown."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """After the last step: evaluates and calibrates the best model and completes the run folder."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 

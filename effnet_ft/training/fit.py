@@ -1,7 +1,5 @@
 """A training from start to finish: images, plan, model, phases, evaluation and the run folder."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

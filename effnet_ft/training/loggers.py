@@ -1,7 +1,5 @@
 """Lightning's loggers, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The LightningModule: one class for all phases, around the same model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Trains the phases of a run in order, each with its own batches, learning rate, Trainer and LightningModule."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

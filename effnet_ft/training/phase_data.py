@@ -1,7 +1,5 @@
 """The batches of each phase, from the source that the plan names; the plan is revised if that source fails."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass, field, replace
 

@@ -1,7 +1,5 @@
 """Before the first step: the run folder, the images and their split, the plan and the model."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Batch norms with statistics over the batches of all processes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Lightning's Trainer for a phase: devices, precision, steps and callbacks as planned."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from datetime import timedelta

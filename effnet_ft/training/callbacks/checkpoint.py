@@ -1,7 +1,5 @@
 """Writes ``last.ckpt`` every few minutes, keeping the one before it, and ``best.ckpt`` for the best epoch."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

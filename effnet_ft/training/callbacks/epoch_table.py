@@ -1,7 +1,5 @@
 """``metrics.csv``: one row per epoch, also written to the log and to Lightning's loggers."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Stops a training whose loss or weights are NaN or infinite, before they reach a checkpoint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The progress bar of a training on a terminal."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer

@@ -1,7 +1,5 @@
 """Images per second, and the share of time spent waiting for data."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

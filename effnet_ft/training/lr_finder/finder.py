@@ -1,7 +1,5 @@
 """Finds the learning rate of a phase: by a grid for a head on its stored features, by a range test for any other."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from dataclasses import replace

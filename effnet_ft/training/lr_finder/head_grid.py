@@ -4,8 +4,6 @@ The grid is that of Kornblith et al. 2019 (arXiv:1805.08974): seven learning rat
 seven weight decays between 0.000001 and 0.001 and with none.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import islice

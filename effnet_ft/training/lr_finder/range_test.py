@@ -3,8 +3,6 @@
 After Smith 2017 (arXiv:1506.01186).
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterable, Iterator

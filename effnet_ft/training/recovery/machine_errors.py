@@ -1,7 +1,5 @@
 """Translates the machine's faults (disk, memory, killed processes) into messages that say what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """``trainer.on_oom``: restarts a phase whose batch does not fit on the GPU with smaller, accumulated batches."""
 
-from __future__ import annotations
-
 import gc
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Resuming an interrupted run: its newest intact checkpoint, its plan, and where in the phases it stopped."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Stop signals: while a training runs, they take effect after its step and a checkpoint; otherwise at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

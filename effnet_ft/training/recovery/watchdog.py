@@ -1,7 +1,5 @@
 """Ends all processes of a training when one of them dies, so that the others do not wait for it."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
