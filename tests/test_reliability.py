@@ -25,6 +25,6 @@ def test_every_test_that_is_named_exists(file: str) -> None:
     assert {name for path, name in NAMED if path == file} <= there
 
 
-def test_there_are_twenty_bad_inputs_each_with_its_test() -> None:
-    assert len(rows("Twenty bad inputs")) == 20
-    assert all("`tests/" in row for row in [*rows("Twenty bad inputs"), *rows("While it trains")])
+def test_every_bad_input_has_its_test() -> None:
+    assert len(rows("Bad inputs")) >= 20
+    assert all("`tests/" in row for row in [*rows("Bad inputs"), *rows("While it trains")])
