@@ -17,7 +17,7 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
     """Decide accelerator, devices, nodes, strategy and precision; return them and their reasons by dotted keys.
 
     Raises:
-        RecipeError: if the strategy cannot train phases.
+        RecipeError: if the strategy cannot train phases, or a launcher started another number of processes.
     """
     reasons: dict[str, str] = {}
     accelerator = settings.accelerator
@@ -46,6 +46,11 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
         raise RecipeError(
             f"trainer.strategy is '{strategy}': weights are not sharded: b8, the largest variant, has 350 MB of them; "
             "use ddp, with trainer.checkpointing=on where the activations do not fit"
+        )
+    if machine.launched and machine.launched != (device_count(devices), nodes):
+        raise RecipeError(
+            f"trainer.devices is {devices} and trainer.num_nodes {nodes}, but {machine.launched[0]} processes were "
+            f"started on each of {machine.launched[1]} machines: start as many, or leave both keys out of a new run"
         )
     processes = device_count(devices) * nodes
     if strategy == "auto":

@@ -11,7 +11,7 @@ from effnet_ft.planning.phases import LargestBatch, PhaseSettings, plan_phase, w
 from effnet_ft.planning.sources import choose_sources, image_source
 from effnet_ft.planning.weights import WeightsChoice
 from effnet_ft.recipe import DEFAULT_BATCH, Recipe
-from effnet_ft.recipe.plan import DataPlan, ImageFacts, PhasePlan, Plan, StorePlan
+from effnet_ft.recipe.plan import DataPlan, ImageFacts, PhasePlan, Plan, StorePlan, TrainerPlan
 from effnet_ft.utils.machine_resources import default_workers
 
 
@@ -44,7 +44,7 @@ def make_plan(
         phase, why = plan_phase(recipe, index, images, trainer, weights.image_size, largest_batch)
         phases.append(phase)
         reasons |= why
-    if faults := _contradictions(recipe, images, phases):
+    if faults := _contradictions(recipe, images, trainer, phases):
         raise RecipeError(faults)
     room = machine.cache_bytes if recipe.store.max_gb is None else int(min(recipe.store.max_gb, 1e9) * 1e9)
     if recipe.store.max_gb is None:
@@ -126,13 +126,14 @@ def _data(recipe: Recipe, weights: WeightsChoice, phases: list[PhasePlan]) -> Da
     )
 
 
-def _contradictions(recipe: Recipe, images: ImageFacts, phases: list[PhasePlan]) -> list[str]:
+def _contradictions(recipe: Recipe, images: ImageFacts, trainer: TrainerPlan, phases: list[PhasePlan]) -> list[str]:
     """Return the faults of settings that are valid one by one."""
     faults = []
     if recipe.trainer.compile == "on" and any(phase.checkpointing for phase in phases):
         faults.append("trainer.compile is 'on', not with trainer.checkpointing: set one of them off")
     for phase in phases:
-        if phase.batch_size == 1 and phase.cut < STAGES and phase.batchnorm == "train" and phase.image_size <= 32:
+        alone = phase.batch_size == 1 and not (phase.sync_batchnorm and trainer.processes > 1)
+        if alone and phase.cut < STAGES and phase.batchnorm == "train" and phase.image_size <= 32:
             faults.append(
                 f"data.batch_size is 1 in phase {phase.number}, whose last maps are 1 x 1 at {phase.image_size} px: "
                 "batch norm needs two values; set it to 2, model.batchnorm=frozen or a larger data.image_size"

@@ -4,7 +4,7 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -65,7 +65,7 @@ def require_settable(overrides: Sequence[str], purpose: str, why: str) -> None:
         raise RecipeError(f"{why}; only {', '.join(keys[:-1])} and {keys[-1]} can be set: {' '.join(forbidden)}")
 
 
-def _apply_override(raw: dict[str, Any], text: str, names: Container[str], faults: list[str]) -> None:
+def _apply_override(raw: dict[str, Any], text: str, names: set[str], faults: list[str]) -> None:
     """Apply one ``key=value`` text to ``raw`` in place; values of the keys ``names`` are taken as typed."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -86,7 +86,7 @@ def _apply_override(raw: dict[str, Any], text: str, names: Container[str], fault
             return
     place = _place(target, parts[-1], key, faults)
     if place is not None:
-        target[place] = value if ".".join(parts) in names else parse_value(value)
+        target[place] = value if ".".join(parts) in names else parse_value(value, names, ".".join(parts))
 
 
 def _spell_out_store(raw: dict[str, Any]) -> None:

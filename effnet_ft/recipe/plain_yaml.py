@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,16 @@ def read_yaml(path: Path, text_keys: Container[str]) -> dict[str, Any]:
     return {str(key): value for key, value in loaded.items()}
 
 
-def parse_value(text: str) -> Any:
-    """Parse a YAML value without resolving references; return ``text`` itself if it is not YAML."""
+def parse_value(text: str, text_keys: Iterable[str] = (), key: str = "") -> Any:
+    """Parse the YAML value of ``key`` without resolving references; return ``text`` itself if it is not YAML."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         _check_size(text)
-        parsed = OmegaConf.to_container(OmegaConf.create(_quote(f"value: {text}")))
+        parsed = OmegaConf.to_container(
+            OmegaConf.create(_quote(f"value: {text}", {f"value{name.removeprefix(key)}" for name in text_keys}))
+        )
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return text
     return parsed["value"] if isinstance(parsed, dict) and [*parsed] == ["value"] else text

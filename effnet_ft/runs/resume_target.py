@@ -143,7 +143,9 @@ def _resumed_recipe(run: Run, overrides: Sequence[str]) -> Recipe:
     moved = recipe.run_dir != own.run_dir and Path(recipe.run_dir).absolute() != run.folder.absolute()
     where = [f"run_dir: {run.folder} in the run, {recipe.run_dir} now"] if moved else []
     _require_unchanged(run, [*differences(own, recipe, run), *where])
-    return recipe
+    decided, now = _decided(own, run), flat(recipe)  # as many processes as before, whatever auto would be here
+    same = [f"{key}='{decided[key]}'" for key in ("trainer.devices", "trainer.num_nodes") if now[key] == AUTO]
+    return load_recipe(run.recipe, [*overrides, *same], _REQUIRED)
 
 
 def _newest_unfinished(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run] | None:

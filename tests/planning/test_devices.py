@@ -66,6 +66,14 @@ def test_sharded_strategies_are_refused(strategy: str) -> None:
         trainer_of(GPU, f"trainer.strategy={strategy}")
 
 
+def test_another_number_of_processes_than_were_started_is_refused() -> None:
+    with pytest.raises(
+        RecipeError, match=r"is 2 and .* 1, but 7 processes were started on each of 1 machines: start as"
+    ):
+        trainer_of(Machine(launched=(7, 1)), "trainer.devices=2")
+    assert trainer_of(Machine(launched=(2, 1)), "trainer.devices='0,1'").processes == 2
+
+
 @pytest.mark.parametrize(("devices", "count"), [(3, 3), ("2", 2), ("0,1", 2), ("1,", 1), ("cuda", 1)])
 def test_devices_are_counted_as_lightning_reads_them(devices: int | str, count: int) -> None:
     assert device_count(devices) == count

@@ -100,6 +100,15 @@ def test_a_batch_norm_of_a_single_value_is_refused(
         plan_of(*settings)
 
 
+def test_single_values_of_several_processes_make_a_statistic() -> None:
+    settings = ["phases=[{train: all, epochs: 1, lr: 1}]", "data.image_size=32", "data.batch_size=1"]
+    settings.append("model.batchnorm=train")
+    plan_of(*settings, "trainer.devices=2", "trainer.sync_batchnorm=on")
+    for fails in ("trainer.devices=2", "trainer.sync_batchnorm=on"):
+        with pytest.raises(RecipeError, match="batch norm needs two values"):
+            plan_of(*settings, fails)
+
+
 # A resumed run
 
 MEMORY = 10**12

@@ -57,7 +57,8 @@ def test_numbers_as_people_write_them(write: Any) -> None:
 @pytest.mark.parametrize("text", ["2024_11_30", "007", "1e3", "12:30", "0x1F", "off", "2024-11-30", "it's"])
 def test_names_stay_as_they_were_typed(write: Any, text: str, tmp_path: Path) -> None:
     file = write(f"run_dir: {text}\ndata:\n  root: &name {text}  # a folder\n  images: *name")
-    for recipe in (load_recipe(file), load_recipe("folder", [f"run_dir={text}", f"data.root={text}"])):
+    typed, nested = [f"data.root={text}"], [f"data={{root: {text}}}"]
+    for recipe in (load_recipe(file), *(load_recipe("folder", [f"run_dir={text}", *some]) for some in (typed, nested))):
         assert recipe.run_dir == recipe.data.root == text
         recipe.save(tmp_path / "again.yaml")
         assert load_recipe(tmp_path / "again.yaml").run_dir == text

@@ -21,6 +21,8 @@ from tiny import TINY
 from effnet_ft.cli import main
 from effnet_ft.data.sampling import DistributedBatchSampler, EpochSampler
 from effnet_ft.distributed import collectives
+from effnet_ft.errors import RecipeError
+from effnet_ft.planning.facts import Machine
 from effnet_ft.planning.phases import PhaseSettings, with_batch
 from effnet_ft.recipe import load_recipe
 from effnet_ft.recipe.plan import BatchSource, read_plan
@@ -333,6 +335,26 @@ def test_keys_that_change_no_number_may_change(half: Path, settings: list[str]) 
     assert resumed and (recipe.data.workers, recipe.trainer.checkpoint_minutes) == (3, 5)
     recipe, _, resumed = choose_run("folder", [*settings, *free, f"run_dir={half}"], "auto")
     assert resumed and (recipe.data.workers, recipe.data.decoded) == (3, "off")
+
+
+@pytest.mark.parametrize("given", [[], ["trainer.devices=2"], ["trainer.devices=auto"]])
+def test_a_run_resumes_with_as_many_processes(given: list[str], settings: list[str], tmp_path: Path) -> None:
+    """Whatever ``auto`` would be on this machine; so a smaller number is neither needed nor advised."""
+    plan_of(*settings, machine=Machine(launched=(2, 1))).save(tmp_path / "plan.yaml")
+    load_recipe("folder", settings).save(tmp_path / "recipe.yaml")
+    trainer = choose_run("folder", given, str(tmp_path))[0].trainer
+    assert (trainer.devices, trainer.num_nodes) == (2, 1)
+    with pytest.raises(RecipeError, match=r"trainer\.devices: 2 in the run, 1 now"):
+        choose_run("folder", ["trainer.devices=1"], str(tmp_path))
+
+
+def test_too_few_images_for_the_processes_leave_no_run(flowers: Path, tmp_path: Path) -> None:
+    """The advice to lower ``trainer.devices`` is for a new run: there is none to resume."""
+    phase = "phases=[{train: head, epochs: 1, lr: 1}]"
+    settings = [f"data.root={flowers}", phase, *TINY, "trainer.devices=4", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run([sys.executable, "train.py", "folder", *settings], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and not (tmp_path / "run").exists()
+    assert "lower trainer.devices" in done.stderr and "resume" not in done.stderr
 
 
 def test_a_batch_that_was_made_to_fit_is_no_change(settings: list[str], tmp_path: Path) -> None:
