@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tiny import TINY
+
+from effnet_ft.cli import main
+from effnet_ft.runs.run_folder import Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +32,30 @@ def test_a_training_goes_on_where_its_reader_leaves(flowers: Path, tmp_path: Pat
     assert process.returncode == 0
     assert "test/acc1" in json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "epoch 3/3" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_an_unfinished_run_is_told(
+    trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(shutil.copytree(trained_run, tmp_path / "run"))
+    image = str(next(flowers.glob("*/*.jpg")))
+    commands = [
+        *(["evaluate", str(run.folder)], ["report", str(run.folder)], ["predict", str(run.best), image]),
+        ["explain", str(run.folder), image, "--out", str(tmp_path / "explained")],
+        ["export", str(run.folder), "--format", "safetensors", "--out", str(tmp_path / "model.safetensors")],
+    ]
+    for command in commands:
+        assert main(command) == 0
+        assert "unfinished" not in capsys.readouterr().err
+    run.metrics.unlink()
+    run.table.write_text("".join(run.table.read_text().splitlines(keepends=True)[:3]))
+    told = f"effnet-ft: {run.folder} is unfinished: trained up to epoch 2 of phase 1; resume={run.folder} resumes it\n"
+    for command in commands:
+        assert main(command) == (2 if command[0] == "report" else 0)
+        assert capsys.readouterr().err.startswith(told)
+    run.table.unlink()
+    main(commands[0])
+    assert "no epoch trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

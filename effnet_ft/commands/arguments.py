@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -50,6 +51,17 @@ def check_outputs(*files: str | None) -> None:
         folder = Path(file).resolve().parent
         if Path(file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise UsageError(f"cannot write '{file}': name a file in an existing, writable folder")
+
+
+def warn_if_unfinished(path: str) -> None:
+    """Print to standard error how far the run, or the run of a checkpoint, got if its training is unfinished."""
+    from effnet_ft.runs.run_folder import Run, is_run
+
+    given = Path(path).expanduser()
+    run = Run(given.resolve().parent.parent if given.suffix == ".ckpt" else given)
+    if is_run(run.folder) and not run.metrics.is_file():
+        resume = shlex.quote(f"resume={run.folder}")
+        print(f"effnet-ft: {run.folder} is unfinished: {run.progress}; {resume} resumes it", file=sys.stderr)
 
 
 def own_command() -> str:

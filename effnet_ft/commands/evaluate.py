@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.commands.arguments import add_overrides, check_outputs
+from effnet_ft.commands.arguments import add_overrides, check_outputs, warn_if_unfinished
 from effnet_ft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if not (run_given or model_given):
         find_recipe(options.target)  # a misspelt name is reported before torch is imported
     check_outputs(options.json, options.out)
+    warn_if_unfinished(options.target)
 
     from effnet_ft.evaluation.targets import evaluate_file, evaluate_recipe, evaluate_run
     from effnet_ft.utils.atomic_files import write_json

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from effnet_ft.commands.arguments import add_images, add_run
+from effnet_ft.commands.arguments import add_images, add_run, warn_if_unfinished
 from effnet_ft.errors import EXIT_USER_FAULT
 
 
@@ -15,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    warn_if_unfinished(options.run)
     from effnet_ft.inference.gradcam_files import explain_files
 
     unreadable = explain_files(options.run, options.paths, options.name, Path(options.out))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnet_ft.commands.arguments import add_overrides, add_run, check_outputs
+from effnet_ft.commands.arguments import add_overrides, add_run, check_outputs, warn_if_unfinished
 from effnet_ft.errors import DataError, UsageError
 from effnet_ft.export.formats import FORMATS, PROGRAMS, require_suffix
 
@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_outputs(options.out)
+    warn_if_unfinished(options.run)
     require_suffix(options.format, Path(options.out))
     if options.int8 and options.format != "onnx":
         raise UsageError(f"--int8 writes ONNX files, not {options.format}: use --format onnx")

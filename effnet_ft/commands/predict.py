@@ -2,7 +2,7 @@
 
 import argparse
 
-from effnet_ft.commands.arguments import add_images, add_run, at_least, check_outputs
+from effnet_ft.commands.arguments import add_images, add_run, at_least, check_outputs, warn_if_unfinished
 from effnet_ft.errors import EXIT_USER_FAULT
 
 
@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_outputs(options.out)
+    warn_if_unfinished(options.run)
 
     from effnet_ft.inference.files import predict_files
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from effnet_ft.commands.arguments import add_overrides
+from effnet_ft.commands.arguments import add_overrides, warn_if_unfinished
 from effnet_ft.errors import DataError, UserError
 
 
@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
     if not is_run(options.run):
         raise DataError(f"'{options.run}' is not a run folder: it has no recipe.yaml")
+    warn_if_unfinished(options.run)
     require_settable(options.overrides, "move", "a report shows the run as it is")
     moved = {key.removeprefix("data."): value for key, _, value in (text.partition("=") for text in options.overrides)}
     try:

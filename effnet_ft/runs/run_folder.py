@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 from pathlib import Path
@@ -44,6 +45,13 @@ class Run:
     def finished(self) -> bool:
         """Whether the training is complete; the report is written last."""
         return self.report.is_file() and self.metrics.is_file()
+
+    @property
+    def progress(self) -> str:
+        """How many epochs of which phase are trained, in words."""
+        text = self.table.read_text(encoding="utf-8", errors="replace") if self.table.is_file() else ""
+        phases = [row.get("phase") for row in csv.DictReader(text.splitlines())]
+        return f"trained up to epoch {phases.count(phases[-1])} of phase {phases[-1]}" if phases else "no epoch trained"
 
     def require(self, *paths: Path) -> None:
         """Raise a :class:`DataError` for the first of ``paths`` that is missing."""
