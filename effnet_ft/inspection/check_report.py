@@ -64,10 +64,10 @@ def check_sections(inspection: Inspection) -> list[Section]:
 
     return [
         Section("Findings", "findings", {"kinds": kinds}),
+        Section("Label issues", "labels", whole),
         listed("Why training would stop", inspection.refused.splitlines()),
         listed("Unreadable files", kinds[0].cases),
         *(Section(kind.name.capitalize(), "duplicates", {"kind": kind, **whole}) for kind in kinds if kind.groups),
-        Section("Labels", "labels", whole),
         Section("Unusual files", "unusual_files", {"meanings": MEANINGS, **whole} if inspection.odd else None),
         Section("Classes", "table", count_table(head, counts)),
         listed("Ignored files", inspection.ignored),
@@ -99,8 +99,6 @@ def findings(inspection: Inspection) -> list[FindingKind]:
         FindingKind("unreadable files", _lines(inspection.unreadable.items()), "repair or remove them", True),
         _duplicates("duplicates across splits", across, "keep each photograph in one split", True),
         _duplicates("duplicates with different labels", contradictory, "choose one label", True),
-        _duplicates("duplicates that the split would separate", torn, "remove them, or give a manifest with groups"),
-        _duplicates("other duplicates", harmless, "they count more than once"),
     ]
     if inspection.suspicions is not None:
         strong, weak = (
@@ -113,6 +111,8 @@ def findings(inspection: Inspection) -> list[FindingKind]:
     ignored = [path for path in inspection.ignored if path not in set(inspection.camera)]
     return [
         *kinds,
+        _duplicates("duplicates that the split would separate", torn, "remove them, or give a manifest with groups"),
+        _duplicates("other duplicates", harmless, "they count more than once"),
         FindingKind("classes missing in train/", inspection.untrained, "training refuses them"),
         FindingKind(small, _lines(inspection.small.items()), "too few to learn from or to check"),
         *(FindingKind(kind, _lines(files), MEANINGS[kind]) for kind, files in inspection.odd.items()),

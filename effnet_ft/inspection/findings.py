@@ -55,10 +55,10 @@ class SuspectLabel:
     def change(self) -> str:
         """What may be wrong, with the probabilities."""
         if self.likelier == self.label:
-            return f"'{self.label}' is missing ({self.other:.0%})"
+            return f"label '{self.label}' may be missing ({self.other:.0%})"
         if not self.likelier:
-            return f"'{self.label}' may be wrong ({self.given:.0%})"
-        return f"{self.label} ({self.given:.0%}), or {self.likelier} ({self.other:.0%})?"
+            return f"label '{self.label}' may be wrong ({self.given:.0%})"
+        return f"label: {self.label} ({self.given:.0%}); more likely: {self.likelier} ({self.other:.0%})"
 
 
 @dataclass(frozen=True)

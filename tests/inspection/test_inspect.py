@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from browser import browser
+from PIL import Image
 from planting import Planted, plant
 from tiny import TINY
 
 from effnet_ft.cli import main
 from effnet_ft.data.demo_flowers import draw_flowers
+from effnet_ft.data.images.decoding import ORIENTATION
 from effnet_ft.inspection.check_report import PAGE
 
 Check = Callable[..., tuple[int, dict[str, Any]]]
@@ -201,6 +203,24 @@ def test_the_table_names_each_kind(
     for path, copy in planted.copies.items():
         assert f"{copy} = {path}" in printed
     assert f"checks/garden/{PAGE}" in printed
+    assert re.search(r"label: \w+ \(\d+%\); more likely: \w+ \(\d+%\)", printed)
+    page = (tmp_path / "checks" / "garden" / PAGE).read_text()
+    sections = re.findall(r'<section id="([^"]*)"', page)
+    assert sections[:2] == ["findings", "label-issues"]
+
+
+def test_files_that_are_only_unusual_are_folded_away(garden: Path, tmp_path: Path) -> None:
+    for path in garden.glob("train/*/00[0-3].jpg"):
+        (tmp_path / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            exif = image.getexif()
+            exif[ORIENTATION] = 3  # upside down
+            image.save(tmp_path / "data" / path.parent.name / path.name, exif=exif)
+    assert main(["check", str(tmp_path / "data"), "--quick", "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / PAGE).read_text()
+    folded = re.findall(r"<details>(.*?)</details>", page, re.DOTALL)
+    assert len(folded) == 1 and "turned by EXIF: 12</b>" in folded[0]
+    assert folded[0].count("<img") == page.count("<img") == 12
 
 
 def test_the_page_shows_all_and_loads_nothing(garden: Path, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_page_shows_who_is_right(run: Path, other: Path) -> None:
     sections = compare_sections(compare([run, other]))
     html = sections["Where they differ"]
     assert "predict 3 of 7 images differently." in html and html.count("<figure>") == 3
+    assert html.count("<figcaption>label: <b>") == 3
     assert html.count('<li class="wrong">') == html.count('<li class="right">') == 3
     assert unescape(html).count(HOSTILE) and "<script" not in html
     assert sections["Curves"].count("<svg") == 2 and sections["Curves"].count('class="key run1"') == 2

@@ -16,6 +16,7 @@ def test_mistakes_most_confident_first(run: Path) -> None:
     html = section_html(Section("", "gallery", mistakes(read_run(run))))
     order = [html.index(f"{share}%<small>") for share in ("99.0", "70.0", "55.0")]
     assert order == sorted(order)
+    assert "label: <b>=sum</b><br>prediction: <b>cat</b>, 55.0%" in html
     # The missing file is shown by its name, the two others as images.
     assert html.count("data:image/jpeg;base64,") == 2 and html.count("no image") == 1 and "gone.png" in html
 
@@ -32,7 +33,7 @@ def test_broken_and_outside_images_show_their_name(run: Path) -> None:
 def test_least_confident_correct_predictions_come_first(run: Path) -> None:
     html = section_html(Section("", "gallery", uncertain(read_run(run))))
     order = [html.index(f"{share}%<small>") for share in ("50.0", "60.0", "80.0", "90.0")]
-    assert order == sorted(order) and "predicted as" not in html and "4 of 7" in html
+    assert order == sorted(order) and "label and prediction: <b>cat</b>, 80.0%" in html and "4 of 7" in html
 
 
 def test_without_a_checkpoint_the_page_says_that_grad_cam_is_missing(run: Path) -> None:

@@ -12,6 +12,9 @@ from report_run import CLASSES, HOSTILE, PREDICTIONS, write_csv, write_predictio
 
 from effnet_ft.report import write_report
 from effnet_ft.report.comparison import compare, write_comparison
+from effnet_ft.sweep.definition import Sweep
+from effnet_ft.sweep.results import FINISHED, Result
+from effnet_ft.sweep.sweep_page import write_sweep_page
 
 ROWS = "[...document.querySelectorAll('.matrix tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
 PANEL = "document.querySelector('.cell').innerText"
@@ -91,7 +94,33 @@ def test_runs_side_by_side(chromium: Browser, tmp_path: Path, width: int) -> Non
     chromium.open(page, width)
     assert chromium.run("document.documentElement.scrollWidth") <= width
     assert chromium.run("document.querySelectorAll('.answers figure').length") == 3
+    # What does not fit fades out at its right edge until it is scrolled there.
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    faded = f"{boxes}.filter(box => getComputedStyle(box).maskImage !== 'none').length"
+    assert chromium.run(faded) == chromium.run(f"{boxes}.filter(box => box.scrollWidth > box.clientWidth + 2).length")
+    assert chromium.run(faded) or width > 390
+    chromium.run(f"{boxes}.forEach(box => {{ box.scrollLeft = 9999; box.dispatchEvent(new Event('scroll')); }})")
+    assert chromium.run(faded) == 0
     assert chromium.console == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 50), (1200, 80)])
+def test_the_links_stay_in_sight(chromium: Browser, small: Path, width: int, height: int) -> None:
+    chromium.open(small, width)
+    chromium.run("document.getElementById('times').scrollIntoView()")
+    box = "document.querySelector('nav').getBoundingClientRect()"
+    assert chromium.run(f"{box}.top") == 0 and chromium.run(f"{box}.height") < height
+    title = "document.querySelector('#times h2').getBoundingClientRect().top"
+    assert chromium.run(title) > chromium.run(f"{box}.bottom")
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_chart_alone_keeps_its_size(chromium: Browser, tmp_path: Path, width: int) -> None:
+    settings = [{"optim.weight_decay": value} for value in ("0", "1e-4")]
+    results = [Result(n, setting, 0.8 + n / 100, 1.0, FINISHED) for n, setting in enumerate(settings, 1)]
+    sweep = Sweep(tmp_path, "folder", (), settings, "val/acc1", {})
+    chromium.open(write_sweep_page(sweep, results[::-1]), width)
+    assert 300 < chromium.run("document.querySelector('svg').getBoundingClientRect().width") < 600
 
 
 def test_dark_where_the_reader_prefers_it(chromium: Browser, small: Path) -> None:

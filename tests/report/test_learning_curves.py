@@ -9,6 +9,7 @@ import pytest
 from report_run import EPOCH_COLUMNS, EPOCHS, section_html, write_csv
 
 from effnet_ft import report
+from effnet_ft.report.charts import percent_ticks
 from effnet_ft.report.contents import read_run
 from effnet_ft.report.formats import DASH
 from effnet_ft.report.learning_curves import learning_curves, times
@@ -28,6 +29,20 @@ def test_few_epochs(run: Path, epochs: list[tuple[object, ...]]) -> None:
     write_csv(run / "metrics.csv", EPOCH_COLUMNS, *epochs)
     text = report.write_report(run).read_text()
     assert "nan" not in text.split('id="learning-curves"')[1].split("</section>")[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.0, 1.0, "0% 25% 50% 75% 100%"),
+        (0.75, 0.85, "75.0% 77.5% 80.0% 82.5% 85.0%"),
+        (0.901, 0.912, "90.25% 90.50% 90.75% 91.00%"),
+    ],
+)
+def test_ticks_are_labelled_with_their_value(low: float, high: float, labels: str) -> None:
+    ticks = percent_ticks(low, high)
+    assert " ".join(label for _, label in ticks) == labels
+    assert [float(label[:-1]) / 100 for _, label in ticks] == pytest.approx([value for value, _ in ticks])
 
 
 def test_times_of_phases_and_run(run: Path) -> None:

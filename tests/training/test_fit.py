@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -304,24 +303,6 @@ def test_training_in_python(flowers: Path, tmp_path: Path) -> None:
     run = effnet_ft.train(recipe)
     assert isinstance(effnet_ft.load(run.folder).model, Classifier)
     assert "EFFNET_FT_RUN_DIR" not in os.environ
-
-
-@pytest.mark.usefixtures("no_evaluation")
-def test_the_bar_of_a_terminal_shows_phase_loss_accuracy_and_speed(
-    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    run_phases(flowers, tmp_path / "run", "{train: head, epochs: 1, lr: 1e-2}, {train: stage7, epochs: 1, lr: 1e-3}")
-    printed = capsys.readouterr().out
-    for part in (
-        "phase 1/2 head epoch 1/1: 100%",
-        "phase 2/2 stage7 epoch 1/1: 100%",
-        "loss=",
-        "acc=",
-        "images/s=",
-        "data wait=",
-    ):
-        assert part in printed
 
 
 def test_what_is_computed_once_counts_as_training(

@@ -7,6 +7,13 @@ const element = (name, text, attributes) => {
   return made;
 };
 
+// Whatever can be scrolled to the right fades out there.
+for (const box of document.querySelectorAll(".scroll")) {
+  const mark = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+  box.addEventListener("scroll", mark);
+  new ResizeObserver(mark).observe(box);
+}
+
 // Sorting is an extra: without scripts the tables are complete and in the model's class order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
