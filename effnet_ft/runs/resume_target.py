@@ -159,7 +159,9 @@ def _newest_unfinished(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run
         there = load_recipe(run.recipe)
         _require_unchanged(run, differences(there, recipe, run))
         return _resumed_recipe(run, [*free, *_smaller_batches(there, recipe, run)]), run
-    for run in _unfinished(Run(choose_run_dir(recipe)).folder.parent):
+    folder = Run(choose_run_dir(recipe)).folder.parent
+    runs = [Run(path) for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
+    for run in sorted((run for run in runs if not run.finished), key=_written, reverse=True):
         try:
             there = load_recipe(run.recipe)
         except RecipeError:
@@ -175,14 +177,8 @@ def _newest_unfinished(name: str, overrides: Sequence[str]) -> tuple[Recipe, Run
     return None
 
 
-def _unfinished(folder: Path) -> list[Run]:
-    """Return the unfinished runs in ``folder``, the most recently written first."""
-    runs = [Run(path) for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
-
-    def written(run: Run) -> float:
-        return max(path.stat().st_mtime for path in (run.recipe, run.last, run.previous) if path.is_file())
-
-    return sorted((run for run in runs if not run.finished), key=written, reverse=True)
+def _written(run: Run) -> float:
+    return max(path.stat().st_mtime for path in (run.recipe, run.last, run.previous) if path.is_file())
 
 
 def _require_unchanged(run: Run, changed: Sequence[str]) -> None:

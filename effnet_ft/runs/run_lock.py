@@ -34,11 +34,7 @@ def inner_lock_path(folder: Path) -> Path:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Lock ``folder`` within the block, unless the file system has no locks.
-
-    Raises:
-        RunLockedError: if another training is running in it.
-    """
+    """Lock ``folder`` within the block, if the file system has locks; a :class:`RunLockedError` if it is in use."""
     parents = lock_path(folder).parents
     made = [parent for parent in parents if not parent.exists()]
     with suppress(OSError):

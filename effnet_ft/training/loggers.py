@@ -17,11 +17,7 @@ LOGGERS: dict[str, Callable[[Path], Logger]] = {
 
 
 def build_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
-    """Return the loggers named, writing to the run ``folder``.
-
-    Raises:
-        MissingPackageError: if a logger's package is not installed.
-    """
+    """Return the loggers named, for the run ``folder``; a :class:`MissingPackageError` if one is not installed."""
     loggers = []
     for name in names:
         try:

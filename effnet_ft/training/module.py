@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
 
 from effnet_ft.data.sampling import DistributedBatchSampler
 from effnet_ft.distributed import collectives
@@ -219,8 +220,6 @@ def _seed(number: int, device: torch.device) -> None:
 
 def _batch_mixing(mixing: BatchMixing, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     """Return a transform of a batch's images and labels, which become probabilities; None if nothing is mixed."""
-    from torchvision.transforms import v2
-
     kinds = ((v2.MixUp, mixing.mixup), (v2.CutMix, mixing.cutmix))
     chosen = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha]
     return v2.RandomChoice(chosen) if chosen else None

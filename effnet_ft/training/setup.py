@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from effnet_ft.data.images.unreadable import drop_unreadable
-from effnet_ft.data.sources.source import Source, require_usable_names
+from effnet_ft.data.sources.source import require_usable_names
 from effnet_ft.data.splits.split import (
     Split,
     copies_of_training_images,
@@ -39,12 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def require_free_folder(run: Run, resume: bool, main: bool) -> None:
-    """Check that the folder holds no files or, to ``resume``, holds a run.
-
-    Raises:
-        RecipeError: if it has files, or is a file.
-        DataError: if there is no run to resume.
-    """
+    """Raise a :class:`RecipeError` if the folder has files; to ``resume``, a :class:`DataError` if it has no run."""
     if resume:
         return run.require(run.recipe)
     if run.folder.exists() and not run.folder.is_dir():
@@ -82,11 +77,7 @@ def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, re
 
 
 def split_images(recipe: Recipe) -> Split:
-    """Return the recipe's images, split into training, validation and test; warn of files that are not used.
-
-    Raises:
-        DataError: if the images are at fault.
-    """
+    """Return the recipe's images, split; warn of unused files, and raise a :class:`DataError` for wrong ones."""
     settings = recipe.data
     source = open_images(settings)
     require_usable_names(source)
@@ -95,7 +86,13 @@ def split_images(recipe: Recipe) -> Split:
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
             log.warning("skipping %d files that cannot be read\n%s", len(lines), listing(lines))
-    _warn_of_unused_files(source)
+    photographs = list(dict.fromkeys(source.unread_photographs))
+    if photographs:
+        text = "skipping %d photographs in unsupported formats: save them as JPEG\n%s"
+        log.warning(text, len(photographs), listing(photographs, 3))
+    if others := [path for path in source.ignored if path not in set(photographs)]:
+        text = "ignoring %d files and folders that are no images or outside the class folders\n%s"
+        log.warning(text, len(others), listing(others, 3))
     if settings.source == "folder" and (inner := source.inner_folders):
         text = "class folders have no images of their own: the classes are the outer folders"
         log.warning("%s\n%s\nnot the inner ones\n%s", text, listing([*source.classes], 3), listing(inner, 3))
@@ -103,21 +100,10 @@ def split_images(recipe: Recipe) -> Split:
     return make_split(source, **fractions, seed=recipe.seed, fit=settings.fit)
 
 
-def _warn_of_unused_files(source: Source) -> None:
-    photographs = dict.fromkeys(source.unread_photographs)
-    if photographs:
-        text = "skipping %d photographs in unsupported formats: save them as JPEG\n%s"
-        log.warning(text, len(photographs), listing([*photographs], 3))
-    if others := [path for path in source.ignored if path not in photographs]:
-        text = "ignoring %d files and folders that are no images or outside the class folders\n%s"
-        log.warning(text, len(others), listing(others, 3))
-
-
 def read_run(run: Run, recipe: Recipe) -> tuple[Classifier, Split]:
-    """Return the model and the split of an interrupted run, with the images where ``recipe`` has them now.
+    """Return an interrupted run's model, and its split with the images where ``recipe`` has them now.
 
-    Raises:
-        DataError: if images are missing.
+    A :class:`DataError` is raised if images are missing.
     """
     model = load_model(run.last)
     split = read_split(run.split, images_folder(recipe.data), model.classes)

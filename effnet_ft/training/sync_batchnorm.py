@@ -1,12 +1,13 @@
 """Batch norms with statistics over the batches of all processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+_all_reduce: Callable[[Tensor], Tensor] = all_reduce
 
 
 class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
@@ -18,10 +19,10 @@ class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
         """Normalise ``[N, C, H, W]``; in training mode by mean and variance over the batches of all processes."""
         if not self.training or input.device.type != "cpu":
             return super().forward(input)
-        count = _AllReduceSum.apply(torch.tensor(float(input.numel() // self.num_features)))
-        mean = _AllReduceSum.apply(input.sum((0, 2, 3))) / count
+        count = _all_reduce(torch.tensor(float(input.numel() // self.num_features)))
+        mean = _all_reduce(input.sum((0, 2, 3))) / count
         deviation = input - mean.view(1, -1, 1, 1)
-        variance = _AllReduceSum.apply(deviation.square().sum((0, 2, 3))) / count
+        variance = _all_reduce(deviation.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
             if self.num_batches_tracked is not None:
@@ -30,20 +31,6 @@ class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return deviation * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-
-
-class _AllReduceSum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is the sum of their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _AllReduceSum.forward(ctx, gradient)
 
 
 @contextmanager

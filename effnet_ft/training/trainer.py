@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping
@@ -41,14 +40,8 @@ def build_trainer(
 ) -> pl.Trainer:
     """Return Lightning's Trainer for a phase; without one, a Trainer for its strategy, which connects the processes.
 
-    Raises:
-        RecipeError: if the settings do not fit the machine.
+    A :class:`RecipeError` is raised if the settings do not fit the machine.
     """
-    steps: dict[str, Any] = {}
-    if phase:
-        optim = phase.optim
-        steps = {"max_epochs": phase.epochs, "accumulate_grad_batches": optim.accumulate}
-        steps["gradient_clip_val"] = optim.clip_norm
     # Lightning's own requeueing of SLURM jobs resumes from a checkpoint without our phases.
     slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     try:
@@ -58,6 +51,9 @@ def build_trainer(
             num_nodes=plan.num_nodes,
             strategy="auto" if plan.strategy == "single device" else plan.strategy,
             precision=plan.precision,  # type: ignore[arg-type]
+            max_epochs=phase.epochs if phase else None,
+            accumulate_grad_batches=phase.optim.accumulate if phase else 1,
+            gradient_clip_val=phase.optim.clip_norm if phase else None,
             default_root_dir=folder,
             callbacks=list(callbacks),
             logger=list(loggers),
@@ -67,7 +63,6 @@ def build_trainer(
             num_sanity_val_steps=0,
             plugins=SLURMEnvironment(auto_requeue=False) if slurm else None,
             use_distributed_sampler=False,  # DistributedBatchSampler divides the images itself
-            **steps,
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:
         raise RecipeError(f"the trainer settings do not fit this machine: {error}") from error

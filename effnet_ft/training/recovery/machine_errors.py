@@ -34,24 +34,25 @@ _TEXTS = {
 
 @contextmanager
 def translate_machine_errors() -> Iterator[None]:
-    """Re-raise the machine's faults as :class:`MachineError`, and errors of data loading processes without traceback.
-
-    Raises:
-        MachineError: if disk, memory or a process failed.
-        UserError: as raised in a data loading process.
-    """
+    """Re-raise the machine's faults as :class:`MachineError`, and data loading errors without their traceback."""
     try:
         yield
     except (UserError, OSError, MemoryError, RuntimeError) as error:
-        translated = worker_error(error) if isinstance(error, UserError) else explain_machine_error(error)
+        translated = explain_machine_error(error)
         if translated is None:
             raise
         translated.shared = getattr(error, "shared", False)
         raise translated from error
 
 
-def explain_machine_error(error: BaseException) -> MachineError | None:
-    """Return ``error`` in the user's words; None if the machine is not at fault."""
+def explain_machine_error(error: BaseException) -> UserError | None:
+    """Return ``error`` in the user's words; None if neither the machine nor a data loading process is at fault."""
+    text = str(error)
+    if isinstance(error, UserError):  # PyTorch adds the traceback of the data loading process
+        kind = type(error)
+        if not text.startswith(f"Caught {kind.__name__} in "):
+            return None
+        return kind(text.rstrip().rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2])
     if isinstance(error, torch.OutOfMemoryError):
         return MachineError(_GPU_MEMORY)
     if isinstance(error, MemoryError):
@@ -60,12 +61,4 @@ def explain_machine_error(error: BaseException) -> MachineError | None:
         return MachineError(fault)
     if lost := lost_process_error(error):
         return lost
-    return next((MachineError(text) for pattern, text in _TEXTS.items() if re.search(pattern, str(error))), None)
-
-
-def worker_error(error: UserError) -> UserError | None:
-    """Return an error as raised in a data loading process, whose traceback PyTorch adds; None for other errors."""
-    text, kind = str(error), type(error)
-    if not text.startswith(f"Caught {kind.__name__} in "):
-        return None
-    return kind(text.rstrip().rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2])
+    return next((MachineError(message) for pattern, message in _TEXTS.items() if re.search(pattern, text)), None)

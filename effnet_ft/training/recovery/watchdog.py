@@ -72,18 +72,14 @@ def lost_process_error(error: BaseException) -> MachineError | None:
 
 def _watch(launched: Sequence[Popen[Any]], finished: threading.Event) -> None:
     """Wait until a process fails, then until this one ends by itself, and end it if it does not."""
-    while not (failed := [code for code in _codes(launched) if code or (code == 0 and not _connected())]):
+    while not (failed := [code for code in _codes(launched) if code or (code == 0 and collectives.world_size() == 1)]):
         if all(code == 0 for code in _codes(launched)) or finished.wait(0.5):
             return
-    if finished.wait(_GRACE_SECONDS if _connected() else _GRACE_AT_THE_START):
+    if finished.wait(_GRACE_SECONDS if collectives.world_size() > 1 else _GRACE_AT_THE_START):
         return
     _report(launched)
     _kill(launched)
     os._exit(_exit_code(failed[0]))
-
-
-def _connected() -> bool:
-    return collectives.world_size() > 1
 
 
 def _exit_code(other: int) -> int:
