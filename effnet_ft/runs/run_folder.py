@@ -93,8 +93,7 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a training's checkpoint as plain values and tensors, without running code in it.
 
-    Raises:
-        WeightsError: if the file is missing, damaged or not a training's checkpoint.
+    A :class:`WeightsError` is raised if the file is missing, damaged or not a training's checkpoint.
     """
     from effnet_ft.models.weights.files import DESCRIPTION, read_file
 
@@ -128,8 +127,7 @@ def update_description(path: Path, model: Classifier) -> None:
 def load_model(path: str | os.PathLike[str]) -> Classifier:
     """Return the model of a run folder (its best checkpoint), a checkpoint or an export, in eval mode on the CPU.
 
-    Raises:
-        WeightsError: if it cannot be read, or was not written by effnet_ft.
+    A :class:`WeightsError` is raised if it cannot be read, or was not written by effnet_ft.
     """
     from effnet_ft.models.classifier import Classifier
     from effnet_ft.models.variants import VARIANTS

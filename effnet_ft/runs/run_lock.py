@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +19,7 @@ from effnet_ft.errors import RunLockedError
 INNER_LOCK_NAME = "training.lock"
 """Name of the lock file in a run folder whose parent is not writable."""
 
+_system_lock = partial(FileLock, fallback_to_soft=False)  # a soft lock would outlive a killed process
 _TIMEOUT = 1.0  # seconds to wait for a lock, which `is_locked` in another process takes for a moment
 
 
@@ -94,10 +96,6 @@ def _is_taken(path: Path, main: bool) -> bool:
         return False
     lock.release()
     return False
-
-
-def _system_lock(path: Path) -> FileLock:
-    return FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed process
 
 
 def _launch() -> str:

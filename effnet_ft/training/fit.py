@@ -19,6 +19,7 @@ from effnet_ft.recipe.plan import Plan
 from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.runs.run_folder import RUN_DIR_VARIABLE, Run, choose_run_dir
 from effnet_ft.runs.run_lock import run_lock
+from effnet_ft.training import setup
 from effnet_ft.training.consistency import require_same_images
 from effnet_ft.training.console import console, quiet_lightning
 from effnet_ft.training.final_evaluation import evaluate_and_report
@@ -29,14 +30,6 @@ from effnet_ft.training.recovery.machine_errors import translate_machine_errors
 from effnet_ft.training.recovery.resume import ResumeState, load_resume_state, resumed_plan
 from effnet_ft.training.recovery.signals import catch_signals
 from effnet_ft.training.recovery.watchdog import process_watchdog
-from effnet_ft.training.setup import (
-    build_model,
-    create_run_folder,
-    new_plan,
-    read_run,
-    require_free_folder,
-    split_images,
-)
 from effnet_ft.training.trainer import build_trainer
 from effnet_ft.utils.process_settings import end_with_parent
 
@@ -74,9 +67,9 @@ def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test
         translate_machine_errors(),
         process_watchdog() as watch,
     ):
-        require_free_folder(run, resume, main)
+        setup.require_free_folder(run, resume, main)
         state = load_resume_state(run, main) if resume else None
-        model, split = read_run(run, recipe) if state else (None, split_images(recipe))
+        model, split = setup.read_run(run, recipe) if state else (None, setup.split_images(recipe))
         strategy = build_trainer(plan_trainer(recipe.trainer, machine_facts())[0]).strategy
         collectives.connect(strategy, started=watch)  # from here on, all ranks run the same code
         state = collectives.broadcast(state)  # other ranks may have read files that rank 0 has replaced since
@@ -85,9 +78,11 @@ def train(recipe: Recipe, run_dir: str | None = None, resume: bool = False, test
         if model is None:
             pl.seed_everything(plan.plan.seed, workers=True, verbose=False)  # for the initial weights of the head
             network, images = plan.plan.model, plan.plan.data
-            model = collectives.run_on_all_ranks(lambda: build_model(network, images.image_size, images.crop, split))
+            model = collectives.run_on_all_ranks(
+                lambda: setup.build_model(network, images.image_size, images.crop, split)
+            )
         if main:
-            create_run_folder(recipe, plan, run, split, resumed=state is not None)
+            setup.create_run_folder(recipe, plan, run, split, resumed=state is not None)
             open_log(run.log)
         _log_plan(plan.plan, run, split)
         loggers = build_loggers(plan.plan.trainer.loggers, run.folder)
@@ -108,7 +103,7 @@ def _plan(recipe: Recipe, run: Run, split: Split, state: ResumeState | None) -> 
     machine, main = machine_facts(), is_main_process()  # the facts on all ranks: they are gathered
 
     def make() -> Plan:
-        return new_plan(recipe, split, machine, str(run.folder))
+        return setup.new_plan(recipe, split, machine, str(run.folder))
 
     def make_or_read() -> Plan | None:
         if not main:

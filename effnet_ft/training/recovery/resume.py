@@ -40,10 +40,7 @@ def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
     """Return where the interrupted ``run`` resumes; None if it had no checkpoint yet.
 
     The ``main`` process also removes partial files, and replaces a missing or damaged ``last.ckpt`` by the previous one
-    and a damaged ``best.ckpt`` by the last one.
-
-    Raises:
-        WeightsError: if there are checkpoints, but none is intact.
+    and a damaged ``best.ckpt`` by the last one. A :class:`WeightsError` is raised if no checkpoint is intact.
     """
     if main:
         remove_partial_files(run.folder, run.checkpoints)
@@ -78,10 +75,8 @@ def load_resume_state(run: Run, main: bool = True) -> ResumeState | None:
 def resumed_plan(run: Run, recipe: Recipe, state: ResumeState, memory_bytes: int, new_plan: Callable[[], Plan]) -> Plan:
     """Return the plan of an interrupted run, with the settings of ``recipe`` that may change on resuming.
 
-    Decoded images may take ``memory_bytes``. Runs of version 0.1 have no plan and get a ``new_plan``.
-
-    Raises:
-        DataError: if ``plan.yaml`` is damaged.
+    Decoded images may take ``memory_bytes``. Runs of version 0.1 have no plan and get a ``new_plan``. A
+    :class:`DataError` is raised if ``plan.yaml`` is damaged.
     """
     try:
         plan = read_plan(run.plan)

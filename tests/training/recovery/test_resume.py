@@ -29,7 +29,7 @@ from effnet_ft.recipe.plan import BatchSource, read_plan
 from effnet_ft.runs.resume_target import choose_run, differences, print_once
 from effnet_ft.runs.run_folder import Run, read_checkpoint
 from effnet_ft.runs.run_lock import lock_path, run_lock
-from effnet_ft.training import fit, trainer
+from effnet_ft.training import fit, setup, trainer
 from effnet_ft.training.module import FineTuner
 from effnet_ft.training.phase import PhaseTrainer
 from effnet_ft.training.phase_data import PhaseData
@@ -173,7 +173,7 @@ def test_a_signal_outside_of_training_stops_at_once(
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal did not end it")
 
-    monkeypatch.setattr(fit, "build_model", ending)
+    monkeypatch.setattr(setup, "build_model", ending)
     assert main(["train", "folder", *settings, f"run_dir={tmp_path / 'run'}"]) == 143
 
 
