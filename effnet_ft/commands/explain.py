@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     warn_if_unfinished(options.run)
-    from effnet_ft.inference.gradcam_files import explain_files
+    from effnet_ft.inference.files import explain_files
 
     unreadable = explain_files(options.run, options.paths, options.name, Path(options.out))
     return EXIT_USER_FAULT if unreadable else 0

@@ -13,8 +13,7 @@ from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import DataError
 from effnet_ft.evaluation.intervals import class_intervals, label_intervals
 from effnet_ft.evaluation.metrics import calibration_error, classification_metrics, multilabel_metrics
-from effnet_ft.inference.predictions import best_classes, best_labels, join_labels
-from effnet_ft.inference.predictor import Predictor
+from effnet_ft.inference.predictor import Predictor, best_classes, join_labels
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
 from effnet_ft.utils.text import listing
@@ -87,7 +86,7 @@ class Evaluation:
 
     def _predicted(self, probabilities: np.ndarray) -> list[tuple[str, float]]:
         if self.labels.ndim == 2:
-            return best_labels(probabilities, self.classes, self.thresholds)
+            return best_classes(probabilities, self.classes, None, self.thresholds)
         return best_classes(probabilities, self.classes, 1)
 
 

@@ -1,26 +1,28 @@
-"""``effnet-ft predict``: classifies images found by path, folder or pattern, and writes CSV."""
+"""``effnet-ft predict`` and ``explain``: CSV rows and Grad-CAM overlays of images found by path, folder or pattern."""
 
 import glob
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from itertools import count
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
 from effnet_ft.data.images.decoding import has_image_suffix
 from effnet_ft.data.images.unreadable import find_unreadable
 from effnet_ft.data.sources.folder import walk_files
 from effnet_ft.data.sources.source import CAMERA_SUFFIXES
-from effnet_ft.errors import DataError
+from effnet_ft.errors import DataError, MachineError
 from effnet_ft.inference.load import load
-from effnet_ft.inference.predictions import join_labels
-from effnet_ft.inference.predictor import Predictor
+from effnet_ft.inference.predictor import join_labels
 from effnet_ft.inference.selective_prediction import confidence_threshold
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
 from effnet_ft.utils.text import listing
+
+_CHUNK = 32  # images explained and written at once
 
 
 def predict_files(
@@ -33,7 +35,7 @@ def predict_files(
 
     Args:
         model: a run folder or a checkpoint.
-        paths: files, folders (searched to any depth) and glob patterns.
+        paths: see :func:`find_images`.
         top_k: classes per image.
         out: the CSV file; None prints.
         precision: the share of predictions that should be right; None never abstains.
@@ -52,10 +54,15 @@ def predict_files(
     images = [path for path in found if path not in unreadable]
     probabilities = predictor.probabilities(images)
     confident = probabilities.max(1) >= threshold
-    count = 1 if predictor.model.multilabel else min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
-    header += [f"{name}_{rank}" for rank in range(2, count + 1) for name in ("prediction", "probability")]
-    table = [[path, *_cells(predictor, row, top_k)] for path, row in zip(images, probabilities, strict=True)]
+    best = [predictor.best(row, top_k) for row in probabilities]
+    if predictor.model.multilabel:
+        table = [[path, *join_labels(labels)] for path, labels in zip(images, best, strict=True)]
+    else:
+        ranks = range(2, min(top_k, len(predictor.classes)) + 1)
+        header += [f"{name}_{rank}" for rank in ranks for name in ("prediction", "probability")]
+        cells = [[cell for name, share in classes for cell in (name, f"{share:.6f}")] for classes in best]
+        table = [[path, *row] for path, row in zip(images, cells, strict=True)]
     if precision is not None:
         header.append("abstained")
         table = [
@@ -72,22 +79,69 @@ def predict_files(
             f"{threshold:.4f}; abstained from {(~confident).sum()}",
             file=sys.stderr,  # standard output may be the CSV
         )
-    if unreadable:
-        lines = [f"{path}: {reason}" for path, reason in unreadable.items()]
-        print(f"effnet-ft: {len(lines)} files cannot be read and have no row\n{listing(lines)}", file=sys.stderr)
+    _print_unreadable(unreadable, "row")
     return unreadable
 
 
-def _cells(predictor: Predictor, probabilities: np.ndarray, top_k: int) -> list[str]:
-    """Return an image's predictions and their probabilities, alternating."""
-    best = predictor.best(probabilities, top_k)
-    if predictor.model.multilabel:
-        return list(join_labels(best))
-    return [cell for name, probability in best for cell in (name, f"{probability:.6f}")]
+def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:
+    """Write a Grad-CAM overlay of every image found, and print a CSV row for each.
+
+    Files are never overwritten: a number is appended to a name that exists.
+
+    Args:
+        model: a run folder or a checkpoint.
+        paths: see :func:`find_images`.
+        name: the class to explain; None means each image's most likely one.
+        out: the folder to write to.
+
+    Returns:
+        Why files could not be read, by path; they are listed on standard error and have no overlay.
+
+    Raises:
+        DataError: if a path matches no image, or the model has no such class.
+        MachineError: if the folder cannot be written to.
+        WeightsError: if the model cannot be read or has no accessible layers.
+    """
+    found = find_images(paths)
+    predictor = load(model)
+    if name is not None:
+        predictor.class_index(name)  # report a misspelt class before reading all files
+    unreadable = find_unreadable(Path(), found)
+    images = [path for path in found if path not in unreadable]
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK]
+        explanations = predictor.explain(chunk, name)
+        if start == 0:  # after explain, which fails for exported programs
+            write_csv(sys.stdout, [["path", "overlay", "class", "probability"]])
+        for path, explanation in zip(chunk, explanations, strict=True):
+            overlay = _write_png(Image.fromarray(explanation.overlay()), out, Path(path).stem)
+            write_csv(sys.stdout, [[path, str(overlay), explanation.name, f"{explanation.probability:.6f}"]])
+    _print_unreadable(unreadable, "overlay")
+    return unreadable
+
+
+def _write_png(image: Image.Image, folder: Path, stem: str) -> Path:
+    """Write ``image`` under the first free name and return its path."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+            with suppress(FileExistsError), path.open("xb") as file:
+                image.save(file, "PNG")
+                break
+    except OSError as error:
+        raise MachineError(f"cannot write overlays to '{folder}': {error}") from error
+    return path
+
+
+def _print_unreadable(reasons: Mapping[str, str], lacks: str) -> None:
+    if reasons:
+        lines = [f"{path}: {reason}" for path, reason in reasons.items()]
+        print(f"effnet-ft: {len(lines)} files cannot be read and have no {lacks}\n{listing(lines)}", file=sys.stderr)
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
-    """Return the image files that ``paths`` match, without duplicates, in the order of ``paths``.
+    """Return the images of files, folders (searched to any depth) and glob patterns, without duplicates, in order.
 
     Raises:
         DataError: if a path or pattern matches nothing.

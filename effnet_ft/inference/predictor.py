@@ -9,10 +9,10 @@ from torch import Tensor
 
 from effnet_ft.activations.batched_forward import Item, forward_images
 from effnet_ft.data.images.decoding import ImageLike, as_image_list, as_rgb
+from effnet_ft.data.sources.source import LABEL_SEPARATOR
 from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.inference.backends import Backend
 from effnet_ft.inference.gradcam import Explanation, gradcam, upsample
-from effnet_ft.inference.predictions import best_classes, best_labels
 from effnet_ft.inference.selective_prediction import confidence_threshold
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
@@ -103,9 +103,8 @@ class Predictor:
 
     def best(self, probabilities: np.ndarray, top_k: int) -> list[tuple[str, float]]:
         """Return the best ``top_k`` predictions from an image's probabilities ``[K]``."""
-        if self.model.multilabel:
-            return best_labels(probabilities, self.classes, self.model.thresholds)[:top_k]
-        return best_classes(probabilities, self.classes, top_k)
+        thresholds = self.model.thresholds if self.model.multilabel else None
+        return best_classes(probabilities, self.classes, top_k, thresholds)
 
     def explain(
         self, images: Iterable[ImageLike] | ImageLike, classes: Iterable[str] | str | None = None, batch_size: int = 32
@@ -128,13 +127,10 @@ class Predictor:
         if indices is not None and len(indices) != len(listed):
             raise ValueError(f"{len(indices)} classes for {len(listed)} images: give one for each, or one for all")
 
-        def crops_and_maps(batch: Tensor) -> tuple[np.ndarray, Tensor]:
-            return batch.numpy(), self.network.maps(batch.permute(0, 3, 1, 2).to(self.device))
-
         batches = forward_images(
             listed,
             lambda image: self.preprocessing(as_rgb(image)),
-            crops_and_maps,
+            lambda batch: (batch.numpy(), self.network.maps(batch.permute(0, 3, 1, 2).to(self.device))),
             device=self.device,
             batch_size=batch_size,
             title="explaining",
@@ -173,10 +169,8 @@ class Predictor:
             DataError: if an image cannot be read.
         """
 
-        def mean_over_views(batch: Tensor) -> np.ndarray:
-            probabilities = self.forward(self._to_device(batch))
-            mean: np.ndarray = probabilities.reshape(*batch.shape[:2], -1).mean(1).cpu().numpy()
-            return mean
+        def mean_over_views(batch: Tensor) -> Tensor:
+            return self.forward(self._to_device(batch)).reshape(*batch.shape[:2], -1).mean(1)
 
         return self._map_batches(images, self._prepare(views), mean_over_views, batch_size, title)
 
@@ -189,25 +183,18 @@ class Predictor:
             p = np.clip(self.probabilities(images, batch_size, title).astype(np.float64), 1e-30, None)
             log_odds = np.log(p) - (np.log1p(-np.minimum(p, 1 - 1e-7)) if self.model.multilabel else 0)
             return (self.model.temperature * log_odds).astype(np.float32)
-
-        def compute(batch: Tensor) -> np.ndarray:
-            logits: np.ndarray = self.network(self._to_device(batch)).cpu().numpy()
-            return logits
-
-        return self._map_batches(images, self._prepare("one"), compute, batch_size, title)
+        prepare = self._prepare("one")
+        return self._map_batches(images, prepare, lambda x: self.network(self._to_device(x)), batch_size, title)
 
     def logits_from(self, activations: np.ndarray, cut: int, batch_size: int = 32) -> np.ndarray:
         """Return logits, float32 ``[N, K]``, from what enters stage ``cut``: ``[N, h, w, C]``, or for 9 ``[N, F]``."""
         network = copy.copy(self.network)
         network.cut = cut
 
-        def compute(batch: Tensor) -> np.ndarray:
-            x = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
-            logits: np.ndarray = network.suffix(x.to(self.device)).cpu().numpy()
-            return logits
+        def compute(batch: Tensor) -> Tensor:
+            return network.suffix((batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch).to(self.device))
 
-        indices = range(len(activations))
-        return self._map_batches(indices, lambda index: activations[index], compute, batch_size, "evaluating")
+        return self._map_batches(range(len(activations)), activations.__getitem__, compute, batch_size, "evaluating")
 
     def forward(self, images: Tensor) -> Tensor:
         """Map prepared images, uint8 ``[N, 3, size, size]``, to probabilities ``[N, K]``."""
@@ -219,12 +206,17 @@ class Predictor:
         self,
         items: Sequence[Item],
         prepare: Callable[[Item], np.ndarray],
-        compute: Callable[[Tensor], np.ndarray],
+        compute: Callable[[Tensor], Tensor],
         batch_size: int,
         title: str,
     ) -> np.ndarray:
-        """Return the rows that ``compute`` makes of batches of prepared items, float32 ``[N, K]``."""
-        batches = forward_images(items, prepare, compute, device=self.device, batch_size=batch_size, title=title)
+        """Return ``compute`` of batches of prepared items, float32 ``[N, K]``."""
+
+        def rows_of(batch: Tensor) -> np.ndarray:
+            rows: np.ndarray = compute(batch).cpu().numpy()
+            return rows
+
+        batches = forward_images(items, prepare, rows_of, device=self.device, batch_size=batch_size, title=title)
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *(rows for _, rows in batches)])
 
     def _prepare(self, views: str) -> Callable[[ImageLike], np.ndarray]:
@@ -234,3 +226,19 @@ class Predictor:
     def _to_device(self, batch: Tensor) -> Tensor:
         """Reshape views, uint8 ``[N, V, size, size, 3]``, to ``[N * V, 3, size, size]`` on the device."""
         return batch.flatten(0, 1).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+
+
+def best_classes(
+    probabilities: np.ndarray, classes: Sequence[str], top_k: int | None, thresholds: Sequence[float] | None = None
+) -> list[tuple[str, float]]:
+    """Return classes of an image's probabilities ``[K]``, best first; with ``thresholds``, those that reach them."""
+    order = np.argsort(-probabilities, kind="stable")
+    if thresholds is not None:
+        order = order[probabilities[order] >= np.asarray(thresholds, np.float64)[order]]
+    return [(classes[index], float(probabilities[index])) for index in order[:top_k]]
+
+
+def join_labels(labels: Sequence[tuple[str, float]]) -> tuple[str, str]:
+    """Return the names of an image's labels, and their probabilities, each joined for a CSV cell."""
+    texts = [(name, f"{probability:.6f}") for name, probability in labels]
+    return LABEL_SEPARATOR.join(name for name, _ in texts), LABEL_SEPARATOR.join(text for _, text in texts)
