@@ -234,15 +234,32 @@ def test_evaluate_knows_its_images_by_content(
 def test_photographs_that_cannot_be_read_are_told(
     fails: Fails, trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "1.HEIC").touch()
-    assert "HEIC and raw photographs are not read" in fails("predict", str(trained_run), str(tmp_path))
-    shutil.copy(next(flowers.glob("*/*.jpg")), tmp_path / "2.jpg")
-    (tmp_path / "@eaDir").mkdir()
-    shutil.copy(tmp_path / "2.jpg", tmp_path / "@eaDir" / "small.jpg")
-    assert main(["predict", str(trained_run), str(tmp_path)]) == 0
+    photograph = tmp_path / "1.HEIC"
+    photograph.touch()
+    for path in (tmp_path, tmp_path / "*"):
+        message = fails("predict", str(trained_run), str(path))
+        assert f"HEIC and raw photographs are not read: save them as JPEG\n  {photograph}" in message
+    assert main(["predict", str(trained_run), str(photograph)]) == 2
+    assert f"{photograph}: not an image, or of a kind that is not supported: save it as" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_folders_are_listed_as_for_training(
+    command: str, trained_run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next(flowers.glob("*/*.jpg"))
+    for name in ("photos/1.jpg", "photos/@eaDir/2.jpg", "photos/.cache/3.jpg", "photos/.4.jpg", "elsewhere/5.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / name)
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "up").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "6.heic").touch()
+    out = ["--out", str(tmp_path / "out")] if command == "explain" else []
+    assert main([command, str(trained_run), str(tmp_path / "photos"), *out]) == 0
     printed = capsys.readouterr()
-    assert "1 HEIC or raw photographs are not read" in printed.err and "1.HEIC" in printed.err
-    assert "2.jpg" in printed.out and "small.jpg" not in printed.out
+    paths = [line.split(",")[0] for line in printed.out.splitlines()[1:]]
+    assert paths == [str(tmp_path / "photos" / name) for name in ("1.jpg", "linked/5.jpg")]
+    assert "photos/6.heic" in printed.err and "2 system or repeated folders ignored" in printed.err
 
 
 def test_evaluate_refuses_classes_that_the_model_does_not_know(

@@ -20,7 +20,7 @@ from effnet_ft.inference.predictor import join_labels
 from effnet_ft.inference.selective_prediction import confidence_threshold
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 _CHUNK = 32  # images explained and written at once
 
@@ -148,21 +148,24 @@ def find_images(paths: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     unread: list[str] = []
+    passed: list[str] = []
     for path in paths:
         if os.path.exists(path) and not os.path.isdir(path):
             files = [path]
         else:
-            listed = walk_files(Path(path), []) if os.path.isdir(path) else glob.iglob(path, recursive=True)
-            every = sorted(os.path.normpath(file) for file in listed if os.path.isfile(file))
+            listed = walk_files(Path(path), passed) if os.path.isdir(path) else glob.iglob(path, recursive=True)
+            every = sorted(str(Path(file)) for file in listed if os.path.isfile(file))
             files = [file for file in every if has_image_suffix(file)]
             unread += [file for file in every if file.lower().endswith(CAMERA_SUFFIXES)]
+        photographs = f"HEIC and raw photographs are not read: save them as JPEG\n{listing(unread, 3)}"
         if not files:
             raise DataError(
                 f"no image at '{path}': expected a file, a folder with images or a pattern such as 'photos/*.jpg'"
-                f"{'; HEIC and raw photographs are not read: save them as JPEG' if unread else ''}"
+                f"{'; ' + photographs if unread else ''}"
             )
         found.update(dict.fromkeys(files))
     if unread:
-        what = "HEIC or raw photographs are not read: save them as JPEG"
-        print(f"effnet-ft: {len(unread)} {what}\n{listing(unread, 3)}", file=sys.stderr)
+        print(f"effnet-ft: {photographs}", file=sys.stderr)
+    if passed:
+        print(f"effnet-ft: {counted(len(passed), 'system or repeated folder')} ignored", file=sys.stderr)
     return list(found)

@@ -41,9 +41,10 @@ def write_csv(file: SupportsWrite[str], rows: Iterable[Sequence[object]]) -> Non
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
         cells = [escape_formula(cell) if isinstance(cell, str) else cell for cell in row]
-        # The plain writer does not quote a carriage return, which readers take for the end of the line.
-        has_return = any("\r" in cell for cell in cells if isinstance(cell, str))
-        (quoted if has_return else plain).writerow(cells)
+        # The plain writer quotes neither a carriage return, which readers take for the end of the line, nor a blank at
+        # the beginning, which readers drop.
+        special = any("\r" in cell or cell.startswith(" ") for cell in cells if isinstance(cell, str))
+        (quoted if special else plain).writerow(cells)
 
 
 def escape_formula(text: str) -> str:

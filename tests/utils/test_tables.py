@@ -10,7 +10,7 @@ import pytest
 from effnet_ft.utils.tables import escape_formula, unescape_formula, write_csv
 
 NAMES = (
-    *("=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "'=1", "''=1", "'", "''", "", "it's", "'tis", "a=b"),
+    *("=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "'=1", "''=1", "'", "''", "", "it's", "'tis", "a=b", " x"),
     *("a,b", 'say "x"', "two\nlines", "dos\r\nlines", "old\rmac", "latin1-\udce9", "\ufeffmark", "line\u2028break"),
 )
 
@@ -32,7 +32,7 @@ def test_names_that_are_no_formula_stay_as_they_are() -> None:
 def test_every_name_stays_in_its_cell() -> None:
     file = io.StringIO(newline="")
     write_csv(file, [(name, "label", 0.5) for name in NAMES])
-    rows = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
+    rows = list(csv.reader(io.StringIO(file.getvalue(), newline=""), skipinitialspace=True))
     assert [[unescape_formula(cell) for cell in row] for row in rows] == [[name, "label", "0.5"] for name in NAMES]
 
 

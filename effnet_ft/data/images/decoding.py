@@ -165,14 +165,16 @@ def to_rgb(image: Image.Image) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_grey_to_rgb(np.asarray(image))
-    if image.mode in ("RGB", "CMYK") and (profile := image.info.get("icc_profile")):
-        with suppress(Exception):  # a broken profile changes nothing
-            if transform := _to_srgb(profile, image.mode):
-                image = transform.apply(image)
+    profile = image.info.get("icc_profile")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    colours = image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
+    if profile:
+        with suppress(Exception):  # a profile that is broken, or of grey values, changes nothing
+            if transform := _to_srgb(profile, colours.mode):
+                colours = transform.apply(colours)
+    return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
 
 
 @lru_cache(maxsize=64)
@@ -213,7 +215,7 @@ def check_size(image: Image.Image) -> None:
 def decode_error(error: Exception) -> str:
     """Return in words why an image cannot be read, from Pillow's error."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or of a kind that is not supported"
+        return "not an image, or of a kind that is not supported: save it as JPEG"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS:,} pixels: make it smaller first"
     return str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from effnet_ft.data.images.decoding import check_size, decode_error, silence_pillow, to_rgb
+from effnet_ft.data.images.decoding import VERSION, check_size, decode_error, silence_pillow, to_rgb
 from effnet_ft.data.sources.source import Source, label_names
 from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
@@ -43,7 +43,7 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
         DataError: if ``on_bad`` is ``error``, listing the files; if it is ``skip``, for a class without images left.
     """
     paths = [sample.path for sample in source.part("all")]
-    key = array_key(readable=file_stats([source.root / path for path in paths])) if cache else ""
+    key = array_key(readable=file_stats([source.root / path for path in paths]), decoder=VERSION) if cache else ""
     if cache and cache.stored_text(key):
         return source, {}
     reasons = find_unreadable(source.root, paths)

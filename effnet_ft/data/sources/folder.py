@@ -2,26 +2,29 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
 from effnet_ft.data.images.decoding import SUFFIXES
-from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_WORDS, Sample, Source, same_name
+from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_OF, SPLIT_WORDS, Sample, Source, same_name
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.text import listing
 
-SYSTEM_NAMES = frozenset(
-    ("@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx", "#recycle", "@recycle")
-)
+SYSTEM_NAMES = {
+    *("@eadir", "$recycle.bin", "recycler", "system volume information", "lost+found", "found.000", "__macosx"),
+    *("#recycle", "@recycle", "#snapshot", "@recently-snapshot", "network trash folder", "temporary items"),
+}
 """Folders that operating systems and network drives make, lower case."""
 
-_SPLIT_LIKE = re.compile(
-    rf"({'|'.join(sorted(sum(SPLIT_WORDS.values(), ()), key=len, reverse=True))})[ _-]?(set|data|images?|split)", re.I
-)
-"""Names that people give to parts, such as ``training_set``."""
+_AROUND = r"[\W\d_]*(?:(?:data|data.?sets?|sets?|images?|imgs?|photos?|pictures?|splits?|folders?|files?)[\W\d_]*)?"
+_SPLIT_LIKE = re.compile(f"{_AROUND}({'|'.join(SPLIT_OF)}){_AROUND}", re.IGNORECASE)
+"""Names that people give to parts, such as ``training_set`` and ``images-val2017``."""
+
+Owners = dict[tuple[int, int], tuple[Path, str]]
+"""By device and inode of each folder listed: the class folder that it was listed for, and its path there."""
 
 
 def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: bool = False) -> Source:
@@ -47,7 +50,8 @@ def scan_folder(root: str | Path, *, for_training: bool = True, empty_classes: b
         raise DataError(f"{root} has {present} but no train/: there is nothing to train on")
     with progress_bar("listing images") as bar:
         listed = (folders or {"all": root}).items()
-        splits = {split: _scan_classes(root, folder, ignored, bar, empty_classes) for split, folder in listed}
+        owners: Owners = {}
+        splits = {split: _scan_classes(root, folder, owners, ignored, bar, empty_classes) for split, folder in listed}
     if folders:
         others = (entry for entry in root.iterdir() if entry.is_dir() and entry not in folders.values())
         ignored += sorted(f"{entry.name}/" for entry in others if not entry.name.startswith("."))
@@ -74,16 +78,17 @@ def _non_folder_hint(path: Path) -> str:
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folders named after a split; none if the root holds class folders."""
     folders = [entry for entry in root.iterdir() if entry.is_dir() and is_visible(entry.name)]
-    alike = {entry.name: found[1].lower() for entry in folders if (found := _SPLIT_LIKE.fullmatch(entry.name))}
-    if len(set(alike.values())) > 1:
-        names = ", ".join(f"{name}/ to {SPLIT_WORDS[_split_of(word)][0]}/" for name, word in sorted(alike.items()))
-        raise DataError(f"{root} has parts that would be taken for classes: rename {names}")
-    words = {name for names in SPLIT_WORDS.values() for name in names}
-    has_others = any(entry.name.lower() not in words for entry in folders)
+    has_others = any(entry.name.lower() not in SPLIT_OF for entry in folders)
     # Beside other folders, a folder called train that holds images directly is a class: trains, beside buses.
     present = {entry.name.lower(): entry for entry in folders if has_folders(entry) or not has_others}
     named = {split: [present[name] for name in names if name in present] for split, names in SPLIT_WORDS.items()}
-    return {split: found[0] for split, found in named.items() if found}
+    splits = {split: found[0] for split, found in named.items() if found}
+    matches = filter(None, (_SPLIT_LIKE.fullmatch(entry.name) for entry in folders))
+    alike = {match[0]: SPLIT_OF[match[1].lower()] for match in matches}
+    rename = [f"{name}/ to {split}/" for name, split in sorted(alike.items()) if name.lower() not in SPLIT_OF]
+    if rename and "train" not in splits and len(set(alike.values())) > 1:
+        raise DataError(f"{root} has parts that would be taken for classes: rename {', '.join(rename)}")
+    return splits
 
 
 def has_folders(folder: Path) -> bool:
@@ -91,15 +96,16 @@ def has_folders(folder: Path) -> bool:
     return any(entry.is_dir() and is_visible(entry.name) for entry in folder.iterdir())
 
 
-def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty_classes: bool) -> dict[str, list[str]]:
+def _scan_classes(
+    root: Path, folder: Path, owners: Owners, ignored: list[str], bar: tqdm, empty_classes: bool
+) -> dict[str, list[str]]:
     """Return the image paths of each class folder in ``folder``."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir() and is_visible(entry.name)]
     ignored += [
         f"{entry.relative_to(root).as_posix()}/" for entry in entries if entry.is_dir() and entry not in folders
     ]
-    others = [root, folder, *folders]
-    by_class = {entry.name: _scan_images(root, entry, others, ignored, bar) for entry in folders}
+    by_class = {entry.name: _scan_images(root, entry, owners, ignored, bar) for entry in folders}
     outside = [entry for entry in entries if entry.is_file()]
     ignored += [entry.relative_to(root).as_posix() for entry in outside]
     if not any(by_class.values()):
@@ -119,39 +125,42 @@ def _scan_classes(root: Path, folder: Path, ignored: list[str], bar: tqdm, empty
     return by_class
 
 
-def _scan_images(root: Path, folder: Path, others: list[Path], ignored: list[str], bar: tqdm) -> list[str]:
-    """Return the images of a class folder, relative to ``root``, as strings: a million Paths would take too long.
-
-    A link to one of ``others`` would give the images of other classes this one's name; it is passed over.
-    """
+def _scan_images(root: Path, folder: Path, owners: Owners, ignored: list[str], bar: tqdm) -> list[str]:
+    """Return the images of a class folder, relative to ``root``, as strings: a million Paths would take too long."""
     paths: list[str] = []
     passed: list[str] = []
     start = len(str(root)) + 1
-    for path in walk_files(folder, passed, [other for other in others if other != folder]):
+    for path in walk_files(folder, passed, owners):
         (paths if path.lower().endswith(SUFFIXES) else ignored).append(path[start:].replace(os.sep, "/"))
         bar.update()
     ignored += [path[start:].replace(os.sep, "/") for path in passed]
     return paths
 
 
-def walk_files(folder: Path, passed: list[str], others: Iterable[Path] = ()) -> Iterator[str]:
+def walk_files(folder: Path, passed: list[str], owners: Owners | None = None) -> Iterator[str]:
     """Yield the files in ``folder`` at any depth, links followed, hidden ones left out.
 
-    Folders that systems make, and links to ``others``, are appended to ``passed``. Each folder is listed once: a link
-    to a parent folder would list its files endlessly.
+    Folders that systems make, and links to folders that are already listed, are appended to ``passed``.
+
+    Raises:
+        DataError: if ``owners``, of class folders walked before, has a folder for a class of another name.
     """
 
     def fail(error: OSError) -> None:
         raise error
 
-    seen = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, others)}
+    seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
         stat = os.stat(parent)
-        if (stat.st_dev, stat.st_ino) in seen:
+        identity = stat.st_dev, stat.st_ino
+        if identity in seen:  # a link to a parent folder would list its files endlessly
             passed.append(f"{parent}{os.sep}")
             folders.clear()
             continue
-        seen.add((stat.st_dev, stat.st_ino))
+        seen.add(identity)
+        owner, first = (folder, parent) if owners is None else owners.setdefault(identity, (folder, parent))
+        if owner.name != folder.name:
+            raise DataError(f"{first} and {parent} are the same folder in two classes: remove the link")
         passed += [
             os.path.join(parent, f"{name}{os.sep}") for name in sorted(folders) if name.casefold() in SYSTEM_NAMES
         ]
@@ -162,10 +171,6 @@ def walk_files(folder: Path, passed: list[str], others: Iterable[Path] = ()) -> 
 def is_visible(name: str) -> bool:
     """Return whether a folder is neither hidden nor one that systems make for themselves."""
     return not name.startswith(".") and name.casefold() not in SYSTEM_NAMES
-
-
-def _split_of(word: str) -> str:
-    return next(split for split, words in SPLIT_WORDS.items() if word in words)
 
 
 def _check_for_training(root: Path, classes: tuple[str, ...], splits: Mapping[str, Mapping[str, object]]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
 
-from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_WORDS, SPLITS, Sample, Source, label_names
+from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_OF, SPLITS, Sample, Source, label_names
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unescape_formula
@@ -24,7 +24,6 @@ from effnet_ft.utils.text import listing
 MANIFEST = "manifest.csv"  # the file that is read if `data.root` is a folder
 
 _COLUMNS = ("path", "label", "labels", "split", "group")
-_SPLITS = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _ENCODING_HINT = "the file is not UTF-8, so letters may be wrong: save it from the spreadsheet as 'CSV UTF-8'"
 
 
@@ -62,7 +61,7 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
             header = lines.readline()
             delimiter = _delimiter(header)
             columns = _columns(file, header, delimiter)
-            rows = enumerate(csv.reader(lines, delimiter=delimiter), start=2)
+            rows = enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True), start=2)
             splits, faults = _read_rows(rows, columns, str(folder))
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read the manifest {file}: {error}") from error
@@ -98,7 +97,7 @@ def _is_utf8(file: Path) -> bool:
 
 
 def _column_names(header: str, delimiter: str) -> list[str]:
-    return [cell.strip().lower() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+    return [cell.strip().lower() for cell in next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])]
 
 
 def _columns(file: Path, header: str, delimiter: str) -> dict[str, int]:
@@ -146,7 +145,7 @@ def _read_rows(
             path, identity = _existing_file(folder, path)
             sample = Sample(path, names[text], sys.intern(group))
             word = row[split_column].strip() if split_column is not None else ""
-            split = _SPLITS.get(word.lower(), "") if word else "all"
+            split = SPLIT_OF.get(word.lower(), "") if word else "all"
             if fault := _row_fault(sample, identity, folder, word, split, multilabel):
                 faults.append(f"row {number}: {fault}")
             elif identity not in seen:
@@ -164,7 +163,7 @@ def _read_rows(
         )
     known = {name for text in names.values() for name in (text.split(LABEL_SEPARATOR) if multilabel else [text])}
     for name in sorted(known):
-        parts = {part.strip() for part in re.split(r"[,;|/]", name)}
+        parts = {part.strip() for part in re.split(r"[,;|]", name)}
         if len(parts) > 1 and parts & known:
             hint = "" if multilabel else "name the column labels, and "
             faults.append(f"the label '{name}' holds the label '{min(parts & known)}': {hint}separate labels by |")
@@ -180,7 +179,7 @@ def _existing_file(folder: str, path: str) -> tuple[str, object]:
         with suppress(OSError, ValueError):
             stat = os.stat(os.path.join(folder, form))
             if S_ISREG(stat.st_mode):
-                return form, (stat.st_dev, stat.st_ino)
+                return form, (stat.st_dev, stat.st_ino) if stat.st_ino else form  # some network drives have no inodes
     return path, None
 
 
@@ -190,10 +189,8 @@ def _row_fault(sample: Sample, file: object, folder: str, word: str, split: str,
         return "the path is empty"
     if not sample.label and not multilabel:
         return f"'{sample.path}' has no label"
-    if re.fullmatch(r"\s*[\[({].*[\])}]\s*", sample.label):
+    if re.fullmatch(r"""\[.*\]|[({].*['",].*[)}]""", sample.label):
         return f"the label '{sample.label}' looks like a list: name the column labels, and write a|b"
-    if '"' in (sample.path + sample.label) and re.search(r'(^|\|)\s*"', sample.label or sample.path):
-        return f"'{sample.label or sample.path}' begins with a quote: remove the blank before it in the file"
     if not split:
         return f"the split is '{word}', expected train, val or test"
     if file is None:

@@ -13,6 +13,8 @@ SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Names of the splits in folders and manifests, lower case."""
 
+SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+
 CAMERA_SUFFIXES = (".heic", ".heif", ".avif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".jxl")
 """Photograph formats of phones and cameras that cannot be read, lower case."""
 
@@ -76,8 +78,12 @@ def label_names(samples: Iterable[Sample], multilabel: bool) -> set[str]:
 
 
 def same_name(name: str) -> str:
-    """Return what a person reads: ``name`` without case and outer blanks, accents in one of their Unicode forms."""
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    """Return what a person reads: ``name`` without case, outer and invisible blanks, accents in one Unicode form.
+
+    Single letters keep their case: a and A are classes of handwriting.
+    """
+    visible = "".join(letter for letter in unicodedata.normalize("NFC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join((visible if len(visible) == 1 else visible.casefold()).split())
 
 
 def require_usable_names(source: Source) -> None:
@@ -92,5 +98,5 @@ def require_usable_names(source: Source) -> None:
         alike.setdefault(same_name(name), []).append(name)
     if twins := [" and ".join(map(ascii, names)) for names in alike.values() if len(names) > 1]:
         raise DataError(
-            f"{len(twins)} classes of {source.root} are written in several ways: give each one name\n{listing(twins)}"
+            f"{len(twins)} classes of {source.root} are written in several ways: rename or merge them\n{listing(twins)}"
         )

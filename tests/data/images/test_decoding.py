@@ -238,7 +238,7 @@ def test_unreadable_finds_the_broken_files_alone(threads: int | None, tmp_path: 
     found = find_unreadable(tmp_path, mixed, threads)
     assert list(found) == [name for name in mixed if name not in good]
     assert all(found.values())
-    assert found["text.jpg"] == "not an image, or of a kind that is not supported"
+    assert found["text.jpg"] == "not an image, or of a kind that is not supported: save it as JPEG"
     assert "truncated" in found["cut-off.jpg"].lower()
 
 
@@ -382,6 +382,11 @@ def test_colours_of_another_profile_become_srgb(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "srgb.png"), PICTURE)
     Image.fromarray(PICTURE).save(tmp_path / "wide.png", icc_profile=swapped_profile())
     assert_same(read_image(tmp_path / "wide.png"), PICTURE[..., ::-1], 3)
+    Image.fromarray(PICTURE).convert("RGBA").save(tmp_path / "wide.png", icc_profile=swapped_profile())
+    assert_same(read_image(tmp_path / "wide.png"), PICTURE[..., ::-1], 3)
+    grey = Image.fromarray(PICTURE).convert("L")
+    grey.save(tmp_path / "grey.png", icc_profile=swapped_profile())
+    assert_same(read_image(tmp_path / "grey.png"), np.asarray(grey.convert("RGB")), 3)
     Image.fromarray(PICTURE).save(tmp_path / "broken.png", icc_profile=b"x" * 200)
     assert np.array_equal(read_image(tmp_path / "broken.png"), PICTURE)
 

@@ -204,13 +204,21 @@ def picture(path: Path) -> None:
     Image.new("RGB", (4, 4)).save(path)
 
 
-@pytest.mark.parametrize("names", [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("a b", "a  b")], ids=ascii)
+@pytest.mark.parametrize(
+    "names",
+    [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("a b", "a  b"), ("a", "a "), ("x y", "x\u00a0y"), ("z", "z\u200b")],
+    ids=ascii,
+)
 def test_classes_that_look_the_same_are_one_message(names: tuple[str, str], tmp_path: Path) -> None:
     for name in (*names, "other"):
         picture(tmp_path / name / "1.jpg")
-    with pytest.raises(DataError, match=r"1 classes of .* are written in several ways") as caught:
+    with pytest.raises(DataError, match=r"1 classes of .* are written in several ways: rename or merge them") as caught:
         require_usable_names(scan_folder(tmp_path))
     assert " and ".join(map(ascii, sorted(names))) in str(caught.value)
+
+
+def test_letters_are_classes_in_both_cases(tmp_path: Path) -> None:
+    require_usable_names(scan_folder(touch(tmp_path, "A/1.jpg", "a/1.jpg")))
 
 
 def test_folders_that_systems_make_are_passed_over_and_counted(tmp_path: Path) -> None:
@@ -220,36 +228,63 @@ def test_folders_that_systems_make_are_passed_over_and_counted(tmp_path: Path) -
         "b/1.jpg",
         "__MACOSX/a/1.jpg",
         "lost+found/1.jpg",
+        "$RECYCLE.BIN/1.jpg",
+        "System Volume Information/1.jpg",
         ".ipynb_checkpoints/1.jpg",
     ):
         picture(tmp_path / name)
     (tmp_path / "a" / "Thumbs.db").touch()
     source = scan_folder(tmp_path)
     assert source.classes == ("a", "b") and [sample.path for sample in source.part("all")] == ["a/1.jpg", "b/1.jpg"]
-    assert sorted(source.ignored) == ["__MACOSX/", "a/@eaDir/", "a/Thumbs.db", "lost+found/"]
-
-
-def test_a_link_to_other_classes_does_not_rename_them(tmp_path: Path) -> None:
-    for name in ("a/1.jpg", "b/1.jpg", "elsewhere/2.jpg"):
-        picture(tmp_path / "images" / name if name[0] != "e" else tmp_path / name)
-    (tmp_path / "images" / "a" / "up").symlink_to(tmp_path / "images")
-    (tmp_path / "images" / "a" / "other").symlink_to(tmp_path / "images" / "b")
-    (tmp_path / "images" / "a" / "more").symlink_to(tmp_path / "elsewhere")
-    source = scan_folder(tmp_path / "images")
-    assert [(each.path, each.label) for each in source.part("all")] == [
-        ("a/1.jpg", "a"),
-        ("a/more/2.jpg", "a"),
-        ("b/1.jpg", "b"),
-    ]
-    assert sorted(source.ignored) == ["a/other/", "a/up/"]
+    made = ["$RECYCLE.BIN/", "System Volume Information/", "__MACOSX/", "a/@eaDir/", "a/Thumbs.db", "lost+found/"]
+    assert sorted(source.ignored) == made
 
 
 @pytest.mark.parametrize(
-    "names", [("training_set", "test_set"), ("Train Images", "Val Images"), ("train-set", "testset")]
+    ("link", "target", "first", "second"),
+    [
+        ("train/a/other", "train/b", "train/a/other", "train/b"),
+        ("train/a/up", "train", "train/a/up/b", "train/b"),
+        ("train/b/deep", "train/a/x", "train/a/x", "train/b/deep"),
+        ("train/c", "train/a", "train/a", "train/c"),
+        ("train/a/up", "test", "train/a/up/b", "test/b"),
+    ],
 )
-def test_parts_by_other_names_are_not_taken_for_classes(names: tuple[str, str], tmp_path: Path) -> None:
-    for name in names:
-        picture(tmp_path / name / "a" / "1.jpg")
-        picture(tmp_path / name / "b" / "1.jpg")
-    with pytest.raises(DataError, match=f"would be taken for classes: rename .*{names[0]}/ to train/"):
+def test_a_link_to_images_of_another_class_is_refused(
+    link: str, target: str, first: str, second: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, "train/a/x/1.jpg", "train/b/2.jpg", "test/b/3.jpg")
+    (tmp_path / link).symlink_to(tmp_path / target)
+    message = f"{tmp_path}/{first} and {tmp_path}/{second} are the same folder in two classes: remove the link"
+    with pytest.raises(DataError, match=message):
         scan_folder(tmp_path)
+
+
+def test_a_link_within_a_class_lists_its_images_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "x" / "up").symlink_to(tmp_path / "a")
+    source = scan_folder(tmp_path)
+    assert listed(source.splits)["all"] == [("a/x/1.jpg", "a"), ("b/2.jpg", "b")]
+    assert source.ignored == ["a/x/up/"]
+
+
+PARTS = {
+    "training_set/ to train/": ("test_set", "training_set"),
+    "Train Images/ to train/": ("Train Images", "Val Images"),
+    "train-data/ to train/": ("testdata", "train-data"),
+    "images_train/ to train/": ("images_train", "images_validation"),
+    "train2017/ to train/, val2017/ to val/": ("train2017", "val2017"),
+    "train_set/ to train/$": ("test", "train_set"),
+}
+
+
+@pytest.mark.parametrize("rename", PARTS)
+def test_parts_by_other_names_are_not_taken_for_classes(rename: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{part}/{label}/1.jpg" for part in PARTS[rename] for label in "ab"))
+    with pytest.raises(DataError, match=f"would be taken for classes: rename .*{rename}"):
+        scan_folder(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["test_images", "train station", "training"])
+def test_classes_are_no_parts(other: str, tmp_path: Path) -> None:
+    assert scan_folder(touch(tmp_path, f"{other}/1.jpg", "bus/1.jpg")).classes == tuple(sorted(("bus", other)))

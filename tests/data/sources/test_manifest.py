@@ -165,9 +165,26 @@ def test_a_path_in_the_other_unicode_form_finds_its_file(tmp_path: Path) -> None
         ('path,labels\n1.jpg,blue|red\n2.jpg,"blue, wild"\n', "'blue, wild' holds the label 'blue': separate"),
         ("path,label\n1.jpg,a\n2.jpg,\"['b', 'c']\"\n", r"row 3: the label '\['b', 'c'\]' looks like a list"),
         ("path,labels\n1.jpg,a\n2.jpg,[]\n", r"row 3: the label '\[\]' looks like a list"),
-        ('path,label\n1.jpg, "a"\n2.jpg,b\n', "row 2: '\"a\"' begins with a quote: remove the blank before it"),
+        ("path,label\n1.jpg,\"('b', 'c')\"\n2.jpg,a\n", r"row 2: the label '\('b', 'c'\)' looks like a list"),
     ],
 )
-def test_labels_that_are_several_or_quoted_are_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_lists_of_labels_in_a_cell_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read_manifest(manifest(tmp_path, text, "1.jpg", "2.jpg"))
+
+
+def test_labels_may_look_a_little_like_lists(tmp_path: Path) -> None:
+    text = 'path,labels\n1.jpg,animal|animal/cat|(unknown)\n2.jpg,"Paris, France"\n'
+    classes = read_manifest(manifest(tmp_path, text, "1.jpg", "2.jpg")).classes
+    assert classes == ("(unknown)", "Paris, France", "animal", "animal/cat")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_blanks_after_a_delimiter_are_no_part_of_a_cell(delimiter: str, tmp_path: Path) -> None:
+    text = 'path, "label", split\n"1.jpg", "a, b; c", "train"\n 2.jpg, "d", train\n" 3.jpg", d, "test"\n'
+    cells = text.replace(", ", f"{delimiter} ").replace(f"a{delimiter}", "a,")
+    source = read_manifest(manifest(tmp_path, cells, "1.jpg", "2.jpg", " 3.jpg"))
+    assert source.splits == {
+        "train": [Sample("1.jpg", "a, b; c"), Sample("2.jpg", "d")],
+        "test": [Sample(" 3.jpg", "d")],
+    }

@@ -206,7 +206,7 @@ def test_training_on_cifar100(fit: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert len(split.part("all")) == 32
     log = run.log.read_text()
     assert log.count("images of about 32 px are enlarged to 64 px") == 1
-    assert log.count("the last one is kept as the best") == (fit == "trainval")
+    assert log.count("the last one counts as the best") == (fit == "trainval")
     assert len(run.predictions.read_text().splitlines()) == 1 + 8
     best, last = read_checkpoint(run.best), read_checkpoint(run.last)
     assert tuple(best["effnet_ft"]["model"]["classes"]) == made.classes
