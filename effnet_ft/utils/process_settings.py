@@ -33,9 +33,10 @@ def protect_output() -> None:
             utf8 = name == "stdout" and stream.encoding.lower() in ("utf-8", "utf8")
             errors = "surrogateescape" if utf8 else "backslashreplace"  # the bytes of file names that are no UTF-8
             stream.reconfigure(errors=errors)
+            lines = stream.line_buffering or stream.write_through  # os._exit flushes nothing
             if stream is getattr(sys, f"__{name}__"):
                 raw = io.BufferedWriter(_Output(stream.fileno(), "wb", closefd=False))
-                setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors, line_buffering=stream.line_buffering))
+                setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors, line_buffering=lines))
 
 
 def tune_process() -> None:
