@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from effnet_ft.sweep import best_of, plan_sweep, results_text, run_sweep, train_final
+    from effnet_ft.sweep import best_of, over_seeds, plan_sweep, results_text, run_sweep, train_final
 
     draws = {"random": options.random, "seed": options.seed}
     how = {**draws, "metric": options.metric, "folder": options.out, "final": options.final}
@@ -43,9 +43,13 @@ def run(options: argparse.Namespace) -> int:
     for name, value in metrics.items():
         if name.startswith("test/"):
             print(f"  {name:<14} {value:.4f}")
+    means = over_seeds(results)
+    if means:
+        print(f"seeds are not ranked: {'their means are; ' if len(means) > 1 else ''}a final run takes the first seed")
     if options.final:
         print(f"final run: {plan.final.folder} (open its report.html)")
     else:
-        print(f"best: {plan.run(best.number).folder}; to train it on the validation images too, and test it:")
+        found = "" if len(means) == 1 else f"best: {plan.run(best.number).folder}; "
+        print(f"{found}to train {'it ' if found else ''}on the validation images too, and test it:")
         print(f"  {command} --final")
     return 0

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from effnet_ft.errors import DataError, UsageError
 from effnet_ft.sweep.definition import METRICS, Sweep
@@ -29,6 +30,15 @@ class Result:
     def name(self) -> str:
         """The name of its run folder."""
         return f"{self.number:03d}"
+
+
+@dataclass
+class SeedMean(Result):
+    """A setting whose value is the mean over its seeds; NaN if one of them is not finished."""
+
+    spread: float = math.nan  # standard deviation over the seeds
+    numbers: tuple[int, ...] = ()  # of the seeds' results
+    finished: int = 0  # of them
 
 
 def read_results(sweep: Sweep) -> list[Result]:
@@ -61,20 +71,59 @@ def read_metrics(sweep: Sweep, result: Result) -> None:
 
 
 def ranked(results: Sequence[Result], metric: str) -> list[Result]:
-    """Return the results, the best first: finished ones, then diverged and waiting ones; ties in order of number."""
+    """Return the results, the best first: finished ones, then diverged and waiting ones; ties in order of number.
+
+    The results of a setting's seeds rank by their mean, last if a seed is not finished, for no seed is better.
+    """
     sign = -1 if METRICS[metric] else 1
+    values = {number: sign * mean.value for mean in _seed_means(results) for number in mean.numbers}
 
     def order(result: Result) -> tuple[int, float, int]:
-        value = math.inf if math.isnan(result.value) else sign * result.value
-        return (FINISHED, DIVERGED, WAITING).index(result.state), value, result.number
+        value = values[result.number]
+        return (
+            (FINISHED, DIVERGED, WAITING).index(result.state),
+            math.inf if math.isnan(value) else value,
+            result.number,
+        )
 
     return sorted(results, key=order)
 
 
+def over_seeds(results: Sequence[Result]) -> list[SeedMean]:
+    """Return the mean of each setting over its seeds, in the order of ``results``; none if ``seed`` is not swept."""
+    return _seed_means(results) if "seed" in results[0].setting else []
+
+
+def _seed_means(results: Sequence[Result]) -> list[SeedMean]:
+    groups: dict[tuple[tuple[str, str], ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault(tuple(item for item in result.setting.items() if item[0] != "seed"), []).append(result)
+    means = []
+    for setting, group in groups.items():
+        values, numbers = [result.value for result in group], tuple(result.number for result in group)
+        finished = sum(result.state == FINISHED for result in group)
+        mean = SeedMean(min(numbers), dict(setting), fmean(values), numbers=numbers, finished=finished)
+        mean.spread = stdev(values) if 1 < finished == len(group) else math.nan
+        means.append(mean)
+    return means
+
+
 def results_text(results: Sequence[Result], metric: str) -> str:
-    """Return the results as a table for the terminal."""
+    """Return the results as a table for the terminal, and one of means if ``seed`` is swept."""
     rows = _rows(results, metric, "{:.4f}", "{:.0f}")
-    return columns(rows, right=range(1, len(rows[0]) - 1))
+    text = columns(rows, right=range(1, len(rows[0]) - 1))
+    if means := over_seeds(results):
+        head = [*means[0].setting, f"mean {metric}", "standard deviation", "seeds finished"]
+        cells = [
+            [
+                *mean.setting.values(),
+                *("" if math.isnan(number) else f"{number:.4f}" for number in (mean.value, mean.spread)),
+                f"{mean.finished} of {len(mean.numbers)}",
+            ]
+            for mean in means
+        ]
+        text += f"\n\n{columns([head, *cells])}"
+    return text
 
 
 def write_table(sweep: Sweep, results: Sequence[Result]) -> None:

@@ -9,7 +9,7 @@ from effnet_ft.report.charts import Chart, Series, Spot, Ticks, percent_ticks, r
 from effnet_ft.report.formats import TableCell, cell, duration, percent
 from effnet_ft.report.rendering import Section, write_page
 from effnet_ft.sweep.definition import Sweep
-from effnet_ft.sweep.results import DIVERGED, Result
+from effnet_ft.sweep.results import DIVERGED, Result, SeedMean, over_seeds
 from effnet_ft.utils.text import counted
 
 _MOST_TICKS = 8
@@ -20,15 +20,31 @@ _LOG_FROM = 8.0
 """The largest value over the smallest one from which an axis is logarithmic."""
 
 
-def write_sweep_page(sweep: Sweep, results: Sequence[Result]) -> Path:
-    """Write the page of a sweep, whose results come the best first, and return its path."""
-    subtitle = f"{counted(len(results), 'setting')} of {sweep.recipe}, the best by {sweep.metric} first"
-    finished = [result for result in results if math.isfinite(result.value)]
-    keys = list(results[0].setting) if finished else []
-    charts = [_key_chart(key, sweep.metric, finished, key in sweep.linear) for key in keys]
-    table = Section("Settings", "table", _settings(results, sweep.metric))
-    sections = [Section("Keys", "keys", {"charts": charts}), table]
+def write_sweep_page(sweep: Sweep, results: Sequence[Result], final: bool = False) -> Path:
+    """Write the page of a sweep, whose results come the best first, and return its path; say what a final run lacks."""
+    means = over_seeds(results)
+    metric = f"mean {sweep.metric}" if means else sweep.metric
+    order = "" if len(means) == 1 else f", the best by {metric}{' over seeds' if means else ''} first"
+    subtitle = f"{counted(len(results), 'setting')} of {sweep.recipe}{order}"
+    finished = [result for result in means or results if math.isfinite(result.value)]
+    keys = list(finished[0].setting) if finished else []
+    charts = [_key_chart(key, metric, finished, key in sweep.linear) for key in keys]
+    sections = [
+        Section("Keys", "keys", {"charts": charts} if charts or not finished else None),
+        Section("Seeds", "table", _seeds(means, metric) if means else None),
+        Section("Settings", "table", _settings(results, sweep.metric)),
+        Section("Final run", "final", {"multilabel": sweep.metric == "val/map"} if final else None),
+    ]
     return write_page(sweep.page, "sweep.html", sweep.folder.resolve().name, subtitle, sections)
+
+
+def _seeds(means: Sequence[SeedMean], metric: str) -> dict[str, Any]:
+    rows = []
+    for mean in means:
+        name = ", ".join(f"{key}={text}" for key, text in mean.setting.items()) or "all"
+        numbers = [TableCell(number, percent(number, 2)) for number in (mean.value, mean.spread)]
+        rows.append((name, [*numbers, TableCell(mean.finished, f"{mean.finished} of {len(mean.numbers)}")]))
+    return {"head": ["setting", metric, "standard deviation", "seeds finished"], "rows": rows}
 
 
 def _settings(results: Sequence[Result], metric: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def run_sweep(sweep: Sweep, final: bool = False) -> list[Result]:
     from effnet_ft.sweep.sweep_page import write_sweep_page
 
     best_first = ranked(results, sweep.metric)
-    write_sweep_page(sweep, best_first)
+    write_sweep_page(sweep, best_first, final)
     return best_first
 
 

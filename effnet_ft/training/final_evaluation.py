@@ -56,8 +56,8 @@ def _log_results(metrics: Mapping[str, float], evaluation: Evaluation, val_image
             *(metrics["temperature"], val_images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], title),
         )
     else:
-        what = "temperature and thresholds (0.5 for each label)" if multilabel else "temperature"
-        log.info("%s not fitted: the validation images were trained on", what)
+        what = "thresholds (0.5 for each label)" if multilabel else "abstention (predict --precision)"
+        log.info("temperature and %s not fitted: the validation images were trained on", what)
     score, name = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
     interval = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
     log.info(

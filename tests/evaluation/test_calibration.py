@@ -112,7 +112,7 @@ def test_images_that_were_trained_on_fit_no_temperature(
     phases = "phases=[{train: head, epochs: 1, lr: 1e-2}]"
     arguments = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", phases, "data.fit=trainval", *TINY]
     assert main(["train", "folder", *arguments]) == 0
-    assert "temperature not fitted" in capsys.readouterr().out
+    assert "temperature and abstention (predict --precision) not fitted" in capsys.readouterr().out
     page = re.sub(r"\s+", " ", (tmp_path / "run" / "report.html").read_text())
     assert "30 training images, the validation images among them, for all of its epochs" in page
     assert "test, of 36 in total" in page and ">Validation<" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +20,10 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.recipe import Recipe, load_recipe
 from effnet_ft.recipe.plan import read_plan
 from effnet_ft.runs.run_folder import Run
-from effnet_ft.sweep import Result, Sweep, plan_sweep, train_final
+from effnet_ft.sweep import Result, Sweep, over_seeds, plan_sweep, results_text, train_final
 from effnet_ft.sweep.grid import draw_settings, read_grid
-from effnet_ft.sweep.sweep_page import positions
+from effnet_ft.sweep.results import ranked
+from effnet_ft.sweep.sweep_page import positions, write_sweep_page
 from effnet_ft.training import fit
 from effnet_ft.training.callbacks.epoch_table import EpochTable
 from effnet_ft.utils.atomic_files import write_json
@@ -89,7 +91,11 @@ def test_a_sweep_ranks_its_settings_and_trains_the_best_once_more(
     )
     assert main(command(*grid, "--metric", "val/ece", "--final")) == 0
     assert trained == [str(folder / "final")]
-    assert "test/acc1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "test/acc1" in printed
+    assert "abstention (predict --precision) not fitted" in printed and "cannot abstain" not in page
+    assert "cannot abstain" in (folder / "sweep.html").read_text()
+    assert "cannot abstain either" in " ".join((folder / "final" / "report.html").read_text().split())
     rows = rows_of(folder)
     assert [row["state"] for row in rows] == ["finished", "diverged", "finished"]
     best = min((rows[0], rows[2]), key=lambda row: float(row["val/ece"]))
@@ -109,6 +115,39 @@ def test_the_final_run_trains_at_the_rate_that_was_found(command: Arguments, tmp
     for run in runs:
         assert f"learning rate {found.lr:g}, 8 images a step" in run.log.read_text()
         assert "linear" not in run.log.read_text()  # only a rate that the recipe gives is scaled
+
+
+def test_seeds_are_not_ranked(command: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("--grid", "seed=3,4")) == 0
+    rows, printed = rows_of(tmp_path / "sweep"), capsys.readouterr().out
+    values = [float(row["val/acc1"]) for row in rows]
+    mean, spread = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
+    assert f"\n{mean:.4f}" in printed and f"{spread:.4f}" in printed and "2 of 2" in printed
+    page = (tmp_path / "sweep" / "sweep.html").read_text()
+    assert f"{mean:.2%}" in page and f"{spread:.2%}" in page
+    for text in (printed[printed.index("setting  ") :], page.partition("<h1>")[2]):
+        assert "best" not in text
+    assert "a final run takes the first seed" in printed
+
+
+def test_settings_rank_by_their_mean_over_seeds(tmp_path: Path) -> None:
+    sweep = plan("seed=0,1,2", "phases.0.lr=1e-3,1e-2", folder=make_folder(tmp_path / "sweep"))
+    values = (0.9, 0.79, 0.7, 0.81, 0.5, 0.8)  # the highest is of the setting with the lower mean
+    results = [
+        Result(n, setting, value, 1, "finished")
+        for n, (setting, value) in enumerate(zip(sweep.settings, values, strict=True), 1)
+    ]
+    best_first = ranked(results[::-1], "val/acc1")
+    assert [result.number for result in best_first] == [2, 4, 6, 1, 3, 5]
+    means = over_seeds(best_first)
+    assert [mean.setting for mean in means] == [{"phases.0.lr": "1e-2"}, {"phases.0.lr": "1e-3"}]
+    assert [mean.value for mean in means] == pytest.approx([0.8, 0.7])
+    assert [mean.spread for mean in means] == pytest.approx([0.01, 0.2])
+    page = write_sweep_page(sweep, best_first).read_text()
+    assert "the best by mean val/acc1 over seeds first" in page and "best 1e-2: 80.00%" in page and "90.00%" in page
+    results[3].state, results[3].value = "diverged", math.nan
+    assert [result.number for result in ranked(results, "val/acc1")] == [1, 3, 5, 2, 6, 4]
+    assert "2 of 3" in results_text(ranked(results, "val/acc1"), "val/acc1")
 
 
 def test_an_interrupted_sweep_resumes(
