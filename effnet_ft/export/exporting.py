@@ -1,20 +1,22 @@
 """Exports a trained model: writes a temporary file, checks it against the original, then renames it."""
 
-from collections.abc import Callable
+import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 
 from effnet_ft.errors import ExportError
-from effnet_ft.export.formats import require_suffix
-from effnet_ft.export.other_libraries import loading_code, python_literal, write_library_weights
+from effnet_ft.export.formats import loading_code, require_suffix
 from effnet_ft.export.programs import ONNX_PACKAGES, export_metadata, write_onnx, write_torch_export
-from effnet_ft.export.temporary_file import checked_file
-from effnet_ft.export.verification import CheckImages, largest_difference, random_images
+from effnet_ft.export.verification import CheckImages, checked_file, largest_difference, random_images
 from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.models.weights.files import DESCRIPTION
+from effnet_ft.models.weights.key_maps import from_our_keys
 
 TOLERANCE = 1e-3  # the largest allowed difference of a probability between an export and the original
 
@@ -45,9 +47,13 @@ def export(model: Classifier, form: str, path: Path, images: CheckImages | None 
         MachineError: if the file cannot be written.
     """
     require_suffix(form, path)
-    usage, write = _writer(model, form, path)
+    if form == "onnx":
+        require_onnx_packages(*ONNX_PACKAGES)
+    usage = loading_code(model, form, path)
     images = images or random_images()
-    with checked_file(path, write) as temporary:
+    programs = {"onnx": write_onnx, "torch-export": write_torch_export}
+    write = programs.get(form) or partial(_write_weights, form)
+    with checked_file(path, partial(write, model)) as temporary:
         difference = largest_difference(model, temporary, images)
         if not difference <= TOLERANCE:
             raise ExportError(
@@ -57,19 +63,20 @@ def export(model: Classifier, form: str, path: Path, images: CheckImages | None 
     return ExportResult(usage, difference, images.description)
 
 
-def _writer(model: Classifier, form: str, path: Path) -> tuple[str, Callable[[Path], None]]:
-    """Return the code that loads the file, and the function that writes it."""
-    usage = f"effnet_ft.load({python_literal(path)})"
-    if form == "onnx":
-        require_onnx_packages(*ONNX_PACKAGES)
-        return usage, partial(write_onnx, model)
-    if form == "torch-export":
-        return usage, partial(write_torch_export, model)
-    if form == "safetensors":
-        return usage, partial(_write_safetensors, model)
-    return loading_code(model, form, path), partial(write_library_weights, model, form)
-
-
-def _write_safetensors(model: Classifier, path: Path) -> None:
+def _write_weights(form: str, model: Classifier, path: Path) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    path.write_bytes(save(state, {**export_metadata(model), "format": "pt"}))  # save_file's would be private files
+    description = model.describe()  # also in other libraries' files, so that they can be loaded here again
+    metadata = {DESCRIPTION: json.dumps(description)}
+    if form == "safetensors":
+        metadata = export_metadata(model)
+    else:
+        state = from_our_keys(state, model.variant, form)
+    if path.suffix == ".safetensors":
+        path.write_bytes(save(state, {**metadata, "format": "pt"}))  # only the owner may read a file of save_file
+    elif form == "openmmlab":
+        dataset = {"classes": description["classes"]}
+        torch.save({"state_dict": state, "meta": {"dataset_meta": dataset, DESCRIPTION: description}}, path)
+    else:
+        with_attribute = OrderedDict(state)  # attributes are saved too, and readers of state dicts ignore them
+        setattr(with_attribute, DESCRIPTION, description)
+        torch.save(with_attribute, path)

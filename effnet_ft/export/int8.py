@@ -7,7 +7,7 @@ float, as 256 steps are too coarse for calibrated probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,22 +19,19 @@ from effnet_ft.data.images.decoding import as_rgb
 from effnet_ft.data.splits.split import Split, encode_labels
 from effnet_ft.errors import ExportError
 from effnet_ft.evaluation.evaluate import Evaluation
-from effnet_ft.export.formats import require_suffix
-from effnet_ft.export.other_libraries import python_literal
+from effnet_ft.export.formats import loading_code, require_suffix
 from effnet_ft.export.programs import INPUT, ONNX_PACKAGES, export_metadata, write_onnx
-from effnet_ft.export.temporary_file import checked_file
-from effnet_ft.export.verification import evenly_spaced
+from effnet_ft.export.verification import checked_file, evenly_spaced
 from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import NodeProto
 
-MAX_CALIBRATION_IMAGES, MAX_TEST_IMAGES = 128, 2000
-"""Training images for the activation ranges; held-out images for measuring accuracy."""
-
+MAX_CALIBRATION_IMAGES = 128  # training images for the activation ranges
+MAX_TEST_IMAGES = 2000  # held-out images for measuring accuracy
 MAX_LOSS = 0.05  # the largest loss of accuracy, a fraction of 1, with which a file is kept
 
 _BATCH = 8
@@ -80,10 +77,11 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
     with checked_file(path, lambda temporary: _write_quantised(original, temporary, split)) as temporary:
         result = _measure(original, temporary, split, path)
         if result.refused:
+            why = ": swish and squeeze-and-excitation lose much precision in 8 bits, Lite variants have neither"
             raise ExportError(
                 f"the export was refused and not kept: on {result.images} images of the {result.part} split its "
                 f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {MAX_LOSS:g}"
-                f"{_reason(model)}; leave --int8 out"
+                f"{'' if model.variant.lite else why}; leave --int8 out"
             )
     return result
 
@@ -93,14 +91,11 @@ def _write_quantised(original: Predictor, path: Path, split: Split) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    batches = _calibration_batches(original, split)
+
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-        """Iterates over calibration batches."""
-
-        def __init__(self) -> None:
-            self.batches = _calibration_batches(original, split)
-
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.batches, None)
+            return next(batches, None)
 
     with TemporaryDirectory() as folder:
         plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
@@ -114,7 +109,7 @@ def _write_quantised(original: Predictor, path: Path, split: Split) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_nodes_after_logits(onnx.load(prepared)),
+            nodes_to_exclude=_nodes_after_logits(onnx.load(prepared).graph.node),
             extra_options={"OpTypesToExcludeOutputQuantization": _MATRIX_PRODUCTS},
         )
         result = onnx.load(quantised)
@@ -122,15 +117,12 @@ def _write_quantised(original: Predictor, path: Path, split: Split) -> None:
     path.write_bytes(result.SerializeToString())
 
 
-def _nodes_after_logits(program: ModelProto) -> list[str]:
-    """Return the names of the nodes from logits to probabilities."""
-    nodes = list(program.graph.node)
+def _nodes_after_logits(nodes: Sequence[NodeProto]) -> list[str]:
     last = max(index for index, node in enumerate(nodes) if node.op_type in _MATRIX_PRODUCTS)
     return [node.name for node in nodes[last + 1 :]]
 
 
 def _calibration_batches(original: Predictor, split: Split) -> Iterator[dict[str, np.ndarray]]:
-    """Yield training images as the program takes them."""
     chosen = evenly_spaced(split.train, MAX_CALIBRATION_IMAGES)
     for start in range(0, len(chosen), _BATCH):
         images = [as_rgb(split.image(sample)) for sample in chosen[start : start + _BATCH]]
@@ -142,30 +134,14 @@ def _measure(original: Predictor, file: Path, split: Split, path: Path) -> Int8R
     chosen = evenly_spaced(split.part(part), MAX_TEST_IMAGES)
     images, labels = [split.image(sample) for sample in chosen], encode_labels(chosen, split.classes, multilabel)
     thresholds = original.model.thresholds if multilabel else ()
-
-    def evaluated(predictor: Predictor) -> Evaluation:
+    values: list[float] = []
+    predictions: list[np.ndarray] = []
+    for predictor in (original, load(file, "cpu")):
         probabilities = predictor.probabilities(images, title=f"evaluating {part}")
-        return Evaluation(part, chosen, probabilities, labels, split.classes, thresholds=thresholds)
-
-    before, after = evaluated(original), evaluated(load(file, "cpu"))
-    name = f"{part}/{'map' if multilabel else 'acc1'}"
-    return Int8Result(
-        f"effnet_ft.load({python_literal(path)})",
-        *(before.metrics[name], after.metrics[name]),
-        agreement=float((_predictions(before) == _predictions(after)).mean()),
-        part=part,
-        images=len(chosen),
-    )
-
-
-def _predictions(evaluation: Evaluation) -> np.ndarray:
-    """Return the most likely class of each image, or whether each label is predicted."""
-    if evaluation.thresholds:
-        return evaluation.probabilities >= np.asarray(evaluation.thresholds, np.float64)
-    return evaluation.probabilities.argmax(1)
-
-
-def _reason(model: Classifier) -> str:
-    if model.variant.lite:
-        return ""
-    return ": swish and squeeze-and-excitation lose much precision in 8 bits, Lite variants have neither"
+        evaluation = Evaluation(part, chosen, probabilities, labels, split.classes, thresholds=thresholds)
+        values.append(evaluation.metrics[f"{part}/{'map' if multilabel else 'acc1'}"])
+        predictions.append(
+            probabilities >= np.asarray(thresholds, np.float64) if multilabel else probabilities.argmax(1)
+        )
+    usage, (before, after) = loading_code(original.model, "onnx", path), values
+    return Int8Result(usage, before, after, float(np.equal(*predictions).mean()), part, len(chosen))

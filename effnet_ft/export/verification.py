@@ -1,6 +1,8 @@
 """Checks that an exported file predicts as the original does, if possible on the run's own images."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 from effnet_ft.data.images.decoding import ImageLike
 from effnet_ft.data.sources.source import Sample
 from effnet_ft.data.splits.split import Split, read_split, require_images
+from effnet_ft.errors import MachineError
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
@@ -18,9 +21,7 @@ from effnet_ft.recipe.images import images_folder
 from effnet_ft.recipe.loading import require_settable
 from effnet_ft.runs.run_folder import Run
 
-MAX_CHECK_IMAGES = 32  # images that an export is checked on
-
-_RANDOM_IMAGES = 8
+MAX_CHECK_IMAGES, _RANDOM_IMAGES = 32, 8  # images that an export is checked on, of the run's own or random ones
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,32 @@ class CheckImages:
 
     images: Sequence[ImageLike]
     description: str
+
+
+@contextmanager
+def checked_file(path: Path, write: Callable[[Path], None]) -> Iterator[Path]:
+    """Write a temporary file beside ``path`` and yield it to be checked; then rename it, or remove it after an error.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    temporary = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        with _naming_file(path):
+            write(temporary)
+        yield temporary
+        with _naming_file(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming_file(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise MachineError(f"cannot write '{path}': {error}") from error
 
 
 def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -> Split:

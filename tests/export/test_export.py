@@ -19,7 +19,7 @@ import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import ExportError, MachineError, UsageError
 from effnet_ft.export.exporting import export
-from effnet_ft.export.other_libraries import LIBRARIES
+from effnet_ft.export.formats import LIBRARIES
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.creation import create_model
 from effnet_ft.models.variants import VARIANTS
