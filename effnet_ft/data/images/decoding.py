@@ -20,7 +20,7 @@ from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.shared_context import SharedContext
 
-VERSION = 2  # of the pixels that are decoded, part of the keys of what is computed from them
+VERSION = 3  # of the pixels that are decoded, part of the keys of what is computed from them
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 """Suffixes of image files, lower case."""
