@@ -109,7 +109,7 @@ class PhaseTrainer:
             batch = scaled(within.batch, within.accumulate, phase.optim.accumulate)
             data.begin = (within.epoch, batch)
             log.info("resumed in phase %d, epoch %d, after %d batches", phase.number, within.epoch + 1, batch)
-        with sync_batchnorm(model, phase.sync_batchnorm and trainer.world_size > 1):
+        with sync_batchnorm(model, phase.sync_batchnorm and trainer.world_size > 1, trainer.strategy.root_device):
             _fit(trainer, module, data, self.stop, self.run.last if within else None)
         share_statistics(model)
         return saver.best

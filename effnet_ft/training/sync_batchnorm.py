@@ -11,13 +11,17 @@ _all_reduce: Callable[[Tensor], Tensor] = all_reduce
 
 
 class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
-    """PyTorch's synchronised batch norm, which only supports GPUs, extended to the CPU."""
+    """PyTorch's synchronised batch norm, which DDP refuses on the CPU."""
 
     process_group = None
 
+
+class SyncedBatchNorm2dOnCPU(nn.BatchNorm2d):
+    """The same on the CPU."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``[N, C, H, W]``; in training mode by mean and variance over the batches of all processes."""
-        if not self.training or input.device.type != "cpu":
+        if not self.training:
             return super().forward(input)
         count = _all_reduce(torch.tensor(float(input.numel() // self.num_features)))
         mean = _all_reduce(input.sum((0, 2, 3))) / count
@@ -34,14 +38,14 @@ class SyncedBatchNorm2d(nn.SyncBatchNorm, nn.BatchNorm2d):
 
 
 @contextmanager
-def sync_batchnorm(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Synchronise the trained batch norms of ``model`` within the block, if ``wanted``.
+def sync_batchnorm(model: nn.Module, wanted: bool, device: torch.device) -> Iterator[None]:
+    """Synchronise the trained batch norms of ``model``, to be trained on ``device``, within the block, if ``wanted``.
 
     The modules only change their class: parameters, statistics and names in checkpoints stay the same.
     """
     norms = [norm for norm in model.modules() if type(norm) is nn.BatchNorm2d and norm.weight.requires_grad]
     for norm in norms if wanted else ():
-        norm.__class__ = SyncedBatchNorm2d
+        norm.__class__ = SyncedBatchNorm2dOnCPU if device.type == "cpu" else SyncedBatchNorm2d
     try:
         yield
     finally:
