@@ -9,7 +9,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,12 +28,10 @@ _TIMEOUT = timedelta(days=1)
 _groups: dict[str, Any] = {}
 
 
-def connect(strategy: Strategy, started: Callable[[Strategy], None] = lambda strategy: None) -> None:
+def connect(strategy: Strategy, started: Callable[[Strategy], None]) -> None:
     """Launch the other ranks, unless torchrun or SLURM has, and join the process group; later trainers reuse it.
 
-    Args:
-        strategy: of the first trainer.
-        started: called after the launch, before the ranks wait for each other.
+    ``started`` is called after the launch, before the ranks wait for each other.
     """
     from pytorch_lightning.strategies import ParallelStrategy
 
@@ -88,14 +86,12 @@ def raise_on_all_ranks(error: Exception | None) -> None:
     Raises:
         Exception: as it was, or a RuntimeError with its text if it cannot be pickled.
     """
-    errors = all_gather(error if error is None else _picklable(error))
-    failed = next((number for number, found in enumerate(errors) if found is not None), None)
-    if failed is None:
-        return
-    found = error if failed == rank() else errors[failed]
-    assert found is not None
-    found.shared = world_size() > 1  # type: ignore[attr-defined]
-    raise found
+    errors = all_gather(_picklable(error))
+    errors[rank()] = error
+    for found in errors:
+        if found is not None:
+            found.shared = world_size() > 1  # type: ignore[attr-defined]
+            raise found
 
 
 def run_on_all_ranks(work: Callable[[], Value]) -> Value:
@@ -121,13 +117,11 @@ def report_once() -> Iterator[None]:
         raise
 
 
-def _picklable(error: Exception) -> Exception:
-    """Return ``error`` if it survives pickling, else a RuntimeError with its text."""
-    try:
-        survives = type(pickle.loads(pickle.dumps(error))) is type(error)
-    except Exception:  # unpickling calls the class, which may raise anything
-        survives = False
-    return error if survives else RuntimeError(f"{type(error).__name__}: {error}")
+def _picklable(error: Exception | None) -> Exception | None:
+    with suppress(Exception):  # unpickling calls the class, which may raise anything
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from effnet_ft.utils.array_cache import ArrayCache, array_key
 
 Name = TypeVar("Name", bound=Hashable)
 
-_LOCK_SECONDS = 2.0
-"""How long a node's leader waits for the lock in each round."""
+_LOCK_SECONDS = 2.0  # how long a node's leader waits for the lock in each round
 
 
 @dataclass(frozen=True)
@@ -55,24 +54,22 @@ def open_or_fill(
     """
     group = NodeGroup.at(cache.folder)
     specs = group.broadcast_from_leader(run_on_all_ranks(lambda: dict(plan()) if group.is_leader else {}))
-    done, computed = False, False
-    while True:
-        filled, locked_out = _fill_missing(cache, group, {} if done else specs, fill, limit)
+    wanted, computed, waiting = specs, False, True
+    while waiting:
+        filled, locked_out = _fill_missing(cache, group, wanted, fill, limit)
         computed |= filled
-        if not any(all_gather(locked_out)):
-            break
-        done = not locked_out  # a node that was locked out finds the other's arrays in the next round
-    arrays: dict[Name, np.ndarray] = {}
+        waiting = any(all_gather(locked_out))
+        wanted = specs if locked_out else {}  # a node that was locked out finds the other's arrays in the next round
 
-    def open_all() -> None:
+    def open_all() -> dict[Name, np.ndarray]:
+        arrays = {}
         for name, spec in specs.items():
-            array = cache.open(spec.key, checked=False)
-            if array is None:
+            if (array := cache.open(spec.key, checked=False)) is None:
                 raise OSError(f"{spec.about} was removed by another run")
             arrays[name] = array
+        return arrays
 
-    run_on_all_ranks(open_all)
-    return arrays, computed
+    return run_on_all_ranks(open_all), computed
 
 
 def _fill_missing(
@@ -87,14 +84,11 @@ def _fill_missing(
     Returns:
         Whether any array was filled; and, on a node's leader only, whether another process held the lock.
     """
-    created: dict[Name, np.ndarray] = {}
-    locked_out = False
     with ExitStack() as stack:
 
-        def create_missing() -> None:
-            nonlocal locked_out
+        def create_missing() -> dict[Name, np.ndarray] | None:
             if not group.is_leader or not specs:
-                return
+                return {}
             keys = [spec.key for spec in specs.values()]
             try:
                 # Only a single process may wait for ever: the rank that holds the lock may itself wait for this one
@@ -102,20 +96,20 @@ def _fill_missing(
                 timeout = -1 if world_size() == 1 else _LOCK_SECONDS
                 stack.enter_context(cache.lock(array_key(keys=keys)).acquire(timeout=timeout))
             except Timeout:
-                locked_out = True
-                return
+                return None
             missing = {name: spec for name, spec in specs.items() if cache.open(spec.key) is None}
             if not missing:
                 stack.close()  # so that the next node need not wait
-                return
-            if limit is not None:
+            elif limit is not None:
                 cache.evict(limit - sum(spec.size for spec in missing.values()), set(keys))
-            for name, spec in missing.items():
-                array = cache.create(spec.key, spec.shape, np.dtype(spec.dtype), spec.about)
-                created[name] = stack.enter_context(array)
+            return {
+                name: stack.enter_context(cache.create(spec.key, spec.shape, np.dtype(spec.dtype), spec.about))
+                for name, spec in missing.items()
+            }
 
-        run_on_all_ranks(create_missing)
-        files = group.broadcast_from_leader({name: str(array.filename) for name, array in created.items()})  # type: ignore[attr-defined]
+        created = run_on_all_ranks(create_missing)
+        names = {name: str(array.filename) for name, array in (created or {}).items()}  # type: ignore[attr-defined]
+        files = group.broadcast_from_leader(names)
 
         def fill_share() -> None:
             if files:
@@ -126,4 +120,4 @@ def _fill_missing(
 
         run_on_all_ranks(fill_share)
         run_on_all_ranks(stack.close)
-    return bool(files), locked_out
+    return bool(files), created is None

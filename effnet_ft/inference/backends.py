@@ -4,17 +4,14 @@ import importlib
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from effnet_ft.errors import MissingPackageError, WeightsError
-
-_EXTRA = "/extra/"
 
 
 class Backend(ABC):
@@ -62,8 +59,7 @@ class OnnxBackend(Backend):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images to probabilities."""
-        probabilities: np.ndarray = self._session.run(None, {self._input: images.numpy()})[0]
-        return torch.from_numpy(probabilities)
+        return torch.from_numpy(self._session.run(None, {self._input: images.numpy()})[0])
 
 
 class TorchExportBackend(Backend):
@@ -73,12 +69,12 @@ class TorchExportBackend(Backend):
         super().__init__(path)
         try:
             with zipfile.ZipFile(path) as archive:
-                extra = [name for name in archive.namelist() if _EXTRA in name]
-                self.metadata = {name.partition(_EXTRA)[2]: archive.read(name).decode() for name in extra}
+                extra = [name for name in archive.namelist() if "/extra/" in name]
+                self.metadata = {name.partition("/extra/")[2]: archive.read(name).decode() for name in extra}
             with warnings.catch_warnings():  # torch 2.11 warns of how it reads its own files
                 warnings.filterwarnings("ignore", "The given buffer is not writable")
                 program = torch.export.load(path)
-            self._module = program.module()
+            self._module: Callable[[Tensor], Tensor] = program.module()
         except Exception as error:  # torch raises many kinds for a broken file
             reason = str(error).partition("\n")[0]
             raise WeightsError(f"{path} is a damaged program of torch.export: get it again ({reason})") from error
@@ -89,8 +85,7 @@ class TorchExportBackend(Backend):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images to probabilities."""
-        probabilities: Tensor = self._module(images)
-        return probabilities
+        return self._module(images)
 
 
 def open_backend(path: Path) -> Backend | None:

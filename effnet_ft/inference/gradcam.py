@@ -10,6 +10,8 @@ from torch import Tensor
 
 from effnet_ft.models.classifier import Classifier
 
+_FADING, _OPACITY = 0.75, 0.7  # of an overlay: share of grey in the image, and of the colour map at its maximum
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -21,12 +23,18 @@ class Explanation:
     heat: np.ndarray  # the heat map, float32 `[S, S]`, 0 to 1; all 0 without evidence for the class
 
     def overlay(self) -> np.ndarray:
-        """Return the view with its heat map, uint8 ``[S, S, 3]``, RGB."""
-        return overlay(self.view, self.heat)
+        """Return the view, its colours faded, with its heat map over it, uint8 ``[S, S, 3]``, RGB."""
+        import cv2
+
+        colours = cv2.applyColorMap((self.heat * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+        faded = _FADING * self.view.mean(2, keepdims=True) + (1 - _FADING) * self.view
+        share = _OPACITY * np.sqrt(self.heat)[..., None]  # the root, or faint heat would be invisible
+        laid: np.ndarray = (faded * (1 - share) + colours * share).round().astype(np.uint8)
+        return laid
 
 
 def gradcam(
-    model: Classifier, maps: Tensor, classes: Sequence[int] | None = None
+    model: Classifier, maps: Tensor, size: Sequence[int], classes: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return heat maps, explained classes and their probabilities.
 
@@ -36,10 +44,11 @@ def gradcam(
     Args:
         model: the network, in evaluation mode.
         maps: from :meth:`Classifier.maps`, ``[N, C, h, w]``.
+        size: height and width of the images, pixels.
         classes: the class index of each image; None means the most likely one.
 
     Returns:
-        Heat maps, float32 ``[N, h, w]``, 0 to 1; classes ``[N]``; probabilities ``[N]``.
+        Heat maps, float32 ``[N, *size]``, 0 to 1; classes ``[N]``; probabilities ``[N]``.
     """
     with torch.inference_mode(False), torch.enable_grad():
         # A tensor made in inference mode cannot require a gradient, but its copy can.
@@ -48,13 +57,10 @@ def gradcam(
         chosen = logits.detach().argmax(1) if classes is None else torch.tensor(classes, device=logits.device).long()
         (weights,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), features)
     heat = torch.einsum("nchw,nc->nhw", maps.float(), weights.float()).relu()
+    scaled = torch.from_numpy(_scaled(heat.cpu().numpy()))
+    upsampled = F.interpolate(scaled[:, None], size=tuple(size), mode="bilinear")[:, 0]
     probabilities = model.probabilities(logits.detach()).gather(1, chosen[:, None]).squeeze(1)
-    return _scaled(heat.cpu().numpy()), chosen.cpu().numpy(), probabilities.cpu().numpy()
-
-
-def upsample(heat: np.ndarray, side: tuple[int, int]) -> np.ndarray:
-    """Return heat maps ``[N, h, w]`` interpolated to ``[N, *side]`` and scaled to a maximum of 1 again."""
-    return _scaled(F.interpolate(torch.from_numpy(heat)[:, None], size=side, mode="bilinear")[:, 0].numpy())
+    return _scaled(upsampled.numpy()), chosen.cpu().numpy(), probabilities.cpu().numpy()
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
@@ -62,18 +68,3 @@ def _scaled(maps: np.ndarray) -> np.ndarray:
     highest = maps.max((1, 2), keepdims=True)
     scaled: np.ndarray = np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)
     return scaled
-
-
-def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 ``[H, W, 3]``, RGB, its colours faded, with a heat map ``[h, w]``, 0 to 1, over it."""
-    import cv2
-
-    height, width = image.shape[:2]
-    stretched = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap((stretched * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    faded = _FADING * image.mean(2, keepdims=True) + (1 - _FADING) * image
-    share = _OPACITY * np.sqrt(stretched)[..., None]  # the root, or faint heat would be invisible
-    return (faded * (1 - share) + colours * share).round().astype(np.uint8)
-
-
-_FADING, _OPACITY = 0.75, 0.7  # share of grey in the image, and of the colour map at its maximum

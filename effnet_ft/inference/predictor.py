@@ -12,7 +12,7 @@ from effnet_ft.data.images.decoding import ImageLike, as_image_list, as_rgb
 from effnet_ft.data.sources.source import LABEL_SEPARATOR
 from effnet_ft.errors import DataError, WeightsError
 from effnet_ft.inference.backends import Backend
-from effnet_ft.inference.gradcam import Explanation, gradcam, upsample
+from effnet_ft.inference.gradcam import Explanation, gradcam
 from effnet_ft.inference.selective_prediction import confidence_threshold
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
@@ -34,23 +34,20 @@ class Predictor:
         model: the network; with a ``backend`` only its description, without weights.
         device: where it runs; None means a GPU if there is one. A backend runs on the CPU.
         backend: an exported program that computes the probabilities in the place of ``model``.
+
+    ``classes`` are the class names, in the order of the probabilities.
     """
 
     def __init__(
         self, model: Classifier, device: str | torch.device | None = None, backend: Backend | None = None
     ) -> None:
-        self.backend = backend
+        self.backend, self.classes = backend, model.classes
         if backend is not None:
             self.device, self.model = torch.device("cpu"), model
         else:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.model = model.to(self.device).eval()
             self._folded = fold_batchnorm(self.model)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities."""
-        return self.model.classes
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -138,8 +135,7 @@ class Predictor:
         explanations: list[Explanation] = []
         for start, (crops, maps) in batches:
             given = None if indices is None else indices[start : start + len(crops)]
-            heat, explained, probabilities = gradcam(self.model, maps, given)
-            heat = upsample(heat, crops.shape[1:3])
+            heat, explained, probabilities = gradcam(self.model, maps, crops.shape[1:3], given)
             names = [self.classes[index] for index in explained]
             explanations += map(Explanation, names, probabilities.tolist(), crops, heat)
         return explanations

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import effnet_ft
 from effnet_ft.cli import main
 from effnet_ft.errors import DataError
-from effnet_ft.inference.gradcam import gradcam, overlay, upsample
+from effnet_ft.inference.gradcam import Explanation, gradcam
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
@@ -43,8 +43,7 @@ def heat_maps(model: Classifier, batch: Tensor, classes: Sequence[int] | None = 
     """Return Grad-CAM of images ``[N, 3, H, W]``, ``[N, H, W]``."""
     with torch.no_grad():
         maps = model.maps(batch)
-    heat, _, _ = gradcam(model, maps, classes)
-    return upsample(heat, batch.shape[2:])
+    return gradcam(model, maps, batch.shape[2:], classes)[0]
 
 
 def whole_gradient(model: Classifier, batch: Tensor, classes: Sequence[int]) -> np.ndarray:
@@ -131,10 +130,10 @@ def test_heat_lies_where_the_evidence_is() -> None:
 
 
 def test_the_overlay_colours_the_heat_and_leaves_the_rest() -> None:
-    image, heat = np.full((40, 60, 3), 100, np.uint8), np.zeros((4, 6), np.float32)
+    image, heat = np.full((40, 60, 3), 100, np.uint8), np.zeros((40, 60), np.float32)
     image[-4:] = (250, 10, 10)
-    heat[:2] = 0.7
-    laid = overlay(image, heat)
+    heat[:20] = 0.7
+    laid = Explanation("red", 1.0, image, heat).overlay()
     assert laid.dtype == np.uint8 and laid.shape == (40, 60, 3)
     assert (laid[-12:-4] == 100).all()
     red, green, blue = laid[0, 0].astype(int)
