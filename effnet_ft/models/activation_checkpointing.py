@@ -9,14 +9,9 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.efficientnet import MBConv
 
 
-def blocks_of(stage: nn.Module) -> list[nn.Module]:
-    """Return the inverted residuals of a stage; a stage without any is one block."""
-    return [block for block in stage.children() if isinstance(block, MBConv)] or [stage]
-
-
 def checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
-    """Run the blocks of a stage with activation checkpointing."""
-    for block in blocks_of(stage):
+    """Run the inverted residuals of a stage, or a stage without any as a whole, with activation checkpointing."""
+    for block in [block for block in stage.children() if isinstance(block, MBConv)] or [stage]:
         x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
     return x
 

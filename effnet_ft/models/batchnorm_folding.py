@@ -16,14 +16,9 @@ def fold_batchnorm(model: Classifier) -> Classifier:
     Its logits differ by rounding.
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in list(network.stages.modules()):
-        if isinstance(module, nn.Sequential):
-            _fold(module)
+    for layers in list(network.stages.modules()):
+        for (conv_name, conv), (norm_name, norm) in pairwise(list(layers.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(layers, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(layers, norm_name, nn.Identity())
     return network.to(memory_format=torch.channels_last)
-
-
-def _fold(layers: nn.Sequential) -> None:
-    for (conv_name, conv), (norm_name, norm) in pairwise(list(layers.named_children())):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(layers, conv_name, fuse_conv_bn_eval(conv, norm))
-            setattr(layers, norm_name, nn.Identity())

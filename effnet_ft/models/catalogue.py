@@ -2,7 +2,7 @@
 
 from effnet_ft.models.variants import VARIANTS
 from effnet_ft.models.weights.resolving import default_family
-from effnet_ft.models.weights.table import FAMILIES, WEIGHTS, WeightsRecord
+from effnet_ft.models.weights.table import FAMILIES, WEIGHTS
 from effnet_ft.utils.tables import columns, markdown
 
 _PAGE = """# Variants and weights
@@ -54,21 +54,20 @@ def weights_text() -> str:
 def models_page() -> str:
     """Return ``docs/models.md``."""
     families = [
-        [
-            f"`{name}`",
-            family.training,
-            _triple(family.mean),
-            _triple(family.std),
-            family.padding,
-            f"{family.norm_eps:g}",
-        ]
-        for name, family in FAMILIES.items()
+        [f"`{name}`", kind.training, _triple(kind.mean), _triple(kind.std), kind.padding, f"{kind.norm_eps:g}"]
+        for name, kind in FAMILIES.items()
     ]
+    weights = []
+    for record in WEIGHTS.values():
+        view, link = record.preprocessing, f"[{record.file}]({record.address}/{record.file})"
+        size = [record.name, str(view.size), str(view.resize), view.crop, view.interpolation, record.layout]
+        file = f"package `{record.package}`" if record.package else link
+        weights.append([*size, _percent(record.top1), _percent(record.top5), file])
     return _PAGE.format(
         variants=markdown(["variant", "parameters", "M", "GMACs", "size px", "auto", "weights"], _variants()),
         weights=markdown(
             ["weights", "size px", "resize px", "crop", "interpolation", "layout", "top-1 %", "top-5 %", "file"],
-            [_weights_row(record) for record in WEIGHTS.values()],
+            weights,
         ),
         families=markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon"], families)
         + "\n\ntorchvision's b5 to b7 have the epsilon 0.001.",
@@ -83,15 +82,6 @@ def _variants() -> list[list[str]]:
         weights = (default_family(variant.name), ", ".join(families) or "a file")
         rows.append([variant.name, *counts, str(variant.size), *weights])
     return rows
-
-
-def _weights_row(record: WeightsRecord) -> list[str]:
-    view = record.preprocessing
-    file = f"package `{record.package}`" if record.package else f"[{record.file}]({record.address}/{record.file})"
-    return [
-        *(record.name, str(view.size), str(view.resize), view.crop, view.interpolation, record.layout),
-        *(_percent(record.top1), _percent(record.top5), file),
-    ]
 
 
 def _percent(value: float | None) -> str:

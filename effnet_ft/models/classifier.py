@@ -24,17 +24,15 @@ from effnet_ft.utils.text import listing
 class Classifier(nn.Module):
     """An EfficientNet with its preprocessing and its head.
 
-    It maps images ``[N, 3, H, W]``, RGB, uint8 or float, 0..255, to logits ``[N, K]``, float32. It normalises images
+    Maps images ``[N, 3, H, W]``, RGB, uint8 or float, 0..255, to logits ``[N, K]``, float32. It normalises images
     itself; resizing and cropping are on :attr:`preprocessing`.
 
     Args:
-        variant: ``b0``-``b8`` or ``lite0``-``lite4``.
         classes: class names, in the order of the logits.
         head: a name in :data:`effnet_ft.models.heads.HEADS`.
         dropout: rate before the classifier; None means the variant's.
         drop_path: stochastic depth of the last block; earlier blocks have proportionally less.
         padding: ``same`` or ``symmetric``.
-        norm_eps: epsilon of the batch norms.
         preprocessing: that the weights were trained with; None means that of random weights.
         task: ``single`` for a softmax over classes, ``multi`` for a sigmoid for each label.
         thresholds: with ``multi``, the probability from which each label is predicted; None means 0.5.
@@ -82,10 +80,7 @@ class Classifier(nn.Module):
         return self.suffix(self.prefix(images))
 
     def prefix(self, images: Tensor) -> Tensor:
-        """Return the activations that enter stage ``cut``, or the pooled features for a cut of 9.
-
-        Frozen stages always run in evaluation mode, so that their statistics do not change.
-        """
+        """Return the activations that enter stage ``cut`` (pooled features for 9); frozen stages are in eval mode."""
         self._set_frozen_to_eval()
         if self.cut == 0:
             return self._normalised(images)
@@ -93,10 +88,7 @@ class Classifier(nn.Module):
             return next(x for _, x in self.at_cuts(images, [self.cut]))
 
     def at_cuts(self, images: Tensor, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the activations of ``images`` that enter each of ``cuts``, ascending 1 to 9; pooled features for 9.
-
-        Modes and gradients are left as they are.
-        """
+        """Yield the activations that enter each of ``cuts``, ascending 1 to 9; modes and gradients do not change."""
         x = self._normalised(images)
         for number, stage in enumerate(islice(self.stages, max(cuts)), start=1):
             x = stage(x)
@@ -104,7 +96,7 @@ class Classifier(nn.Module):
                 yield number, _pool(x) if number == STAGES else x
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the output of stage 8, ``[N, F, h, w]``; modes and gradients are left as they are."""
+        """Return the output of stage 8, ``[N, F, h, w]``; modes and gradients do not change."""
         return self.stages(self._normalised(images))
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -122,9 +114,7 @@ class Classifier(nn.Module):
     def freeze(self, cut: int, batchnorm: str = "train") -> None:
         """Train stages ``cut`` to 8 and the head; freeze parameters and statistics of the stages before.
 
-        Args:
-            cut: first trained stage; 9 trains the head alone.
-            batchnorm: ``train``, or ``frozen`` to freeze the batch norms of the trained stages too.
+        A ``batchnorm`` of ``frozen`` freezes the batch norms of the trained stages too.
         """
         self.cut, self.batchnorm = cut, batchnorm
         self.requires_grad_(True)
@@ -142,12 +132,12 @@ class Classifier(nn.Module):
 
     def set_rates(self, dropout: float, drop_path: float) -> None:
         """Set the head's dropout rate and the stochastic depth of the last block."""
-        for module in self.head.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
+        for layer in self.head.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = dropout
         depths = [module for module in self.stages.modules() if isinstance(module, StochasticDepth)]
-        for number, module in enumerate(depths):
-            module.p = drop_path * number / len(depths)
+        for number, depth in enumerate(depths):
+            depth.p = drop_path * number / len(depths)
 
     @property
     def multilabel(self) -> bool:
@@ -168,11 +158,8 @@ class Classifier(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return plain values from which, with the state dict, :meth:`rebuild` makes the model again."""
         return {
-            "variant": self.variant.name,
-            "classes": list(self.classes),
-            "preprocessing": self.preprocessing.to_dict(),
-            **self._spec,
-            "task": self.task,
+            **{"variant": self.variant.name, "classes": list(self.classes)},
+            **{"preprocessing": self.preprocessing.to_dict(), **self._spec, "task": self.task},
             **({"thresholds": list(self.thresholds)} if self.multilabel else {}),
             "temperature": self.temperature,
             **({"record": dict(self.record)} if self.record is not None else {}),
@@ -190,10 +177,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def empty(cls, variant: str, **settings: Any) -> Classifier:
-        """Return a model with uninitialised stages, for weights to be loaded, and an initialised head.
-
-        Arguments are those of the class. Initialising the stages of a large variant takes longer than reading them.
-        """
+        """Return a model with an initialised head; its stages are not, as that takes longer than reading weights."""
         with skip_init():
             model = cls(variant, **settings)
         model.head = nn.Sequential()
@@ -202,7 +186,6 @@ class Classifier(nn.Module):
         return model
 
     def _init_head(self, head: str, dropout: float | None) -> None:
-        """Initialise the head and set the normalisation."""
         rate = self.variant.dropout if dropout is None else dropout
         self.head = HEADS[head](self.variant.features, len(self.classes), rate)
         for name in ("mean", "std"):

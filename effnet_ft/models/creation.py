@@ -1,9 +1,7 @@
 """Creates classifiers with pretrained weights."""
 
-import gc
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,8 +43,8 @@ def create_model(
     Args:
         variant: ``b0``-``b8`` or ``lite0``-``lite4``.
         weights: a family (``in1k``, ``aa``, ``advprop``, ``torchvision``, ``torchvision-v2``, ``lite``), the path or
-            the URL of a file in any known layout, ``auto`` (the family with the best published top-1) or ``none``;
-            Python's ``None`` means ``none``.
+            the URL of a file in any known layout, ``auto`` (the family with the best published top-1), ``none`` or
+            None.
         family: how a file was trained, which decides the normalisation, if neither its name nor its content says it.
         num_classes: number of classes without names; 1,000 means ImageNet's.
         classes: class names, in the order of the logits; by default ImageNet's WordNet ids.
@@ -74,10 +72,9 @@ def create_model(
     if record is None:
         return Classifier(variant, **settings).eval()
     file = weights_file(record)
-    with _garbage_collection_off():
-        checkpoint = read_weights(file)
-        with naming_file(file):
-            return _build_with_weights(record, checkpoint, settings).eval()
+    checkpoint = read_weights(file)
+    with naming_file(file):
+        return _build_with_weights(record, checkpoint, settings).eval()
 
 
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -93,18 +90,6 @@ def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tupl
     return tuple(str(number) for number in range(num_classes))
 
 
-@contextmanager
-def _garbage_collection_off() -> Iterator[None]:
-    """Pause the garbage collector, which with thousands of new objects takes longer than making them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _build_with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings: dict[str, Any]) -> Classifier:
     """Return a model with the weights of ``checkpoint``, all of which must fit but the classifier."""
     own = checkpoint.description
@@ -114,13 +99,8 @@ def _build_with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings:
     if variant not in ("", record.variant):
         raise WeightsError(f"it holds weights of {variant}, the model is {record.variant}: use model.variant={variant}")
     state = key_maps.to_our_keys(checkpoint.state, VARIANTS[record.variant], layout)
-    model = Classifier.empty(
-        record.variant,
-        padding=record.padding,
-        norm_eps=record.norm_eps,
-        preprocessing=record.preprocessing,
-        **settings,
-    )
+    settings |= {"padding": record.padding, "norm_eps": record.norm_eps, "preprocessing": record.preprocessing}
+    model = Classifier.empty(record.variant, **settings)
     keep_head, head_message = _compare_heads(model, state, own)
     state = {key: value for key, value in state.items() if keep_head or not key.startswith("head.")}
     load_state(model, state)
@@ -130,18 +110,12 @@ def _build_with_weights(record: WeightsRecord, checkpoint: Checkpoint, settings:
 
 
 def _as_described(record: WeightsRecord, own: dict[str, Any]) -> WeightsRecord:
-    """Return ``record`` with the settings of the file's own description, which counts more than its name.
-
-    Raises:
-        WeightsError: if a family was given that contradicts it.
-    """
+    """Return ``record`` with the settings of the file's own description; refuse a given family that contradicts it."""
     view = Preprocessing.from_dict(own["preprocessing"])
     described = replace(record, padding=own["padding"], norm_eps=own["norm_eps"], preprocessing=view)
     family_given = record.family not in ("own", family_of_name(record.file))
-    of_family = replace(
-        record, preprocessing=replace(view, mean=record.preprocessing.mean, std=record.preprocessing.std)
-    )
-    if family_given and of_family != described:
+    with_family = replace(view, mean=record.preprocessing.mean, std=record.preprocessing.std)
+    if family_given and replace(record, preprocessing=with_family) != described:
         raise WeightsError(f"its own description contradicts the family {record.family}: leave model.family out")
     return described
 
@@ -158,8 +132,7 @@ def _compare_heads(model: Classifier, state: dict[str, Tensor], own: dict[str, A
     discarded = f"{outputs}-class classifier discarded; {new}"
     if own is not None:
         same_task = list(own["classes"]) == list(model.classes) and own.get("task", "single") == model.task
-        keep = same_task and theirs == ours
-        return keep, "classifier kept" if keep else discarded
+        return (True, "classifier kept") if same_task and theirs == ours else (False, discarded)
     if theirs.keys() != ours.keys() or outputs != count:
         return False, discarded
     if model.classes == imagenet_classes():

@@ -16,15 +16,11 @@ def build_stages(
 ) -> nn.Sequential:
     """Return stages 0 to 8, randomly initialised, in channels-last memory format.
 
-    They map normalised images ``[N, 3, H, W]`` to ``[N, variant.features, h, w]``.
-
-    Args:
-        variant: the architecture.
-        drop_path: stochastic depth; block i of N is dropped at rate ``drop_path * i / N``.
-        padding: ``same`` as in TensorFlow, or ``symmetric`` as in torchvision's own weights.
-        norm_eps: epsilon of the batch norms.
+    They map normalised images ``[N, 3, H, W]`` to ``[N, variant.features, h, w]``. Block i of N is dropped at rate
+    ``drop_path * i / N``. Padding is ``same`` as in TensorFlow, or ``symmetric`` as in torchvision's own weights.
     """
-    block = partial(MBConv, se_layer=_no_squeeze) if variant.lite else MBConv
+    # nn.Identity in place of squeeze-and-excitation, so that the other layers have the same names.
+    block = partial(MBConv, se_layer=nn.Identity) if variant.lite else MBConv
     plans = [
         MBConvConfig(p.expand_ratio, p.kernel, p.stride, p.input_channels, p.output_channels, p.blocks, block=block)
         for p in variant.stages()
@@ -41,11 +37,6 @@ def build_stages(
     if padding == "same":
         _replace(stages, nn.Conv2d, lambda conv: SameConv2d.like(conv) if conv.stride == (2, 2) else conv)
     return stages.to(memory_format=torch.channels_last)
-
-
-def _no_squeeze(*_: Any, **__: Any) -> nn.Module:
-    """Take the place of a block's squeeze-and-excitation, so that the other layers keep their names."""
-    return nn.Identity()
 
 
 def _replace(parent: nn.Module, kind: type[nn.Module], make: Any) -> None:

@@ -20,8 +20,7 @@ def linear(in_features: int, num_classes: int, dropout: float) -> nn.Sequential:
     from torch import nn
 
     layer = nn.Linear(in_features, num_classes)
-    # Small weights start near the uniform prediction, so that the first steps need not undo the initialisation.
-    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.normal_(layer.weight, std=0.01)  # small, to begin near the uniform prediction
     nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Dropout(dropout), layer)
 

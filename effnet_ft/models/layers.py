@@ -36,10 +36,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class CosineLinear(nn.Module):
-    """Logits as the cosine between features and class vectors, times a learned inverse temperature.
-
-    Its logarithm is learned, so it stays positive; ``scale`` is its initial value.
-    """
+    """Logits as the cosine between features and class vectors, times a learned positive ``scale``."""
 
     def __init__(self, in_features: int, num_classes: int, scale: float = 16.0) -> None:
         super().__init__()

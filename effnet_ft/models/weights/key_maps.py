@@ -7,13 +7,12 @@ models have the names of its others. lukemelas (``EfficientNet-PyTorch``) number
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from effnet_ft.errors import WeightsError
-from effnet_ft.models.variants import STAGES, VARIANTS, Variant
+from effnet_ft.models.variants import VARIANTS, Variant
 from effnet_ft.utils.text import listing
 
 if TYPE_CHECKING:
@@ -21,140 +20,112 @@ if TYPE_CHECKING:
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
+LAYOUTS: dict[str, dict[str, str]] = {
+    "openmmlab": {
+        "stem": "backbone.layers.0.conv backbone.layers.0.bn",
+        "block": "backbone.layers.{joined}.{joined_block}.",
+        "expand": "expand_conv.conv expand_conv.bn",
+        "depthwise": "depthwise_conv.conv depthwise_conv.bn",
+        "reduce": "se.conv1.conv",
+        "restore": "se.conv2.conv",
+        "project": "linear_conv.conv linear_conv.bn",
+        "head": "backbone.layers.6.conv backbone.layers.6.bn",
+        "classifier": "head.fc",
+    },
+    "timm": {
+        "stem": "conv_stem bn1",
+        "block": "blocks.{previous}.{block}.",
+        "expand": "conv_pw bn1",
+        "depthwise": "conv_dw bn{second}",
+        "reduce": "se.conv_reduce",
+        "restore": "se.conv_expand",
+        "project": "{project} bn{third}",
+        "head": "conv_head bn2",
+        "classifier": "classifier",
+    },
+    "torchvision": {
+        "stem": "features.0.0 features.0.1",
+        "block": "features.{stage}.{block}.block.",
+        "expand": "0.0 0.1",
+        "depthwise": "{first}.0 {first}.1",
+        "reduce": "{second}.fc1",
+        "restore": "{second}.fc2",
+        "project": "{third}.0 {third}.1",
+        "head": "features.8.0 features.8.1",
+        "classifier": "classifier.1",
+    },
+    "lukemelas": {
+        "stem": "_conv_stem _bn0",
+        "block": "_blocks.{flat}.",
+        "expand": "_expand_conv _bn0",
+        "depthwise": "_depthwise_conv _bn1",
+        "reduce": "_se_reduce",
+        "restore": "_se_expand",
+        "project": "_project_conv _bn2",
+        "head": "_conv_head _bn1",
+        "classifier": "_fc",
+    },
+}
+"""For each layout the name of every layer and, after a space, of its batch norm; those in a block follow the block's.
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer with parameters."""
+``reduce`` and ``restore`` are the squeeze-and-excitation. :func:`_layers` fills in the braces.
+"""
 
-    stage: int  # 0 to 8; 9 is the classifier
-    block: int  # index within the stage
-    flat: int  # index of the block within the network
-    role: str  # expand, depthwise, reduce and restore (squeeze-and-excitation), project, conv (stem, head), classifier
-    norm: bool  # whether it is the batch norm after that convolution
-    position: int  # index in torchvision's block
-    expanded: bool  # whether its block has an expansion; stage 1's have none
-    paired: int  # index of its block in OpenMMLab's layer, which joins stages 4 and 5, and 6 and 7
-    channels: int  # of its output; 0 for the classifier
-
-    def parameters(self) -> tuple[str, ...]:
-        """Return the names of its tensors."""
-        if self.norm:
-            return _NORM
-        return ("weight", "bias") if self.role in ("reduce", "restore", "classifier") else ("weight",)
+LAYOUTS["effnet_ft"] = {
+    role: name.replace("features", "stages").replace("classifier", "head")
+    for role, name in LAYOUTS["torchvision"].items()
+}
 
 
-def layers(variant: Variant) -> Iterator[Layer]:
-    """Yield every layer of ``variant`` with parameters, a linear classifier included."""
-    yield from _stem_or_head(0, variant.stem_channels)
-    flat = before = 0
+def _layers(variant: Variant) -> Iterator[tuple[str, int, dict[str, int | str]]]:
+    """Yield each layer's role, its output channels (0 for the classifier) and the values for its name."""
+    yield "stem", variant.stem_channels, {}
+    flat = blocks_before = 0
     for stage, plan in enumerate(variant.stages(), start=1):
+        expanded = plan.expand_ratio != 1
         for block in range(plan.blocks):
             entering = plan.input_channels if block == 0 else plan.output_channels
-            widths = {
-                "expand": entering * plan.expand_ratio,
-                "depthwise": entering * plan.expand_ratio,
-                "reduce": max(1, entering // 4),
-                "restore": entering * plan.expand_ratio,
-                "project": plan.output_channels,
+            inner = entering * plan.expand_ratio
+            place: dict[str, int | str] = {
+                **{"stage": stage, "previous": stage - 1, "block": block, "flat": flat},
+                "joined": {5: 4, 6: 5, 7: 5}.get(stage, stage),
+                "joined_block": block + (blocks_before if stage in (5, 7) else 0),
+                # Positions in the block, one lower without an expansion.
+                **{"first": int(expanded), "second": 1 + expanded, "third": 2 + expanded},
+                "project": "conv_pwl" if expanded else "conv_pw",
             }
-            roles = ["depthwise", "project"] if variant.lite else ["depthwise", "reduce", "restore", "project"]
-            expanded = plan.expand_ratio != 1
-            paired = block + (before if stage in (5, 7) else 0)
-            for role in ["expand", *roles] if expanded else roles:
-                position = {"expand": 0, "depthwise": 0, "reduce": 1, "restore": 1, "project": 2}[role]
-                position += expanded and role != "expand"
-                for norm in (False,) if role in ("reduce", "restore") else (False, True):
-                    yield Layer(stage, block, flat, role, norm, position, expanded, paired, widths[role])
+            if expanded:
+                yield "expand", inner, place
+            yield "depthwise", inner, place
+            if not variant.lite:
+                yield "reduce", max(1, entering // 4), place
+                yield "restore", inner, place
+            yield "project", plan.output_channels, place
             flat += 1
-        before = plan.blocks
-    yield from _stem_or_head(8, variant.features)
-    yield Layer(STAGES, 0, 0, "classifier", False, 1, False, 0, 0)
+        blocks_before = plan.blocks
+    yield "head", variant.features, {}
+    yield "classifier", 0, {}
 
 
-def _stem_or_head(stage: int, channels: int) -> Iterator[Layer]:
-    """Yield a convolution and its batch norm."""
-    for norm in (False, True):
-        yield Layer(stage, 0, 0, "conv", norm, 0, False, 0, channels)
-
-
-def _torchvision(layer: Layer) -> str:
-    if layer.role == "classifier":
-        return "classifier.1"
-    if layer.role == "conv":
-        return f"features.{layer.stage}.{int(layer.norm)}"
-    part = {"reduce": "fc1", "restore": "fc2"}.get(layer.role, str(int(layer.norm)))
-    return f"features.{layer.stage}.{layer.block}.block.{layer.position}.{part}"
-
-
-def _ours(layer: Layer) -> str:
-    name = _torchvision(layer)
-    return name.replace("features", "stages").replace("classifier", "head")
-
-
-def _timm(layer: Layer) -> str:
-    if layer.role == "classifier":
-        return "classifier"
-    if layer.role == "conv":
-        stem, head = ("bn1", "bn2") if layer.norm else ("conv_stem", "conv_head")
-        return stem if layer.stage == 0 else head
-    separable = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
-    inverted = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
-    squeeze = {"reduce": ("se.conv_reduce", ""), "restore": ("se.conv_expand", "")}
-    names = {**squeeze, **(inverted if layer.expanded else separable)}
-    return f"blocks.{layer.stage - 1}.{layer.block}.{names[layer.role][layer.norm]}"
-
-
-def _lukemelas(layer: Layer) -> str:
-    if layer.role == "classifier":
-        return "_fc"
-    if layer.role == "conv":
-        stem, head = ("_bn0", "_bn1") if layer.norm else ("_conv_stem", "_conv_head")
-        return stem if layer.stage == 0 else head
-    names = {
-        "expand": ("_expand_conv", "_bn0"),
-        "depthwise": ("_depthwise_conv", "_bn1"),
-        "reduce": ("_se_reduce", ""),
-        "restore": ("_se_expand", ""),
-        "project": ("_project_conv", "_bn2"),
-    }
-    return f"_blocks.{layer.flat}.{names[layer.role][layer.norm]}"
-
-
-def _openmmlab(layer: Layer) -> str:
-    if layer.role == "classifier":
-        return "head.fc"
-    number = {5: 4, 6: 5, 7: 5, 8: 6}.get(layer.stage, layer.stage)
-    part = "bn" if layer.norm else "conv"
-    if layer.role == "conv":
-        return f"backbone.layers.{number}.{part}"
-    names = {
-        "expand": "expand_conv",
-        "depthwise": "depthwise_conv",
-        "reduce": "se.conv1",
-        "restore": "se.conv2",
-        "project": "linear_conv",
-    }
-    return f"backbone.layers.{number}.{layer.paired}.{names[layer.role]}.{part}"
-
-
-LAYOUTS: dict[str, Callable[[Layer], str]] = {
-    "openmmlab": _openmmlab,
-    "timm": _timm,
-    "torchvision": _torchvision,
-    "lukemelas": _lukemelas,
-    "effnet_ft": _ours,
-}
+@lru_cache
+def _channels(variant: Variant, layout: str) -> dict[str, int]:
+    """Return the name of every tensor, and for weights the output channels; 0 for the classifier and other tensors."""
+    channels = {}
+    names = LAYOUTS[layout]
+    for role, width, place in _layers(variant):
+        layer, *norms = (((names["block"] if place else "") + name).format(**place) for name in names[role].split())
+        channels[f"{layer}.weight"] = width
+        if role in ("reduce", "restore", "classifier"):
+            channels[f"{layer}.bias"] = 0
+        for norm in norms:
+            channels |= {f"{norm}.{parameter}": width if parameter == "weight" else 0 for parameter in _NORM}
+    return channels
 
 
 @lru_cache
 def keys(variant: Variant, layout: str) -> dict[str, str]:
     """Return our key for every key of ``layout``, for ``variant`` with a linear classifier."""
-    name = LAYOUTS[layout]
-    return {
-        f"{name(layer)}.{parameter}": f"{_ours(layer)}.{parameter}"
-        for layer in layers(variant)
-        for parameter in layer.parameters()
-    }
+    return dict(zip(_channels(variant, layout), _channels(variant, "effnet_ft"), strict=True))
 
 
 def detect_layout(state: Mapping[str, Tensor]) -> tuple[str, str]:
@@ -177,13 +148,10 @@ def detect_layout(state: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _fits(state: Mapping[str, Tensor], variant: Variant, layout: str) -> bool:
-    name = LAYOUTS[layout]
-    for layer in layers(variant):
-        key = f"{name(layer)}.weight"
-        if layer.channels and (key not in state or state[key].shape[:1] != (layer.channels,)):
-            return False
-    known = keys(variant, layout).keys() | _head_keys(state, layout)
-    return required_keys(variant, layout) <= state.keys() <= known
+    widths = _channels(variant, layout)
+    if any(width and (key not in state or state[key].shape[:1] != (width,)) for key, width in widths.items()):
+        return False
+    return required_keys(variant, layout) <= state.keys() <= widths.keys() | _head_keys(state, layout)
 
 
 def _head_keys(state: Mapping[str, Tensor], layout: str) -> set[str]:

