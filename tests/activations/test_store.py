@@ -508,7 +508,7 @@ def test_a_run_resumed_in_its_second_phase_finds_the_store(
         assert main(["train", "folder", *settings]) == 130
     forbid()
     # What measures the best model was not computed before.
-    monkeypatch.setattr(PhaseData, "_evaluated_maps", lambda *_: None)
+    monkeypatch.setattr(PhaseData, "_evaluation_maps", lambda *_: None)
     assert main(["train", "folder", f"resume={tmp_path / 'run'}"]) == 0
     expected, resumed = (read_checkpoint(Run(folder / "run").last)["state_dict"] for folder in (whole, tmp_path))
     assert [key for key in expected if not torch.equal(expected[key], resumed[key])] == []
@@ -520,7 +520,7 @@ def test_another_learning_rate_finds_what_is_kept(
     whole: Path, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbid: Callable[[], None]
 ) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(whole / "cache"))
-    monkeypatch.setattr(PhaseData, "_evaluated_maps", lambda *_: None)  # another phase may have the best model
+    monkeypatch.setattr(PhaseData, "_evaluation_maps", lambda *_: None)  # another phase may have the best model
     forbid()
     settings = [f"data.root={flowers}", f"run_dir={tmp_path / 'run'}", RUN.format(3e-3), *TINY]
     assert main(["train", "folder", *settings]) == 0
