@@ -89,20 +89,13 @@ class TorchExportBackend(Backend):
 
 
 def open_backend(path: Path) -> Backend | None:
-    """Open an exported program, or return None if the file name has another suffix.
-
-    The suffix decides, since loading a ``.pt2`` file runs the program in it.
-    """
+    """Open an exported program; None for another suffix, which alone decides, as loading a ``.pt2`` file runs code."""
     backend = {".onnx": OnnxBackend, ".pt2": TorchExportBackend}.get(path.suffix)
     return backend(path) if backend and path.is_file() else None
 
 
 def require_onnx_packages(*packages: str) -> None:
-    """Import packages that ONNX needs.
-
-    Raises:
-        MissingPackageError: with the command that installs a missing one.
-    """
+    """Raise a MissingPackageError with the command that installs them if one of ``packages`` is missing."""
     for package in packages:
         try:
             importlib.import_module(package)

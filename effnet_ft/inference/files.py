@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from PIL import Image
@@ -28,17 +28,10 @@ _CHUNK = 32  # images explained and written at once
 def predict_files(
     model: str, paths: Sequence[str], top_k: int, out: str | None = None, precision: float | None = None
 ) -> dict[str, str]:
-    """Write the most likely classes of every image found, one row per image, best first.
+    """Write CSV to ``out`` or the terminal, one row per image with its ``top_k`` most likely classes, best first.
 
     In a multi-label model all predicted labels share one cell, joined by ``|``, and so do their probabilities. With
     ``precision`` a last column marks images that the model abstains from; their prediction is empty.
-
-    Args:
-        model: a run folder or a checkpoint.
-        paths: see :func:`find_images`.
-        top_k: classes per image.
-        out: the CSV file; None prints.
-        precision: the share of predictions that should be right; None never abstains.
 
     Returns:
         Why files could not be read, by path; they are listed on standard error and have no row.
@@ -54,15 +47,14 @@ def predict_files(
     images = [path for path in found if path not in unreadable]
     probabilities = predictor.probabilities(images)
     confident = probabilities.max(1) >= threshold
+    ranks = 1 if predictor.model.multilabel else min(top_k, len(predictor.classes))
     header = ["path", "prediction", "probability"]
-    best = [predictor.best(row, top_k) for row in probabilities]
-    if predictor.model.multilabel:
-        table = [[path, *join_labels(labels)] for path, labels in zip(images, best, strict=True)]
-    else:
-        ranks = range(2, min(top_k, len(predictor.classes)) + 1)
-        header += [f"{name}_{rank}" for rank in ranks for name in ("prediction", "probability")]
-        cells = [[cell for name, share in classes for cell in (name, f"{share:.6f}")] for classes in best]
-        table = [[path, *row] for path, row in zip(images, cells, strict=True)]
+    header += [f"{name}_{rank}" for rank in range(2, ranks + 1) for name in ("prediction", "probability")]
+    table = []
+    for path, row in zip(images, probabilities, strict=True):
+        best = predictor.best(row, top_k)
+        cells = [join_labels(best)] if predictor.model.multilabel else [join_labels([each]) for each in best]
+        table.append([path, *chain.from_iterable(cells)])
     if precision is not None:
         header.append("abstained")
         table = [
@@ -84,15 +76,10 @@ def predict_files(
 
 
 def explain_files(model: str, paths: Sequence[str], name: str | None, out: Path) -> dict[str, str]:
-    """Write a Grad-CAM overlay of every image found, and print a CSV row for each.
+    """Write to the folder ``out`` a Grad-CAM overlay of every image found, and print a CSV row for each.
 
-    Files are never overwritten: a number is appended to a name that exists.
-
-    Args:
-        model: a run folder or a checkpoint.
-        paths: see :func:`find_images`.
-        name: the class to explain; None means each image's most likely one.
-        out: the folder to write to.
+    ``name`` is the class to explain; None means each image's most likely one. Files are never overwritten: a number is
+    appended to a name that exists.
 
     Returns:
         Why files could not be read, by path; they are listed on standard error and have no overlay.

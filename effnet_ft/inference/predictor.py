@@ -106,12 +106,9 @@ class Predictor:
     def explain(
         self, images: Iterable[ImageLike] | ImageLike, classes: Iterable[str] | str | None = None, batch_size: int = 32
     ) -> list[Explanation]:
-        """Return Grad-CAM explanations on the central crops.
+        """Return Grad-CAM explanations on the central crops of ``images``, as for :meth:`predict`.
 
-        Args:
-            images: as for :meth:`predict`.
-            classes: the class of each image, or one for all; None means each image's most likely one.
-            batch_size: images at once.
+        ``classes`` is the class of each image, or one for all; None means each image's most likely one.
 
         Raises:
             DataError: if an image cannot be read, or for an unknown class.
@@ -123,7 +120,6 @@ class Predictor:
         indices = None if classes is None else [self.class_index(name) for name in classes]
         if indices is not None and len(indices) != len(listed):
             raise ValueError(f"{len(indices)} classes for {len(listed)} images: give one for each, or one for all")
-
         batches = forward_images(
             listed,
             lambda image: self.preprocessing(as_rgb(image)),
@@ -153,13 +149,7 @@ class Predictor:
     def probabilities(
         self, images: Sequence[ImageLike], batch_size: int = 32, title: str = "predicting", views: str = "one"
     ) -> np.ndarray:
-        """Return class probabilities, float32 ``[N, K]``.
-
-        Args:
-            images: as for :meth:`predict`.
-            batch_size: images at once.
-            title: of the progress bar, shown in a terminal after two seconds.
-            views: a name in :data:`VIEWS`; the probabilities are the mean over them.
+        """Return class probabilities, float32 ``[N, K]``; arguments as for :meth:`predict`, and the bar's ``title``.
 
         Raises:
             DataError: if an image cannot be read.
