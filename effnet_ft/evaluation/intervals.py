@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from effnet_ft.evaluation.proportions import LEVEL, wilson_interval
-
+LEVEL = 0.95  # confidence level of all intervals
 RESAMPLES = 1000
 FEWEST = 10  # images of each class, and mistakes, from which on a bootstrap is relied on
 _MAX_WEIGHTS = 4_000_000  # weights, resamples times images, in memory at once
@@ -55,6 +54,14 @@ def label_intervals(
         return {}
     statistics = {"map": label_precision(probabilities, true), "macro_f1": label_f1(predicted, true)}
     return {name: bootstrap_interval(statistic, len(true), seed) for name, statistic in statistics.items()}
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95% score interval of ``right / total``; ``total`` is at least 1."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def class_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Statistic:

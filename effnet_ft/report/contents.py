@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from effnet_ft.errors import DataError
-from effnet_ft.evaluation.proportions import wilson_interval
+from effnet_ft.evaluation.intervals import wilson_interval
 from effnet_ft.recipe.images import image_root
 from effnet_ft.recipe.plain_yaml import resolver_calls
 from effnet_ft.recipe.plan import Plan, read_plan

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from effnet_ft.distributed.collectives import broadcast, is_main_process
-from effnet_ft.evaluation.evaluate import Evaluation
-from effnet_ft.evaluation.final_metrics import measure
+from effnet_ft.evaluation.evaluate import Evaluation, measure
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.report import write_report
 from effnet_ft.runs.plan_file import PlanFile

@@ -15,9 +15,9 @@ from effnet_ft.evaluation.intervals import (
     label_f1,
     label_intervals,
     label_precision,
+    wilson_interval,
 )
 from effnet_ft.evaluation.metrics import classification_metrics, multilabel_metrics
-from effnet_ft.evaluation.proportions import wilson_interval
 
 
 def classes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
