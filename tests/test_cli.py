@@ -204,7 +204,7 @@ def test_evaluate_on_another_folder_matches_classes_by_name(
     printed = capsys.readouterr()
     assert "10 images, all" in printed.out
     assert "has 10 of the run's 36 images, by content: all of its 10 are measured" in printed.err
-    assert re.search(r"\d of 10 images are images that the run was trained or selected on", printed.err)
+    assert re.search(r"trained or selected on \d of these 10 images", printed.err)
     everything = tmp_path / "everything.csv"
     assert main(["evaluate", str(trained_run), "--split", "all", "--out", str(everything)]) == 0
     with everything.open() as file:

@@ -4,6 +4,7 @@ import argparse
 import time
 
 from effnet_ft.errors import UsageError
+from effnet_ft.utils.text import counted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +20,16 @@ def run(options: argparse.Namespace) -> int:
     total = sum(entry.size for entry in entries)
     if options.action == "clear" and not options.yes:
         raise UsageError(
-            f"clear removes {len(entries)} arrays, {total / 1e9:.2f} GB, from {cache.folder}: confirm with --yes"
+            f"clear removes {counted(len(entries), 'array')}, {total / 1e9:.2f} GB, from {cache.folder}: "
+            "confirm with --yes"
         )
     if options.action == "clear":
         cache.clear()
-        print(f"removed {len(entries)} arrays, {total / 1e9:.2f} GB")
+        print(f"removed {counted(len(entries), 'array')}, {total / 1e9:.2f} GB")
         return 0
     for entry in entries:
         hours = (time.time() - entry.used) / 3600
-        age = f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
-        print(f"{entry.size / 1e6:>9.1f} MB  {age:<14} {entry.about}")
+        age = counted(round(hours), "hour") if hours < 48 else counted(round(hours / 24), "day")
+        print(f"{entry.size / 1e6:>9.1f} MB  {age + ' ago':<14} {entry.about}")
     print(f"{total / 1e6:>9.1f} MB  in {cache.folder}")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.commands.arguments import add_overrides, check_outputs, warn_if_unfinished
 from effnet_ft.errors import UsageError
+from effnet_ft.utils.text import counted
 
 if TYPE_CHECKING:
     from effnet_ft.evaluation.evaluate import Evaluation
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 def _print_metrics(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics
     split = "all" if evaluation.name == "all" else f"{evaluation.name} split"
-    print(f"{len(evaluation.samples)} images, {split}")
+    print(f"{counted(len(evaluation.samples), 'image')}, {split}")
     width = max(14, *map(len, metrics))
     for name, value in metrics.items():
         if name.removesuffix("_low").removesuffix("_high") in metrics.keys() - {name}:

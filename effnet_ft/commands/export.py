@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from effnet_ft.commands.arguments import add_overrides, add_run, check_outputs, warn_if_unfinished
 from effnet_ft.errors import DataError, UsageError
 from effnet_ft.export.formats import FORMATS, PROGRAMS, require_suffix
+from effnet_ft.utils.text import counted
 
 if TYPE_CHECKING:
     from effnet_ft.data.splits.split import Split
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     model = load_model(options.run)
     lines = _quantise(model, options) if options.int8 else _export(model, options)
-    print(f"wrote {options.out}: {model.variant.name}, {len(model.classes)} classes; load it with")
+    print(f"wrote {options.out}: {model.variant.name}, {counted(len(model.classes), 'class')}; load it with")
     print("\n".join(lines))
     return 0
 
@@ -76,8 +77,9 @@ def _quantise(model: Classifier, options: argparse.Namespace) -> list[str]:
     measure = "mean average precision" if model.multilabel else "accuracy"
     return [
         result.usage,
-        f"measured on {result.images} images of the {result.part} split: {measure} {100 * result.after:.1f}%, the "
-        f"run's {100 * result.before:.1f}%: {change}; {100 * result.agreement:.1f}% of the predictions are the same",
+        f"measured on {counted(result.images, 'image')} of the {result.part} split: {measure} "
+        f"{100 * result.after:.1f}%, the run's {100 * result.before:.1f}%: {change}; "
+        f"{100 * result.agreement:.1f}% of the predictions are the same",
     ]
 
 

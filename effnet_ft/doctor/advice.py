@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from effnet_ft.doctor.facts import OPTIONAL, Facts
 from effnet_ft.utils.tables import columns
+from effnet_ft.utils.text import counted
 
 GB = 1e9
 
@@ -32,7 +33,7 @@ def advise(facts: Facts) -> list[Finding]:
     findings = [Finding(text, broken=True) for text in _imports(facts)] + [Finding(text) for text in limits]
     if died := facts.libraries.died:
         if early := died.startswith(("starting", "importing")):
-            cure = "no training works; install this project anew, in a fresh virtual environment"
+            cure = "no training works; reinstall this project in a fresh virtual environment"
         else:
             cure = "training may end the same way; set trainer.accelerator=cpu and trainer.devices=1"
         findings.insert(0, Finding(f"{died}: {cure}", early))
@@ -51,12 +52,12 @@ def report_text(facts: Facts, findings: list[Finding]) -> str:
     parts = {
         "versions": {name: version or "not installed" for name, version in facts.versions.items()},
         "devices": {
-            "CPU": f"{facts.processor}, {facts.cores} cores",
+            "CPU": f"{facts.processor}, {counted(facts.cores, 'core')}",
             **(gpus or {"GPU": f"none that torch can use {found.gpu_fault}".strip()}),
         },
         "memory and disk": room,
         "torch.compile": {name: place or "not found" for name, place in facts.compilers.items()},
-        "could not be found out": {**facts.unknown, **found.failed},
+        "unknown": {**facts.unknown, **found.failed},
     }
     blocks = [f"{title}\n{columns([*rows.items()])}".replace("\n", "\n  ") for title, rows in parts.items() if rows]
     listed = [f"  - {finding.text}" for finding in findings]
@@ -126,15 +127,15 @@ def _memory_and_cores(facts: Facts) -> Iterator[str]:
     if facts.quota is not None and facts.quota < 0.75 * facts.cores:
         granted = max(1, int(facts.quota))
         yield (
-            f"the container shows {facts.cores} cores but may use the time of {facts.quota:.1f}, so programs start too "
-            f"many threads: set OMP_NUM_THREADS={granted} and data.workers={max(1, granted - 1)}"
+            f"the container shows {counted(facts.cores, 'core')} but may use the time of {facts.quota:.1f}, so "
+            f"programs start too many threads: set OMP_NUM_THREADS={granted} and data.workers={max(1, granted - 1)}"
         )
 
 
 def _folders(facts: Facts) -> Iterator[str]:
     cures = {
-        "cache": "little or nothing can be kept between runs; name another by EFFNET_FT_CACHE",
-        "current": "runs cannot be written to runs/; name another by run_dir=FOLDER",
+        "cache": "little or nothing can be kept between runs; set EFFNET_FT_CACHE to another folder",
+        "current": "runs cannot be written to runs/; set run_dir=FOLDER",
     }
     for name, place in facts.folders.items():
         if not place.writable:

@@ -23,7 +23,7 @@ from effnet_ft.inference.predictor import Predictor, best_classes, join_labels
 from effnet_ft.inference.selective_prediction import confidence_record
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import write_csv
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def evaluate(
     present = {label for sample in samples for label in labels_of(sample, source.multilabel)}
     if unknown := sorted(present - set(predictor.classes)):
         raise DataError(
-            f"{len(unknown)} classes of {source.root} are not among the model's {len(predictor.classes)}:\n"
+            f"{counted(len(unknown), 'class')} of {source.root} not among the model's {len(predictor.classes)}:\n"
             f"{listing(unknown)}"
         )
     images, title = [source.image(sample) for sample in samples], f"evaluating {name}"

@@ -22,6 +22,7 @@ from effnet_ft.recipe.loading import require_settable
 from effnet_ft.recipe.plan import ModelPlan
 from effnet_ft.runs.run_folder import Run
 from effnet_ft.utils.array_cache import ArrayCache
+from effnet_ft.utils.text import counted
 
 
 def evaluate_run(run: Run, overrides: Sequence[str] = (), part: str | None = None, views: str = "one") -> Evaluation:
@@ -143,7 +144,7 @@ def _warn_of_training_images(evaluation: Evaluation, split: Split) -> None:
     samples = evaluation.samples
     if count := sum(not trained.isdisjoint((each.digest, (each.path, each.label))) for each in samples):
         _say(
-            f"{count} of {len(samples)} images are images that the run was trained or selected on, so the metrics are "
+            f"the run was trained or selected on {count} of these {counted(len(samples), 'image')}: the metrics are "
             "too good"
         )
 

@@ -26,6 +26,7 @@ from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.inference.load import load
 from effnet_ft.inference.predictor import Predictor
 from effnet_ft.models.classifier import Classifier
+from effnet_ft.utils.text import counted
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -79,8 +80,8 @@ def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
         if result.refused:
             why = ": swish and squeeze-and-excitation lose much precision in 8 bits, Lite variants have neither"
             raise ExportError(
-                f"the export was refused and not kept: on {result.images} images of the {result.part} split its "
-                f"accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {MAX_LOSS:g}"
+                f"the export was refused and not kept: on {counted(result.images, 'image')} of the {result.part} split "
+                f"its accuracy falls from {result.before:.3f} to {result.after:.3f}, more than {MAX_LOSS:g}"
                 f"{'' if model.variant.lite else why}; leave --int8 out"
             )
     return result

@@ -20,6 +20,7 @@ from effnet_ft.recipe import load_recipe
 from effnet_ft.recipe.images import images_folder
 from effnet_ft.recipe.loading import require_settable
 from effnet_ft.runs.run_folder import Run
+from effnet_ft.utils.text import counted
 
 MAX_CHECK_IMAGES, _RANDOM_IMAGES = 32, 8  # images that an export is checked on, of the run's own or random ones
 
@@ -76,7 +77,9 @@ def held_out_images(split: Split) -> CheckImages:
     """Return some of the run's test (or validation) images, evenly spaced."""
     part = split.held_out
     chosen = evenly_spaced(split.part(part), MAX_CHECK_IMAGES)
-    return CheckImages([split.image(sample) for sample in chosen], f"{len(chosen)} images of the {part} split")
+    return CheckImages(
+        [split.image(sample) for sample in chosen], f"{counted(len(chosen), 'image')} of the {part} split"
+    )
 
 
 def random_images() -> CheckImages:

@@ -64,10 +64,10 @@ def predict_files(
     with atomic_write(Path(out), newline="", errors="surrogateescape") if out else nullcontext(sys.stdout) as file:
         write_csv(file, [header, *table])
     if out:
-        print(f"{len(images)} images: {out}")
+        print(f"{counted(len(images), 'image')}: {out}")
     if precision is not None:
         print(
-            f"effnet-ft: answered {confident.sum()} of {len(images)} images, with a probability of at least "
+            f"effnet-ft: answered {confident.sum()} of {counted(len(images), 'image')}, with a probability of at least "
             f"{threshold:.4f}; abstained from {(~confident).sum()}",
             file=sys.stderr,  # standard output may be the CSV
         )
@@ -124,7 +124,7 @@ def _write_png(image: Image.Image, folder: Path, stem: str) -> Path:
 def _print_unreadable(reasons: Mapping[str, str], lacks: str) -> None:
     if reasons:
         lines = [f"{path}: {reason}" for path, reason in reasons.items()]
-        print(f"effnet-ft: {len(lines)} files cannot be read and have no {lacks}\n{listing(lines)}", file=sys.stderr)
+        print(f"effnet-ft: no {lacks} for {counted(len(lines), 'unreadable file')}\n{listing(lines)}", file=sys.stderr)
 
 
 def find_images(paths: Sequence[str]) -> list[str]:

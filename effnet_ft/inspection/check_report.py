@@ -84,7 +84,7 @@ def heading(inspection: Inspection) -> str:
         sizes += f"; {counted(inspection.smaller, 'image')} smaller than the network's input of {inspection.size} px"
     total = counted(sum(inspection.parts.values()), "image") + (f" ({parts})" if parts else "")
     return (
-        f"{inspection.root}: {total} of {len(inspection.counts):,} classes; {formats}\n"
+        f"{inspection.root}: {total} of {counted(len(inspection.counts), 'class')}; {formats}\n"
         f"{sizes}; the largest class has {inspection.imbalance:.1f} times as many images as the smallest"
     )
 

@@ -14,6 +14,7 @@ from effnet_ft.data.images.decoding import ORIENTATION, decode_error, silence_pi
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
 from effnet_ft.utils.progress import progress_bar
+from effnet_ft.utils.text import counted
 
 VERSION = 1  # of the record; a new number invalidates cached scans
 SIDE = 32  # of the thumbnails, pixels
@@ -66,7 +67,10 @@ def scan_files(paths: Sequence[Path], cache: ArrayCache) -> np.ndarray:
     with silence_pillow(), ThreadPoolExecutor(usable_cores()) as pool:
         for number, record in enumerate(progress_bar("scanning files", pool.map(_scan, paths), total=len(paths))):
             records[number] = record
-    with suppress(OSError), cache.create(key, records.shape, FILE_RECORD, f"scan of {len(paths)} files") as array:
+    with (
+        suppress(OSError),
+        cache.create(key, records.shape, FILE_RECORD, f"scan of {counted(len(paths), 'file')}") as array,
+    ):
         array[:] = records
     return records
 

@@ -18,7 +18,7 @@ from effnet_ft.models.skip_init import load_state, skip_init
 from effnet_ft.models.variants import STAGES, VARIANTS
 from effnet_ft.models.weights.resolving import scratch_preprocessing
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 class Classifier(nn.Module):
@@ -171,7 +171,7 @@ class Classifier(nn.Module):
         settings = {**description, "preprocessing": Preprocessing.from_dict(description["preprocessing"])}
         model = cls.empty(settings.pop("variant"), **settings)
         if wrong := sorted(model.state_dict().keys() ^ state.keys()):
-            raise WeightsError(f"{len(wrong)} of its keys are missing or unknown:\n{listing(wrong, 5)}")
+            raise WeightsError(f"{counted(len(wrong), 'missing or unknown key')}:\n{listing(wrong, 5)}")
         load_state(model, state)
         return model.eval()
 

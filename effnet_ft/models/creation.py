@@ -19,7 +19,7 @@ from effnet_ft.models.weights.files import Checkpoint, naming_file, read_weights
 from effnet_ft.models.weights.resolving import family_of_name, resolve_weights
 from effnet_ft.models.weights.table import WeightsRecord
 from effnet_ft.preprocessing import Preprocessing
-from effnet_ft.utils.text import did_you_mean
+from effnet_ft.utils.text import counted, did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def _as_described(record: WeightsRecord, own: dict[str, Any]) -> WeightsRecord:
 def _compare_heads(model: Classifier, state: dict[str, Tensor], own: dict[str, Any] | None) -> tuple[bool, str]:
     """Return whether to keep the file's classifier, and a message."""
     count = len(model.classes)
-    new = f"new head with {count} classes"
+    new = f"new head with {counted(count, 'class')}"
     theirs = {key: value.shape for key, value in state.items() if key.startswith("head.")}
     ours = {key: value.shape for key, value in model.head.state_dict(prefix="head.").items()}
     if not theirs:

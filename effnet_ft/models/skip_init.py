@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from effnet_ft.errors import WeightsError
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 @contextmanager
@@ -32,14 +32,14 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         if value.shape != own[key].shape
     ]
     if wrong:
-        raise WeightsError(f"it does not fit, {len(wrong)} shapes differ:\n{listing(wrong, 5)}")
+        raise WeightsError(f"it does not fit: {counted(len(wrong), 'different shape')}\n{listing(wrong, 5)}")
     for key, value in own.items():
         if key in state:
             value.copy_(state[key])
         elif key.endswith("num_batches_tracked"):
             value.zero_()
     if broken := [key for key in state if not _is_finite(own[key])]:
-        raise WeightsError(f"{len(broken)} of its tensors hold NaN or infinity: damaged\n{listing(broken, 5)}")
+        raise WeightsError(f"NaN or infinity in {counted(len(broken), 'tensor')}: damaged\n{listing(broken, 5)}")
 
 
 class _SkipRandom(TorchFunctionMode):

@@ -8,6 +8,7 @@ from effnet_ft.errors import RecipeError
 from effnet_ft.planning.facts import Machine
 from effnet_ft.recipe.plan import TrainerPlan
 from effnet_ft.recipe.schema import TrainerSettings
+from effnet_ft.utils.text import counted
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The dtype of matrix products by precision; otherwise that of the weights."""
@@ -49,8 +50,9 @@ def plan_trainer(settings: TrainerSettings, machine: Machine) -> tuple[TrainerPl
         )
     if machine.launched and machine.launched != (device_count(devices), nodes):
         raise RecipeError(
-            f"trainer.devices is {devices} and trainer.num_nodes {nodes}, but {machine.launched[0]} processes were "
-            f"started on each of {machine.launched[1]} machines: start as many, or leave both keys out of a new run"
+            f"trainer.devices is {devices} and trainer.num_nodes {nodes}, but the launcher started "
+            f"{counted(machine.launched[0], 'process')} a node on {counted(machine.launched[1], 'node')}: "
+            "start as many, or leave both keys out of a new run"
         )
     processes = device_count(devices) * nodes
     if strategy == "auto":

@@ -10,6 +10,7 @@ from effnet_ft.models.variants import STAGES, VARIANTS, cut_of
 from effnet_ft.optim.settings import BatchMixing, Optimization
 from effnet_ft.recipe import DEFAULT_BATCH, Phase, Recipe, per_phase_keys
 from effnet_ft.recipe.plan import AugmentPlan, BatchSource, ImageFacts, PhasePlan, Plan, TrainerPlan
+from effnet_ft.utils.text import counted
 
 LargestBatch = Callable[[PhasePlan, int], int]
 """Return the largest divisor of a number of images that fits on the GPU at once."""
@@ -91,7 +92,7 @@ def plan_phase(
     if phase.steps:
         an_epoch = _steps_an_epoch(plan, images.train, trainer.processes)
         plan = replace(plan, epochs=max(1, round(phase.steps / an_epoch)))
-        reasons[f"{key}epochs"] = f"nearest to {phase.steps} steps, at {an_epoch} an epoch"
+        reasons[f"{key}epochs"] = f"nearest to {counted(phase.steps, 'step')}, at {an_epoch} an epoch"
     plan, why = _with_steps(plan, images.train, trainer.processes, settings["bn_momentum"])
     return plan, {**reasons, **{f"{key}{name}": text for name, text in why.items()}}
 
@@ -123,7 +124,7 @@ def _with_steps(
     an_epoch = max(1, images // (phase.batch_size * accumulate * processes))
     of_step = min(10 / an_epoch, 0.1)
     momentum = 1 - (1 - of_step) ** (1 / accumulate)
-    return replace(phase, steps=steps, bn_momentum=momentum), {"bn_momentum": f"{an_epoch} steps an epoch"}
+    return replace(phase, steps=steps, bn_momentum=momentum), {"bn_momentum": f"{counted(an_epoch, 'step')} an epoch"}
 
 
 def _steps_an_epoch(phase: PhasePlan, images: int, processes: int) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from effnet_ft.recipe.plan import PhasePlan, Plan
 from effnet_ft.utils.tables import columns
+from effnet_ft.utils.text import counted
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -24,14 +25,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def plan_text(plan: Plan) -> str:
     """Return a plan for the terminal: what will be done, why, and the expected time, disk and memory."""
     images, reason = plan.images, plan.reasons.get
-    counts = f"{images.train} training, {images.val} validation, {images.test} test, {images.classes} classes"
+    counts = f"{images.train} training, {images.val} validation, {images.test} test, {counted(images.classes, 'class')}"
     trainer, model = plan.trainer, plan.model
     rows = [
         ["images", f"{plan.data.root}: {counts}", ""],
         ["network", f"{model.variant} from {model.weights}", reason("model.weights", "")],
         ["input", f"{plan.data.image_size} px, {plan.data.crop} crop", reason("data.image_size", "")],
         ["machine", f"{trainer.accelerator}, {trainer.strategy}", reason("trainer.accelerator", "")],
-        ["devices", f"{trainer.devices} a node, {trainer.num_nodes} nodes", reason("trainer.devices", "")],
+        ["devices", f"{trainer.devices} a node, {counted(trainer.num_nodes, 'node')}", reason("trainer.devices", "")],
         ["precision", trainer.precision, reason("trainer.precision", "")],
         ["store", f"at most {_size(plan.store.max_bytes)}", reason("store.max_bytes", "")],
     ]
@@ -43,7 +44,7 @@ def plan_text(plan: Plan) -> str:
 def plan_summary(plan: Plan) -> str:
     """Return the plan in a line a phase, for the log of a training."""
     lines = [
-        f"  phase {phase.number}: {phase.train}, {phase.epochs} epochs, {_source(phase)}, {_duration(phase.seconds)}"
+        f"  phase {phase.number}: {phase.train}, {_epochs(phase)}, {_source(phase)}, {_duration(phase.seconds)}"
         for phase in plan.phases
     ]
     return "\n".join(["plan:", *lines, f"  {estimate_text(plan)}"])
@@ -59,11 +60,11 @@ def _phase_rows(plan: Plan, phase: PhasePlan) -> list[list[str]]:
     key, optim = f"phases.{phase.index}", phase.optim
     found = "not searched yet" if optim.lr is None else f"{optim.lr:.3g}"
     lr = f"{phase.search}, {found}" if phase.search else f"{optim.lr:g}"
-    batch = f"{phase.batch_size} images" + (f" x {optim.accumulate} accumulated" if optim.accumulate > 1 else "")
+    batch = counted(phase.batch_size, "image") + (f" x {optim.accumulate} accumulated" if optim.accumulate > 1 else "")
     return [
         [
             f"phase {phase.number}",
-            f"train {phase.train}, {phase.epochs} epochs, {phase.steps} steps",
+            f"train {phase.train}, {_epochs(phase)}, {counted(phase.steps, 'step')}",
             plan.reasons.get(f"{key}.epochs", ""),
         ],
         ["  batches", f"{batch}, {_source(phase)}", plan.reasons.get(f"{key}.source", "")],
@@ -72,10 +73,14 @@ def _phase_rows(plan: Plan, phase: PhasePlan) -> list[list[str]]:
     ]
 
 
+def _epochs(phase: PhasePlan) -> str:
+    return counted(phase.epochs, "epoch")
+
+
 def _source(phase: PhasePlan) -> str:
     source = phase.source
     if source.kind == "stored":
-        views = f"{source.views} view{'s' if source.views > 1 else ''}"
+        views = counted(source.views, "view")
         plain = ", none augmented" if source.views <= 2 and phase.augmentation.name != "none" else ""
         return f"from stored activations, {views} of each image{plain}, {_size(source.bytes)}"
     if source.kind == "decoded":

@@ -26,7 +26,7 @@ def write_run_page(run: RunContents, target: Path) -> Path:
     """Write the page of a run and return its path."""
     variant = OmegaConf.select(run.recipe, "model.variant") or "unknown variant"
     sizes = (counted(len(run.phases), "phase"), counted(len(run.epochs), "epoch"))
-    subtitle = f"{variant} · {len(run.classes)} classes · {', '.join(sizes)}"
+    subtitle = f"{variant} · {counted(len(run.classes), 'class')} · {', '.join(sizes)}"
     return write_page(target, "run.html", run.name, subtitle, sections_of(run))
 
 

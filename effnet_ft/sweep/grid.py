@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 
 from effnet_ft.recipe.faults import number_type, value_fault
+from effnet_ft.utils.text import counted
 
 Setting = dict[str, str]
 """The swept keys of one run and their values, as typed."""
@@ -107,7 +108,7 @@ def draw_settings(axes: Sequence[ListAxis | RangeAxis], count: int, seed: int, f
     order = random.permutation(len(combinations))
     ranges = [axis for axis in axes if isinstance(axis, RangeAxis)]
     if not ranges and count > len(combinations):
-        faults.append(f"--random is {count}, but the lists have only {len(combinations)} settings")
+        faults.append(f"--random is {count}, but the lists have only {counted(len(combinations), 'setting')}")
         return combinations
     settings: list[Setting] = []
     for number in range(count):
@@ -118,7 +119,7 @@ def draw_settings(axes: Sequence[ListAxis | RangeAxis], count: int, seed: int, f
                 settings.append({axis.key: values[axis.key] for axis in axes})
                 break
         else:
-            faults.append(f"--random is {count}, but the ranges have hardly more than {len(settings)} settings")
+            faults.append(f"--random is {count}, but the ranges have only about {counted(len(settings), 'setting')}")
             break
     return settings
 

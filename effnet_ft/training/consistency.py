@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from effnet_ft.data.splits.split import Split
 from effnet_ft.distributed import collectives
 from effnet_ft.errors import DataError, WeightsError
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 def require_same_images(split: Split) -> None:
@@ -26,7 +26,7 @@ def require_same_images(split: Split) -> None:
         )
     elif count > 1 and (few := [name for name in ("train", "val") if len(parts[name]) < 2 * count]):
         error = DataError(
-            f"{len(parts[few[0]])} images in the {few[0]} part are too few for {count} processes, which need two each: "
+            f"only {counted(len(parts[few[0]]), f'{few[0]} image')} for {count} processes, which need two each: "
             f"lower trainer.devices"
         )
     collectives.raise_on_all_ranks(error)
@@ -48,9 +48,9 @@ def require_same_weights(model: nn.Module, when: str) -> None:
     for rank, checksums in enumerate(found):
         if different := [name for name, checksum in found[0].items() if checksums.get(name) != checksum]:
             error = WeightsError(
-                f"{when}, process {rank} does not have the same weights as process 0: {len(different)} tensors differ; "
-                f"model.weights must be the same file on every node, and the program the same version\n"
-                f"{listing(different, 5)}"
+                f"{when}, process {rank} does not have the same weights as process 0, "
+                f"in {counted(len(different), 'tensor')}: model.weights must be the same file "
+                f"on every node, and the program the same version\n{listing(different, 5)}"
             )
             return collectives.raise_on_all_ranks(error)
 

@@ -12,7 +12,7 @@ from effnet_ft.runs.run_folder import Run, load_model, read_checkpoint, update_d
 from effnet_ft.training.callbacks.throughput import Throughput
 from effnet_ft.training.phase_data import PhaseData
 from effnet_ft.utils.atomic_files import write_json
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,9 @@ def _log_results(metrics: Mapping[str, float], evaluation: Evaluation, val_image
     title = {"val": "validation", "test": "test"}[part]
     if "temperature" in metrics:
         log.info(
-            "temperature %.3g, of %d validation images: calibration error %.3f before, %.3f after, on the %s images",
-            *(metrics["temperature"], val_images, metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], title),
+            "temperature %.3g, of %s: calibration error %.3f before, %.3f after, on the %s images",
+            *(metrics["temperature"], counted(val_images, "validation image")),
+            *(metrics[f"{part}/ece_uncalibrated"], metrics[f"{part}/ece"], title),
         )
     else:
         what = "thresholds (0.5 for each label)" if multilabel else "abstention (predict --precision)"
@@ -60,14 +61,16 @@ def _log_results(metrics: Mapping[str, float], evaluation: Evaluation, val_image
     score, name = ("map", "mean average precision") if multilabel else ("acc1", "accuracy")
     interval = [100 * metrics[key] for end in ("low", "high") if (key := f"{part}/{score}_{end}") in metrics]
     log.info(
-        "%s %s %.1f%%%s on %d images (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
+        "%s %s %.1f%%%s on %s (macro F1 %.3f, calibration error %.3f), trained in %.0f s",
         *(title, name, 100 * metrics[f"{part}/{score}"]),
-        *(" ({:.1f} to {:.1f})".format(*interval) if interval else "", len(evaluation.samples)),
+        *(" ({:.1f} to {:.1f})".format(*interval) if interval else "", counted(len(evaluation.samples), "image")),
         *(metrics[f"{part}/macro_f1"], metrics[f"{part}/ece"], seconds),
     )
     if missed := evaluation.missed_classes:
         log.warning(
-            "classes with no correct prediction on the %s images: %d\n%s", title, len(missed), listing(missed, 5)
+            "no correct prediction on the %s images of %s: %s%s",
+            *(title, counted(len(missed), "label" if multilabel else "class"), ", ".join(missed[:5])),
+            f" and {len(missed) - 5} more" * (len(missed) > 5),
         )
     if part == "val":
         fitted = "label thresholds" if multilabel else "temperature"

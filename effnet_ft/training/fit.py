@@ -32,6 +32,7 @@ from effnet_ft.training.recovery.signals import catch_signals
 from effnet_ft.training.recovery.watchdog import process_watchdog
 from effnet_ft.training.trainer import build_trainer
 from effnet_ft.utils.process_settings import end_with_parent
+from effnet_ft.utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +118,16 @@ def _plan(recipe: Recipe, run: Run, split: Split, state: ResumeState | None) -> 
 
 def _log_plan(plan: Plan, run: Run, split: Split) -> None:
     log.info(
-        "%s: %d training, %d validation, %d test images of %d classes; %s from %s at %d px; run folder %s",
+        "%s: %d training, %d validation, %s of %s; %s from %s at %d px; run folder %s",
         plan.data.root,
-        *(len(split.part(name)) for name in ("train", "val", "test")),
-        *(len(split.classes), plan.model.variant, plan.model.weights, plan.data.image_size, run.folder),
+        *(len(split.train), len(split.val), counted(len(split.test), "test image")),
+        *(
+            counted(len(split.classes), "class"),
+            plan.model.variant,
+            plan.model.weights,
+            plan.data.image_size,
+            run.folder,
+        ),
     )
     if plan.data.fit == "trainval":
         log.info("training includes the validation images: they select no epoch, and the last one counts as the best")

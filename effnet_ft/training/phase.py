@@ -34,6 +34,7 @@ from effnet_ft.training.recovery.resume import ResumeState
 from effnet_ft.training.recovery.signals import StopSignal
 from effnet_ft.training.sync_batchnorm import sync_batchnorm
 from effnet_ft.training.trainer import build_trainer, optional_callbacks
+from effnet_ft.utils.text import counted, magnitude
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class PhaseTrainer:
         if within:
             batch = scaled(within.batch, within.accumulate, phase.optim.accumulate)
             data.begin = (within.epoch, batch)
-            log.info("resumed in phase %d, epoch %d, after %d batches", phase.number, within.epoch + 1, batch)
+            log.info("resumed in phase %d, epoch %d, after %s", phase.number, within.epoch + 1, counted(batch, "batch"))
         with sync_batchnorm(model, phase.sync_batchnorm and trainer.world_size > 1, trainer.strategy.root_device):
             _fit(trainer, module, data, self.stop, self.run.last if within else None)
         share_statistics(model)
@@ -152,8 +153,9 @@ class PhaseTrainer:
         if " images a step" in scaling:
             lr += f" ({scaling.partition(', ')[2]})"
         log.info(
-            "%s: train %s (%.2f of %.2f million parameters), %d epochs, learning rate %s, %s",
-            *(name, phase.train, trained / 1e6, total / 1e6, phase.epochs, lr, step_in_words(phase, processes)),
+            "%s: train %s (%s of %s parameters), %s, learning rate %s, %s",
+            *(name, phase.train, magnitude(trained), magnitude(total), counted(phase.epochs, "epoch")),
+            *(lr, step_in_words(phase, processes)),
         )
         if phase.compile:
             log.info("%s: compiling first, which takes a minute or two", name)

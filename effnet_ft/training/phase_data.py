@@ -22,6 +22,7 @@ from effnet_ft.planning.sources import choose_sources, cut_name, image_source
 from effnet_ft.recipe.plan import BatchSource, PhasePlan
 from effnet_ft.runs.plan_file import PlanFile
 from effnet_ft.utils.array_cache import ArrayCache, half_of_free_memory
+from effnet_ft.utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class PhaseData:
         if train is None:
             return self._decode_elsewhere(phase, model, fault)
         where = str(self.cache.folder) if cache else "memory"
-        log.info("decoded: %d training images, %.2f GB in %s", len(train), train.pixels.nbytes / 1e9, where)
+        log.info("decoded: %s, %.2f GB in %s", counted(len(train), "training image"), train.pixels.nbytes / 1e9, where)
         self._decoded = ((plain, view), (train, val))
         return train, val
 

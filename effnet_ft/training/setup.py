@@ -33,7 +33,7 @@ from effnet_ft.runs.run_folder import Run, choose_run_dir, load_model
 from effnet_ft.runs.run_lock import INNER_LOCK_NAME
 from effnet_ft.utils.array_cache import ArrayCache
 from effnet_ft.utils.atomic_files import PARTIAL_SUFFIX, atomic_write_text
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,9 @@ def create_run_folder(recipe: Recipe, plan: PlanFile, run: Run, split: Split, re
         split = with_digests(split, ArrayCache())
         for part in ("val", "test"):
             if copies := copies_of_training_images(split, part):
-                what = "are byte-identical copies of training images, so their results are too good"
-                log.warning("%d %s images %s\n%s", len(copies), part, what, listing([each.path for each in copies], 3))
+                text = "%s byte-identical to training images, so the results are too good\n%s"
+                paths = [each.path for each in copies]
+                log.warning(text, counted(len(copies), f"{part} image"), listing(paths, 3))
         write_split(split, run.split)
         text = "".join(f"{name}\n" for name in split.classes)
         atomic_write_text(run.classes, text, errors="surrogateescape")
@@ -85,14 +86,14 @@ def split_images(recipe: Recipe) -> Split:
         source, skipped = drop_unreadable(source, settings.bad_images, ArrayCache())
         if skipped:
             lines = [f"{path}: {reason}" for path, reason in skipped.items()]
-            log.warning("skipping %d files that cannot be read\n%s", len(lines), listing(lines))
+            log.warning("skipping %s that cannot be read\n%s", counted(len(lines), "file"), listing(lines))
     photographs = list(dict.fromkeys(source.unread_photographs))
     if photographs:
-        text = "skipping %d photographs in unsupported formats: save them as JPEG\n%s"
-        log.warning(text, len(photographs), listing(photographs, 3))
+        text = "skipping %s of an unsupported format: save as JPEG\n%s"
+        log.warning(text, counted(len(photographs), "photograph"), listing(photographs, 3))
     if others := [path for path in source.ignored if path not in set(photographs)]:
-        text = "ignoring %d files and folders that are no images or outside the class folders\n%s"
-        log.warning(text, len(others), listing(others, 3))
+        text = "ignoring %s that cannot be images of a class\n%s"
+        log.warning(text, counted(len(others), "file or folder", "files and folders"), listing(others, 3))
     if settings.source == "folder" and (inner := source.inner_folders):
         text = "class folders have no images of their own: the classes are the outer folders"
         log.warning("%s\n%s\nnot the inner ones\n%s", text, listing([*source.classes], 3), listing(inner, 3))

@@ -4,9 +4,16 @@ import difflib
 from collections.abc import Sequence
 
 
-def counted(count: int, noun: str) -> str:
-    """Return "1 image" or "2 images"."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return "1 image", "2 images", "2 classes", or with ``many`` "1 key is" or "2 keys are"."""
+    return f"{count:,} {one if count == 1 else many or one + ('es' if one.endswith('s') else 's')}"
+
+
+def magnitude(count: int) -> str:
+    """Return a large number in three digits: 850, "21.8 thousand" or "3.39 million"."""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1e6:.3g} million" if count >= 999_500 else f"{count / 1e3:.3g} thousand"
 
 
 def quoted(value: object) -> str:

@@ -60,7 +60,7 @@ def test_images_that_are_gone_are_replaced_by_drawn_ones(
     assert main(command(run, "safetensors", tmp_path / "a.safetensors")) == 0
     assert "checked on 8 random images" in capsys.readouterr().out
     assert main(command(run, "safetensors", tmp_path / "b.safetensors", f"data.root={tmp_path}")) == 2
-    assert "images of the run are not in" in capsys.readouterr().err
+    assert "of the run not found in" in capsys.readouterr().err
     assert main(command(run, "safetensors", tmp_path / "b.safetensors", "data.image_size=96")) == 2
     assert "only data.root and data.images can be set" in capsys.readouterr().err
     assert not (tmp_path / "b.safetensors").exists()

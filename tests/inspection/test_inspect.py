@@ -132,10 +132,13 @@ def test_each_of_several_labels_is_checked(garden: Path, check: Check, tmp_path:
 @pytest.mark.parametrize(
     ("folders", "expected"),
     [
-        ({"a": 3, "b": 0, "c": 1}, {"small": {"a": 3, "b": 0, "c": 1}, "untrained": [], "refused": "hold no image"}),
+        (
+            {"a": 3, "b": 0, "c": 1},
+            {"small": {"a": 3, "b": 0, "c": 1}, "untrained": [], "refused": "no image in 1 class"},
+        ),
         (
             {"train/a": 6, "train/b": 5, "test/a": 1, "test/c": 6},
-            {"small": {}, "untrained": ["c"], "refused": "not in train/"},
+            {"small": {}, "untrained": ["c"], "refused": "without a folder in train/"},
         ),
         ({"a": 1}, {"small": {"a": 1}, "untrained": [], "refused": "one class only"}),
         ({"a": 5, "b": 2}, {"small": {"b": 2}, "untrained": [], "refused": "fewer than 3 images"}),
@@ -161,7 +164,7 @@ def test_the_table_does_not_call_harmless_what_training_refuses(
     assert main(["check", str(root), "--quick", "--out", str(tmp_path / "page")]) == 0
     printed = capsys.readouterr().out
     assert "nothing serious, but training would refuse these images;" in printed
-    assert re.search(r"why training would stop\n  1 class folders .* hold no image.*\n +hollow\n", printed)
+    assert re.search(r"why training would stop\n  no image in 1 class folder .*\n +hollow\n", printed)
     assert re.search(r"unsupported photographs +1  .*JPEG", printed)
     assert "ignored files" not in printed
     assert "Why training would stop" in (tmp_path / "page" / PAGE).read_text()

@@ -158,5 +158,5 @@ def test_a_description_and_a_state_that_differ(change: str, drawn: Callable[...,
     state, key = model.state_dict(), "stray.weight" if change == "more" else "head.1.weight"
     weight = state.pop("head.1.weight")
     given = {**state, "head.1.weight": weight, key: weight} if change == "more" else state
-    with pytest.raises(WeightsError, match=rf"1 of its keys are missing or unknown:\n  {key}$"):
+    with pytest.raises(WeightsError, match=rf"1 missing or unknown key:\n  {key}$"):
         Classifier.rebuild(model.describe(), given)

@@ -110,7 +110,7 @@ def test_a_file_of_every_layout(layout: str, drawn: Callable[..., Classifier], f
         assert torch.equal(model(images()), source(images()))
 
 
-NEW = "new head with {} classes"
+NEW = "new head with {:,} classes"
 # What the file's classifier is, what is asked for, and what the log says of it; it is kept where that says so.
 FOREIGN: dict[str, tuple[State, dict[str, object], str]] = {
     "ImageNet": (random_head("linear", 1000), {}, "classifier kept"),

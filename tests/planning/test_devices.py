@@ -68,7 +68,7 @@ def test_sharded_strategies_are_refused(strategy: str) -> None:
 
 def test_another_number_of_processes_than_were_started_is_refused() -> None:
     with pytest.raises(
-        RecipeError, match=r"is 2 and .* 1, but 7 processes were started on each of 1 machines: start as"
+        RecipeError, match=r"is 2 and .* 1, but the launcher started 7 processes a node on 1 node: start as"
     ):
         trainer_of(Machine(launched=(7, 1)), "trainer.devices=2")
     assert trainer_of(Machine(launched=(2, 1)), "trainer.devices='0,1'").processes == 2

@@ -213,11 +213,13 @@ def test_other_weights_in_a_process_are_refused(monkeypatch: pytest.MonkeyPatch)
     with torch.no_grad():
         model.bias[0] += 1e-6
     monkeypatch.setattr(consistency.collectives, "raise_on_all_ranks", lambda error: (_ for _ in ()).throw(error))
-    with pytest.raises(WeightsError, match=r"before phase 2, process 1 .* 1 tensors differ[^$]*bias"):
+    with pytest.raises(WeightsError, match=r"before phase 2, process 1 .*, in 1 tensor:[^$]*bias"):
         consistency.require_same_weights(model, "before phase 2")
 
 
-@pytest.mark.parametrize(("count", "message"), [(2, "does not see the same images"), (7, "too few for 7 processes")])
+@pytest.mark.parametrize(
+    ("count", "message"), [(2, "does not see the same images"), (7, "only .* images? for 7 processes")]
+)
 def test_other_or_too_few_images_in_a_process_are_refused(
     count: int, message: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,8 @@ def test_the_plan_is_that_of_the_run(trained_run: Path) -> None:
     steps = read_checkpoint(trained_run / "checkpoints" / "last.ckpt")["global_step"]
     assert steps == plan.phases[1].steps == 6
     log = (trained_run / "log.txt").read_text()
-    assert "phase 2: stage7, 1 epochs, from stored activations" in log and "expected: about" in log
+    assert "phase 2: stage7, 1 epoch, from stored activations" in log and "expected: about" in log
+    assert "phase 1/2: train head (3.84 thousand of 3.37 million parameters), 2 epochs" in log
 
 
 def test_the_runs_recipe_trains_the_same_run_again(trained_run: Path, tmp_path: Path) -> None:

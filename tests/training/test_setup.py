@@ -25,8 +25,8 @@ def test_photographs_of_a_telephone_are_told_apart_from_other_files(
     for name in ("IMG_1.HEIC", "notes.txt"):
         (root / "a" / name).touch()
     assert told_of(root, caplog) == [
-        "skipping 1 photographs in unsupported formats: save them as JPEG\n  a/IMG_1.HEIC",
-        "ignoring 1 files and folders that are no images or outside the class folders\n  a/notes.txt",
+        "skipping 1 photograph of an unsupported format: save as JPEG\n  a/IMG_1.HEIC",
+        "ignoring 1 file or folder that cannot be images of a class\n  a/notes.txt",
     ]
 
 

@@ -21,6 +21,7 @@ from effnet_ft.distributed.shared_arrays import ArraySpec, open_or_fill
 from effnet_ft.preprocessing import Preprocessing
 from effnet_ft.utils.array_cache import ArrayCache, array_key
 from effnet_ft.utils.progress import progress_bar
+from effnet_ft.utils.text import counted
 
 VERSION = 3  # version of the arrays, part of every key
 
@@ -84,7 +85,7 @@ def decoded_for_training(
         image = read_image(root / samples[index].path, short)
         array[ends[index] - image.size : ends[index]] = image.ravel()
 
-    about = f"{root.name}, {len(samples)} images decoded, short side {short} px"
+    about = f"{root.name}, {counted(len(samples), 'image')} decoded, short side {short} px"
     pixels = _load_or_fill(root, samples, {"short": short}, (int(ends[-1]),), about, place, cache, limit)
     return DecodedImages(pixels, shapes)
 
@@ -100,7 +101,7 @@ def decoded_for_evaluation(
     def place(array: np.ndarray, index: int) -> None:
         array[index] = view(read_image(root / samples[index].path))
 
-    about = f"{root.name}, {len(samples)} images as evaluated, {view.size} px"
+    about = f"{root.name}, {counted(len(samples), 'image')} as evaluated, {view.size} px"
     pixels = _load_or_fill(root, samples, replace(view, ratio=None).to_dict(), shape, about, place, cache, limit)
     return DecodedImages(pixels.reshape(-1), np.full((len(samples), 2), view.size, np.int64))
 

@@ -13,7 +13,7 @@ from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, array_key, file_stats
 from effnet_ft.utils.machine_resources import usable_cores
 from effnet_ft.utils.progress import progress_bar
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 def find_unreadable(root: Path, paths: Sequence[str], threads: int | None = None) -> dict[str, str]:
@@ -54,7 +54,7 @@ def drop_unreadable(source: Source, on_bad: str, cache: ArrayCache | None = None
     lines = [f"{path}: {reason}" for path, reason in reasons.items()]
     if on_bad == "error":
         raise DataError(
-            f"{len(lines)} files of {source.root} cannot be read: repair or remove them, "
+            f"{counted(len(lines), 'file')} of {source.root} cannot be read: repair or remove such files, "
             f"or skip them with data.bad_images=skip\n{listing(lines)}"
         )
     readable = {}

@@ -11,7 +11,7 @@ from effnet_ft.data.images.decoding import SUFFIXES
 from effnet_ft.data.sources.source import CAMERA_SUFFIXES, SPLIT_OF, SPLIT_WORDS, Sample, Source, same_name
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 SYSTEM_NAMES = {
     *("@eadir", "$recycle.bin", "recycler", "system volume information", "lost+found", "found.000", "__macosx"),
@@ -87,7 +87,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     alike = {match[0]: SPLIT_OF[match[1].lower()] for match in matches}
     rename = [f"{name}/ to {split}/" for name, split in sorted(alike.items()) if name.lower() not in SPLIT_OF]
     if rename and "train" not in splits and len(set(alike.values())) > 1:
-        raise DataError(f"{root} has parts that would be taken for classes: rename {', '.join(rename)}")
+        raise DataError(f"{root} has split folders that would be read as classes: rename {', '.join(rename)}")
     return splits
 
 
@@ -110,7 +110,7 @@ def _scan_classes(
     ignored += [entry.relative_to(root).as_posix() for entry in outside]
     if not any(by_class.values()):
         loose = [entry for entry in outside if entry.suffix.lower() in SUFFIXES]
-        hint = f"; {len(loose)} images lie in it without a class" if loose else ""
+        hint = f"; {counted(len(loose), 'image')} in it without a class folder" if loose else ""
         raise DataError(
             f"no images in {folder}: expected a folder for each class with images in it ({', '.join(SUFFIXES)}){hint}"
         )
@@ -119,7 +119,7 @@ def _scan_classes(
         inside = tuple(f"{(folder / name).relative_to(root).as_posix()}/" for name in empty)
         camera = any(path.startswith(inside) and path.lower().endswith(CAMERA_SUFFIXES) for path in ignored)
         raise DataError(
-            f"{len(empty)} class folders of {folder} hold no image: add images or remove the folders"
+            f"no image in {counted(len(empty), 'class folder')} of {folder}: add images, or remove empty folders"
             f"{'; HEIC and raw photographs are not supported: save them as JPEG' * camera}\n{listing(empty)}"
         )
     return by_class
@@ -186,6 +186,6 @@ def _check_for_training(root: Path, classes: tuple[str, ...], splits: Mapping[st
             similar = {same_name(name): f"; train/ has '{name}', spelled differently" for name in classes}
             lines = [f"{name}{similar.get(same_name(name), '')}" for name in unknown]
             raise DataError(
-                f"{len(unknown)} classes of {split}/ are not in train/: a model cannot learn them; "
-                f"add them to train/ or remove them\n{listing(lines)}"
+                f"{counted(len(unknown), 'class')} of {split}/ without a folder in train/, which a model cannot learn: "
+                f"add training images, or remove them from {split}/\n{listing(lines)}"
             )

@@ -19,7 +19,7 @@ from effnet_ft.data.sources.source import LABEL_SEPARATOR, SPLIT_OF, SPLITS, Sam
 from effnet_ft.errors import DataError
 from effnet_ft.utils.progress import progress_bar
 from effnet_ft.utils.tables import unescape_formula
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 MANIFEST = "manifest.csv"  # the file that is read if `data.root` is a folder
 
@@ -54,7 +54,7 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
     if not file.is_file():
         raise DataError(f"data.root is '{root}', but there is no {file}: give the manifest, a CSV file of images")
     if not folder.is_dir():
-        raise DataError(f"data.images is '{images}', which is no folder: give the one that the paths are relative to")
+        raise DataError(f"data.images is '{images}', which is not a folder: give the one that paths are relative to")
     try:
         # utf-8-sig, as spreadsheets write; surrogateescape preserves file names that are not UTF-8.
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
@@ -66,7 +66,7 @@ def read_manifest(root: str | Path, images: str | None = None, *, for_training: 
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read the manifest {file}: {error}") from error
     if faults:
-        message = f"{len(faults)} rows of {file} are wrong\n{listing(faults, 20)}"
+        message = f"{counted(len(faults), 'wrong row')} in {file}\n{listing(faults, 20)}"
         raise DataError(message if _is_utf8(file) else f"{message}\n{_ENCODING_HINT}")
     multilabel = "labels" in columns
     names = {split: label_names(samples, multilabel) for split, samples in splits.items()}
@@ -158,15 +158,15 @@ def _read_rows(
     if "all" in used and len(used) > 1:
         empty = [str(number) for number, split, _ in seen.values() if split == "all"]
         faults.append(
-            f"{len(empty)} rows have no split while others do, rows {', '.join(empty[:10])}"
-            f"{', ...' if len(empty) > 10 else ''}: give it in every row or in none"
+            f"{counted(len(empty), 'row')} without a split while others have one: {', '.join(empty[:10])}"
+            f"{', ...' if len(empty) > 10 else ''}; give it in every row or in none"
         )
     known = {name for text in names.values() for name in (text.split(LABEL_SEPARATOR) if multilabel else [text])}
     for name in sorted(known):
         parts = {part.strip() for part in re.split(r"[,;|]", name)}
         if len(parts) > 1 and parts & known:
             hint = "" if multilabel else "name the column labels, and "
-            faults.append(f"the label '{name}' holds the label '{min(parts & known)}': {hint}separate labels by |")
+            faults.append(f"the label '{name}' contains the label '{min(parts & known)}': {hint}separate labels by |")
     splits: dict[str, list[Sample]] = {split: [] for split in (*SPLITS, "all") if split in used}
     for _, split, sample in seen.values():
         splits[split].append(sample)
@@ -213,7 +213,7 @@ def _check_for_training(file: Path, source: Source, names: dict[str, set[str]]) 
         raise DataError(f"{file} has rows of {', '.join(splits)}, but none of train: there is nothing to train on")
     if unlearnable := sorted(set(classes) - names["train"]):
         raise DataError(
-            f"{len(unlearnable)} classes of {file} have no image in train: a model cannot learn them\n"
+            f"{counted(len(unlearnable), 'class')} of {file} without an image in train, which a model cannot learn\n"
             f"{listing(unlearnable)}"
         )
     splits_of: dict[str, set[str]] = {}
@@ -221,5 +221,5 @@ def _check_for_training(file: Path, source: Source, names: dict[str, set[str]]) 
         splits_of.setdefault(sample.group, set()).add(split)
     if torn := sorted(f"{group}: {', '.join(sorted(parts))}" for group, parts in splits_of.items() if len(parts) > 1):
         raise DataError(
-            f"{len(torn)} groups of {file} are in more than one split: a group must stay together\n{listing(torn)}"
+            f"{counted(len(torn), 'group')} of {file} in more than one split: a group must stay in one\n{listing(torn)}"
         )

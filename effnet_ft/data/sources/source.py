@@ -7,7 +7,7 @@ from pathlib import Path
 
 from effnet_ft.data.images.decoding import ArchiveMember
 from effnet_ft.errors import DataError
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -90,13 +90,14 @@ def require_usable_names(source: Source) -> None:
     """Raise a DataError for class names with control characters, and for those that look the same to a person."""
     if broken := [name for name in source.classes if any(unicodedata.category(letter) == "Cc" for letter in name)]:
         raise DataError(  # classes.txt has one class a line
-            f"{len(broken)} classes of {source.root} have line breaks or other control characters in their names: "
-            f"rename them\n{listing(broken)}"
+            f"line breaks or other control characters in {counted(len(broken), 'class name')} of {source.root}: "
+            f"rename the classes\n{listing(broken)}"
         )
     alike: dict[str, list[str]] = {}
     for name in source.classes:
         alike.setdefault(same_name(name), []).append(name)
     if twins := [" and ".join(map(ascii, names)) for names in alike.values() if len(names) > 1]:
         raise DataError(
-            f"{len(twins)} classes of {source.root} are written in several ways: rename or merge them\n{listing(twins)}"
+            f"{counted(len(twins), 'class')} of {source.root} written in several ways: rename or merge them\n"
+            f"{listing(twins)}"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from effnet_ft.data.sources.source import Sample, labels_of
 from effnet_ft.data.splits.stratified import HeldOut, partition
 from effnet_ft.errors import DataError
+from effnet_ft.utils.text import counted
 
 
 def hold_out_groups(
@@ -27,8 +28,8 @@ def hold_out_groups(
     groups = list(by_group.values())
     if len(groups) <= min_remaining:
         raise DataError(
-            f"the images are of {len(groups)} groups, at least {min_remaining + 1} are needed to hold some out: name "
-            "smaller groups, or divide the images yourself with a column 'split'"
+            f"the images are of {counted(len(groups), 'group')}, at least {min_remaining + 1} are needed "
+            "to hold some out: name smaller groups, or divide the images yourself with a column 'split'"
         )
     random = np.random.default_rng(seed)
     groups = [groups[index] for index in random.permutation(len(groups))]

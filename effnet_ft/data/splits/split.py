@@ -18,7 +18,7 @@ from effnet_ft.errors import DataError
 from effnet_ft.utils.array_cache import ArrayCache, file_stats
 from effnet_ft.utils.atomic_files import atomic_write
 from effnet_ft.utils.tables import unescape_formula, write_csv
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +117,15 @@ def _check_missing_classes(split: Split) -> None:
         missing = sorted(set(split.classes) - present)
         if missing and name == "train":
             raise DataError(
-                f"{len(missing)} classes have no image in the training split: a model cannot learn them\n"
+                f"{counted(len(missing), 'class')} without an image in the training split, which a model cannot learn\n"
                 f"{listing(missing)}"
             )
         if name == "val" and not present:
             raise DataError("no image of the validation split has a label: models cannot be compared on it")
         if missing and split.part(name):
             log.warning(
-                "%d classes have no image in the %s split and are not measured there\n%s",
-                *(len(missing), name, listing(missing)),
+                "%s without an image in the %s split, so not measured there\n%s",
+                *(counted(len(missing), "class"), name, listing(missing)),
             )
 
 
@@ -206,6 +206,6 @@ def require_images(split: Split) -> None:
     """Raise a DataError if images of a split are missing."""
     if missing := missing_images(split):
         raise DataError(
-            f"{len(missing)} images of the run are not in {split.root}: "
-            f"give the folder they are in now with data.root=...\n{listing(missing, 3)}"
+            f"{counted(len(missing), 'image')} of the run not found in {split.root}: "
+            f"give the folder of the images with data.root=...\n{listing(missing, 3)}"
         )

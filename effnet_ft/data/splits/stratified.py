@@ -6,7 +6,7 @@ import numpy as np
 
 from effnet_ft.data.sources.source import Sample, labels_of
 from effnet_ft.errors import DataError
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 HeldOut = tuple[list[Sample], list[Sample]]  # the remaining and the held-out samples, each in their original order
 
@@ -23,8 +23,8 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: Sequence[int], mi
     small = [f"{name}: {len(indices)}" for name, indices in sorted(by_class.items()) if len(indices) <= min_remaining]
     if small:
         raise DataError(
-            f"{len(small)} classes have fewer than {min_remaining + 1} images, too few to hold some out: add images, "
-            f"or divide them yourself into train/, val/ and test/\n{listing(small)}"
+            f"{counted(len(small), 'class')} with fewer than {min_remaining + 1} images, too few to hold some out: "
+            f"add images, or divide them yourself into train/, val/ and test/\n{listing(small)}"
         )
     random = np.random.default_rng(seed)
     held_out: set[int] = set()
@@ -71,7 +71,7 @@ def hold_out_multilabel(samples: Sequence[Sample], fraction: float, seed: Sequen
         if index not in held_out:
             assign(index, overall)
     if not 0 < sum(held_out.values()) < len(samples):
-        raise DataError(f"{len(samples)} images are too few to hold some out: add images")
+        raise DataError(f"too few images to hold some out: there are {len(samples)}; add images")
     return partition(samples, {index for index, out in held_out.items() if out})
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from effnet_ft.errors import WeightsError
 from effnet_ft.models.variants import VARIANTS, Variant
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +140,7 @@ def detect_layout(state: Mapping[str, Tensor]) -> tuple[str, str]:
     layout = max(LAYOUTS, key=lambda name: len(smallest[name] & state.keys()))
     if len(smallest[layout] & state.keys()) < len(smallest[layout]) / 2:
         raise WeightsError(
-            f"its {len(state)} tensors are not named as an EfficientNet's in any known layout "
+            f"its keys are not those of an EfficientNet in any known layout "
             f"({', '.join(LAYOUTS)}); they begin:\n{listing(list(state), 5)}"
         )
     fits = (name for name, variant in VARIANTS.items() if _fits(state, variant, layout))
@@ -184,8 +184,8 @@ def to_our_keys(state: Mapping[str, Tensor], variant: Variant, layout: str) -> d
     extra = [key for key in state if key not in known and key not in heads]
     if missing or extra:
         text = f"the file does not hold {variant.name} in {layout} layout"
-        text += f"\n{len(missing)} keys are missing:\n{listing(missing, 5)}" if missing else ""
-        text += f"\n{len(extra)} keys are not known:\n{listing(extra, 5)}" if extra else ""
+        text += f"\n{counted(len(missing), 'missing key')}:\n{listing(missing, 5)}" if missing else ""
+        text += f"\n{counted(len(extra), 'unknown key')}:\n{listing(extra, 5)}" if extra else ""
         raise WeightsError(text)
     ours = {own: state[theirs] for theirs, own in known.items() if theirs in state}
     return {**ours, **{key: value for key, value in state.items() if key in heads}}

@@ -16,6 +16,7 @@ from effnet_ft.training.lr_finder.head_grid import search_head_grid
 from effnet_ft.training.lr_finder.range_test import range_test
 from effnet_ft.training.module import FineTuner
 from effnet_ft.utils.atomic_files import atomic_write
+from effnet_ft.utils.text import counted
 
 
 def find_lr(
@@ -54,7 +55,8 @@ def find_lr(
         return replace(phase, optim=replace(phase.optim, lr=best.lr, weight_decay=decay)), how
     lr, curve = collectives.broadcast(range_test(module, data.train_dataloader(), device, precision))
     _write(path, ("lr", "train/loss"), [(lr, f"{loss:.6f}") for lr, loss in curve])
-    how = f"learning rate {lr:.2g}: half of the rate at which the loss rose in a range test of {len(curve)} steps"
+    steps = counted(len(curve), "step")
+    how = f"learning rate {lr:.2g}: half of the rate at which the loss rose in a range test of {steps}"
     return replace(phase, optim=replace(phase.optim, lr=lr)), how
 
 

@@ -115,34 +115,34 @@ MISTAKES = {
     "root-is-an-archive": ("a.zip", ["a.zip"], r"/a.zip', which is an archive: unpack it, and give the folder"),
     "root-is-missing": ("gone", [], r"/gone', which does not exist: give the folder"),
     "empty": ("r", ["r/.keep"], r"no images in .*/r: expected a folder for each class"),
-    "loose": ("r", ["r/1.jpg", "r/2.PNG", "r/notes.txt"], r"no images in .*/r: .*; 2 images lie in it without a class"),
+    "loose": ("r", ["r/1.jpg", "r/2.PNG", "r/notes.txt"], r"no images in .*/r: .*; 2 images in it without a class"),
     "empty-split": ("r", ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/val/.keep"], r"no images in .*/r/val: expected"),
     "empty-class": (
         "r",
         ["r/a/1.jpg", "r/b/1.jpg", "r/b/2.HEIC", "r/hollow/notes.txt"],
-        r"1 class folders of .*/r hold no image: add images or remove the folders\n  hollow$",
+        r"no image in 1 class folder of .*/r: add images, or remove empty folders\n  hollow$",
     ),
     "class-of-a-telephone": (
         "r",
         ["r/a/1.jpg", "r/b/1.HEIC"],
-        r"1 class folders of .*/r hold no image: .*; HEIC and raw .* save them as JPEG\n  b$",
+        r"no image in 1 class folder of .*/r: .*; HEIC and raw .* save them as JPEG\n  b$",
     ),
     "empty-class-in-val": (
         "r",
         ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/val/a/1.jpg", "r/val/b/.keep"],
-        r"1 class folders of .*/r/val hold no image: add .*\n  b$",
+        r"no image in 1 class folder of .*/r/val: add .*\n  b$",
     ),
     "one-class": ("r", ["r/only/1.jpg"], r"one class only, 'only': a classifier needs at least two class folders"),
     "one-folder-too-high": ("r", ["r/in/a/1.jpg", "r/in/b/1.jpg"], r"one class only.*; if they lie in .*/r/in, give"),
     "strange-class": (
         "r",
         ["r/train/a/1.jpg", "r/train/b/1.jpg", "r/test/a/1.jpg", "r/test/yeti/1.jpg"],
-        r"1 classes of test/ are not in train/: .*add them to train/ or remove them\n  yeti$",
+        r"1 class of test/ without a folder in train/.*: add training images, or remove them from test/\n  yeti$",
     ),
     "class-in-other-capitals": (
         "r",
         ["r/train/Rose/1.jpg", "r/train/b/1.jpg", "r/test/rose/1.jpg"],
-        r"1 classes of test/ are not in train/.*\n  rose; train/ has 'Rose', spelled differently$",
+        r"1 class of test/ without a folder in train/.*\n  rose; train/ has 'Rose', spelled differently$",
     ),
     "class-with-accents-apart": (
         "r",
@@ -212,7 +212,7 @@ def picture(path: Path) -> None:
 def test_classes_that_look_the_same_are_one_message(names: tuple[str, str], tmp_path: Path) -> None:
     for name in (*names, "other"):
         picture(tmp_path / name / "1.jpg")
-    with pytest.raises(DataError, match=r"1 classes of .* are written in several ways: rename or merge them") as caught:
+    with pytest.raises(DataError, match=r"1 class of .* written in several ways: rename or merge them") as caught:
         require_usable_names(scan_folder(tmp_path))
     assert " and ".join(map(ascii, sorted(names))) in str(caught.value)
 
@@ -281,7 +281,7 @@ PARTS = {
 @pytest.mark.parametrize("rename", PARTS)
 def test_parts_by_other_names_are_not_taken_for_classes(rename: str, tmp_path: Path) -> None:
     touch(tmp_path, *(f"{part}/{label}/1.jpg" for part in PARTS[rename] for label in "ab"))
-    with pytest.raises(DataError, match=f"would be taken for classes: rename .*{rename}"):
+    with pytest.raises(DataError, match=f"would be read as classes: rename .*{rename}"):
         scan_folder(tmp_path)
 
 

@@ -208,7 +208,7 @@ def test_images_that_the_list_does_not_know(flat: Path, tmp_path: Path, texts: S
     with pytest.raises(DataError) as error:
         scan_imagenet(flat, CLASSES)
     first, *names = str(error.value).splitlines()
-    assert first == f"{count} images of {flat} have no class in the ground truth"
+    assert first == f"{count} images of {flat} without a class in the ground truth"
     assert names[0].strip() == NAMES[-count]
 
 

@@ -139,10 +139,10 @@ def test_imagenet_with_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         read_imagenet(tmp_path / "none", WNIDS)
     class_folders(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "train" / USED[0])
-    with pytest.raises(DataError, match=f"1 classes of the validation images are not .*\n  {USED[0]}"):
+    with pytest.raises(DataError, match=f"no training images of 1 class of the validation images.*\n  {USED[0]}"):
         read_imagenet(tmp_path, WNIDS)
     (tmp_path / "train" / USED[1]).rename(tmp_path / "train" / "cat")
-    with pytest.raises(DataError, match=r"1 class folders of .*train are not named by ImageNet's WordNet ids"):
+    with pytest.raises(DataError, match=r"1 class folder of .*train not named by an ImageNet WordNet id"):
         read_imagenet(tmp_path, WNIDS)
 
 
@@ -150,9 +150,9 @@ def test_imagenet_with_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ("line", "told"),
     [
         ("nowhere.JPEG 5\n", "1 of the 7 images of"),
-        ("a.JPEG 1000\n", "line 7: 'a.JPEG 1000' is no path with a class number 0-999"),
-        ("a.JPEG n1\n", "line 7: 'a.JPEG n1' is no path"),
-        ("a.JPEG\n", "line 7: 'a.JPEG' is no path"),
+        ("a.JPEG 1000\n", "line 7: 'a.JPEG 1000' is not a path with a class number 0-999"),
+        ("a.JPEG n1\n", "line 7: 'a.JPEG n1' is not a path"),
+        ("a.JPEG\n", "line 7: 'a.JPEG' is not a path"),
     ],
 )
 def test_imagenets_lists_with_faults(line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,14 +76,14 @@ def test_every_wrong_row_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_manifest(manifest(tmp_path, text, *(f"{number}.jpg" for number in range(1, 5))))
     assert str(caught.value).splitlines() == [
-        f"7 rows of {tmp_path / 'manifest.csv'} are wrong",
+        f"7 wrong rows in {tmp_path / 'manifest.csv'}",
         "  row 3: there is no file 'gone.jpg'",
         "  row 4: '2.jpg' has no label",
         "  row 5: the split is 'dev', expected train, val or test",
         "  row 6: '1.jpg' differs from row 2",
         "  row 8: the path is empty",
         "  row 9: 2 cells, the header has 3",
-        "  1 rows have no split while others do, rows 10: give it in every row or in none",
+        "  1 row without a split while others have one: 10; give it in every row or in none",
     ]
 
 
@@ -99,11 +99,11 @@ MISTAKES = {
     "no-train": ("path,label,split\n1.jpg,a,val\n2.jpg,b,test\n", r"rows of val, test, but none of train"),
     "strange": (
         "path,label,split\n1.jpg,a,train\n2.jpg,b,train\n3.jpg,c,val\n",
-        r"1 classes of .* have no image in train.*\n  c$",
+        r"1 class of .* without an image in train.*\n  c$",
     ),
     "torn-group": (
         "path,label,split,group\n1.jpg,a,train,p1\n2.jpg,b,train,p2\n3.jpg,b,val,p1\n",
-        r"1 groups of .* are in more than one split: .*\n  p1: train, val$",
+        r"1 group of .* in more than one split: .*\n  p1: train, val$",
     ),
 }
 
@@ -122,7 +122,7 @@ def test_a_mistake_is_named_with_its_cure(mistake: str, tmp_path: Path) -> None:
     [
         (
             "path;label\nWiese Fluß.jpg;a\n".encode("cp1252"),
-            "rows of .* there is no file .*\n.* as 'CSV UTF-8'",
+            "rows? in .* there is no file .*\n.* as 'CSV UTF-8'",
         ),
         ("path\tlabel\n1.jpg\ta\n".encode("utf-16"), "has no column 'path' .*as 'CSV UTF-8'"),
     ],
@@ -161,8 +161,11 @@ def test_a_path_in_the_other_unicode_form_finds_its_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('path,label\n1.jpg,blue\n2.jpg,"blue,wild"\n', "'blue,wild' holds the label 'blue': name the column labels"),
-        ('path,labels\n1.jpg,blue|red\n2.jpg,"blue, wild"\n', "'blue, wild' holds the label 'blue': separate"),
+        (
+            'path,label\n1.jpg,blue\n2.jpg,"blue,wild"\n',
+            "'blue,wild' contains the label 'blue': name the column labels",
+        ),
+        ('path,labels\n1.jpg,blue|red\n2.jpg,"blue, wild"\n', "'blue, wild' contains the label 'blue': separate"),
         ("path,label\n1.jpg,a\n2.jpg,\"['b', 'c']\"\n", r"row 3: the label '\['b', 'c'\]' looks like a list"),
         ("path,labels\n1.jpg,a\n2.jpg,[]\n", r"row 3: the label '\[\]' looks like a list"),
         ("path,label\n1.jpg,\"('b', 'c')\"\n2.jpg,a\n", r"row 2: the label '\('b', 'c'\)' looks like a list"),

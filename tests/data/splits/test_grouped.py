@@ -76,7 +76,7 @@ def test_groups_are_divided_each_class_near_its_share() -> None:
 
 def test_too_few_groups_are_told() -> None:
     one = [Sample(f"{n}.jpg", "ab"[n % 2], "p1") for n in range(20)]
-    with pytest.raises(DataError, match="of 1 groups, at least 3 are needed"):
+    with pytest.raises(DataError, match="of 1 group, at least 3 are needed"):
         make_split(source_of(one), val_fraction=0.2, test_fraction=0.2, seed=0)
     own = [Sample(f"{n}.jpg", "abcd"[n % 4], "pqrs"[n % 4]) for n in range(20)]
     with pytest.raises(DataError, match="no group can be held out: each of the 4 groups holds images of a class"):
@@ -90,5 +90,5 @@ def test_a_class_of_a_single_group_is_trained_on_and_told(caplog: pytest.LogCapt
         split = make_split(source_of(samples), val_fraction=0.2, test_fraction=0.2, seed=0)
     assert {sample.label for sample in split.train} == {"a", "b", "c"}
     told = [record.getMessage() for record in caplog.records]
-    words = "have no image in the {} split and are not measured there"
-    assert told == [f"1 classes {words.format(part)}\n  c" for part in ("val", "test")]
+    words = "without an image in the {} split, so not measured there"
+    assert told == [f"1 class {words.format(part)}\n  c" for part in ("val", "test")]

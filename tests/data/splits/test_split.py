@@ -86,9 +86,7 @@ def test_given_parts_stay_as_they_are(given: tuple[str, ...]) -> None:
 def test_a_class_too_small_to_divide_is_refused(folder: str, least: int) -> None:
     enough = divide(source_of(**{folder: some(a=9, b=least)}))
     assert [part["b"] for part in counts(enough).values() if "b" in part] == [1] * least
-    with pytest.raises(
-        DataError, match=rf"1 classes have fewer than {least} images.*: add images.*\n  b: {least - 1}$"
-    ):
+    with pytest.raises(DataError, match=rf"1 class with fewer than {least} images.*: add images.*\n  b: {least - 1}$"):
         divide(source_of(**{folder: some(a=9, b=least - 1)}))
 
 

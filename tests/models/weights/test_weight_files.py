@@ -295,27 +295,27 @@ BROKEN: dict[str, tuple[Callable[[State, Path], None], tuple[str, ...]]] = {
         partial(changed, lambda key, value: (key.replace("bn1", "norm1"), value)),
         (
             "does not hold lite0 in timm layout",
-            "68 keys are missing:\n  blocks.",
-            "85 keys are not known:\n  norm1.weight",
+            "68 missing keys:\n  blocks.",
+            "85 unknown keys:\n  norm1.weight",
         ),
     ),
     "other names": (
         partial(changed, lambda key, value: (f"network.{key}", value)),
-        ("not named as an EfficientNet's in any known layout", "openmmlab, timm,", "  network.conv_stem.weight\n"),
+        ("not those of an EfficientNet in any known layout", "openmmlab, timm,", "  network.conv_stem.weight\n"),
     ),
     "transposed kernels": (
         partial(changed, lambda key, value: (key, value.transpose(0, 1).contiguous() if value.ndim == 4 else value)),
-        ("it does not fit, ", " shapes differ:\n  stages.0.0.weight: (3, 32, 3, 3), the model has (32, 3, 3, 3)\n"),
+        ("it does not fit: ", " different shapes\n  stages.0.0.weight: (3, 32, 3, 3), the model has (32, 3, 3, 3)\n"),
     ),
     "not a number": (
         partial(spoilt, "blocks.3.1.conv_pw.weight", float("nan")),
-        ("1 of its tensors hold NaN or infinity: damaged", "  stages.4.1.block.0.0.weight\n"),
+        ("NaN or infinity in 1 tensor: damaged", "  stages.4.1.block.0.0.weight\n"),
     ),
     "infinity": (
         partial(spoilt, "bn2.running_var", float("inf")),
-        ("1 of its tensors hold NaN or infinity: damaged", "  stages.8.1.running_var\n"),
+        ("NaN or infinity in 1 tensor: damaged", "  stages.8.1.running_var\n"),
     ),
-    "another network": (foreign, ("its 122 tensors are not named as an EfficientNet's", "  conv1.weight\n")),
+    "another network": (foreign, ("its keys are not those of an EfficientNet", "  conv1.weight\n")),
     "page": (partial(written, b"<!DOCTYPE html>\n<html>"), ("is text, not weights; it begins '<!DOCTYPE html>'",)),
     "pointer": (
         partial(written, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),

@@ -15,7 +15,7 @@ from effnet_ft.data.sources.imagenet.archives import EXPECTED_LAYOUTS, tar_membe
 from effnet_ft.data.sources.imagenet.ground_truth import ground_truth_reader
 from effnet_ft.data.sources.source import Sample, Source
 from effnet_ft.errors import DataError
-from effnet_ft.utils.text import listing
+from effnet_ft.utils.text import counted, listing
 
 
 def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | None = None) -> Source:
@@ -46,7 +46,9 @@ def scan_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
     labels = {name: wnid_of(name) for name in names}
     known = frozenset(classes)
     if unknown := [name for name, wnid in labels.items() if wnid not in known]:
-        raise DataError(f"{len(unknown)} images of {root} have no class in the ground truth\n{listing(unknown, 5)}")
+        raise DataError(
+            f"{counted(len(unknown), 'image')} of {root} without a class in the ground truth\n{listing(unknown, 5)}"
+        )
     samples = [Sample(name, str(wnid)) for name, wnid in labels.items()]
     return Source(root, tuple(sorted({sample.label for sample in samples})), {"val": samples}, members=members)
 
@@ -73,8 +75,8 @@ def read_imagenet(root: str | Path, classes: Sequence[str], ground_truth: str | 
     known = {sample.label for sample in splits["train"]}
     if unlearnable := sorted({sample.label for sample in splits["val"]} - known):
         raise DataError(
-            f"{len(unlearnable)} classes of the validation images are not among the training images of {root}: "
-            f"a model cannot learn them\n{listing(unlearnable)}"
+            f"{root} has no training images of {counted(len(unlearnable), 'class')} of the validation images, "
+            f"which a model cannot learn\n{listing(unlearnable)}"
         )
     return Source(root, tuple(sorted(known)), splits)
 
@@ -102,7 +104,7 @@ def _read_list(root: Path, part: str, path: Path, classes: Sequence[str]) -> lis
         name, _, label = line.strip().rpartition(" ")
         wnid = (classes[int(label)] if int(label) < len(classes) else "") if label.isdecimal() else label
         if not name or wnid not in known:
-            raise DataError(f"{path}, line {number}: {line!r} is no path with a class number 0-999 or a WordNet id")
+            raise DataError(f"{path}, line {number}: {line!r} is not a path with a class number 0-999 or a WordNet id")
         samples.append((name.strip(), wnid))
     if not samples:
         raise DataError(f"the list {path} is empty: expected lines of a path with a class number 0-999 or a WordNet id")
@@ -110,7 +112,7 @@ def _read_list(root: Path, part: str, path: Path, classes: Sequence[str]) -> lis
     listed = [Sample(prefix + name, wnid) for name, wnid in samples]
     if missing := [sample.path for sample in listed if not os.path.isfile(os.path.join(root, sample.path))]:
         raise DataError(
-            f"{len(missing)} of the {len(listed)} images of {path} are not in {root}\n{listing(missing, 3)}"
+            f"not in {root}: {len(missing)} of the {counted(len(listed), 'image')} of {path}\n{listing(missing, 3)}"
         )
     return listed
 
@@ -123,7 +125,7 @@ def _scan_split(root: Path, part: str, classes: Sequence[str], ground_truth: str
     samples = [Sample(f"{part}/{sample.path}", sample.label) for sample in source.part("all")]
     if unknown := sorted({sample.label for sample in samples} - set(classes)):
         raise DataError(
-            f"{len(unknown)} class folders of {folder} are not named by ImageNet's WordNet ids: "
+            f"{counted(len(unknown), 'class folder')} of {folder} not named by an ImageNet WordNet id: "
             f"for other images use data.source=folder\n{listing(unknown)}"
         )
     return samples

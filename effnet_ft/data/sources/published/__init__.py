@@ -73,7 +73,7 @@ def _require_images(published: PublishedSet, source: Source) -> None:
     if missing := [path for path in paths if path not in present]:
         folder = source.root / os.path.commonpath(folders)
         raise DataError(
-            f"{len(missing)} of the {len(paths)} images of {published.title} are not in {folder}: "
+            f"not in {folder}: {len(missing)} of the {len(paths)} images of {published.title}; "
             f"remove what is there and download the set again\n{listing(missing, 3)}"
         )
 
