@@ -83,8 +83,7 @@ def broadcast(value: Value) -> Value:
 def raise_on_all_ranks(error: Exception | None) -> None:
     """Raise on every rank the error of the lowest rank that has one; all ranks call this, with None if all went well.
 
-    Raises:
-        Exception: as it was, or a RuntimeError with its text if it cannot be pickled.
+    An error that cannot be pickled becomes a RuntimeError with its text on other ranks.
     """
     errors = all_gather(_picklable(error))
     errors[rank()] = error
@@ -135,11 +134,8 @@ class NodeGroup:
     def at(cls, folder: Path) -> NodeGroup:
         """Return the ranks on this machine whose ``folder`` is this one, which is made; all ranks call this together.
 
-        Ranks on another machine are left out even if they see the folder: two machines cannot write to one
-        memory-mapped file.
-
-        Raises:
-            OSError: on all ranks, if one cannot make the folder.
+        Not ranks on another machine that see the folder: two machines cannot write to one memory-mapped file. An
+        OSError of one rank is raised on all.
         """
         if world_size() == 1:
             return cls()

@@ -43,7 +43,6 @@ def open_or_fill(
     the leader publishes them. Another run, or another node that shares the folder, waits and then opens them.
 
     Args:
-        cache: holds the arrays.
         plan: returns which arrays are wanted; called on the node leaders only.
         fill: fills this rank's share of the missing arrays.
         limit: bytes that the cache may take in all; None for no limit.
@@ -79,11 +78,7 @@ def _fill_missing(
     fill: Callable[[Mapping[Name, np.ndarray], NodeGroup], None],
     limit: int | None,
 ) -> tuple[bool, bool]:
-    """Create and fill the arrays that are missing, unless another process holds their lock.
-
-    Returns:
-        Whether any array was filled; and, on a node's leader only, whether another process held the lock.
-    """
+    """Create and fill the missing arrays; return whether there were any and, on leaders, whether they were locked."""
     with ExitStack() as stack:
 
         def create_missing() -> dict[Name, np.ndarray] | None:

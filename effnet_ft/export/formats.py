@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def require_suffix(form: str, path: Path) -> None:
-    """Refuse a file name without the suffix of its format.
-
-    Raises:
-        UsageError: naming the suffix.
-    """
+    """Raise a UsageError for a file name without the suffix of its format."""
     suffix = {**PROGRAMS, "safetensors": ".safetensors"}.get(form)
     if suffix and path.suffix != suffix:
         raise UsageError(f"'{path}' does not end in {suffix}, by which programs recognise the format: rename it")

@@ -58,14 +58,9 @@ class Int8Result:
 
 
 def export_int8(model: Classifier, path: Path, split: Split) -> Int8Result:
-    """Write ``model`` to ``path`` as an 8-bit ONNX file, measured on held-out images.
+    """Write ``model`` to ``path``, ``*.onnx``, with training images of ``split``, and measure it on held-out ones.
 
     No partial file is left after an error.
-
-    Args:
-        model: a trained model.
-        path: ending in ``.onnx``.
-        split: the images that it was trained and measured on.
 
     Raises:
         ExportError: if the loss of accuracy is more than :data:`MAX_LOSS`.

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from effnet_ft import __version__
-from effnet_ft.inference.backends import require_onnx_packages
 from effnet_ft.models.batchnorm_folding import fold_batchnorm
 from effnet_ft.models.classifier import Classifier
 from effnet_ft.models.weights.files import DESCRIPTION
 from effnet_ft.preprocessing import Preprocessing
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # packages that write and check an ONNX file
-INPUT, OUTPUT = "images", "probabilities"  # names of a program's input and output
+INPUT = "images"  # name of a program's input
 
 
 class ExportedNetwork(nn.Module):
@@ -46,33 +45,19 @@ class ExportedNetwork(nn.Module):
 
 def trace(model: Classifier, *, channels_last: bool) -> ExportedProgram:
     """Return ``model`` as a program for any batch size, at the image size of its preprocessing."""
-    size = model.preprocessing.size
-    images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    network = ExportedNetwork(model, channels_last=channels_last).eval()
+    images = torch.zeros(2, 3, model.preprocessing.size, model.preprocessing.size, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(
-            ExportedNetwork(model, channels_last=channels_last).eval(),
-            (images,),
-            dynamic_shapes=({0: Dim("batch", min=1)},),
-        )
+        return torch.export.export(network, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
 def write_onnx(model: Classifier, path: Path) -> None:
-    """Write ``model`` as a self-contained ONNX file for any batch size.
-
-    Raises:
-        OSError: if it cannot be written.
-        MissingPackageError: if a package is missing.
-    """
-    require_onnx_packages(*ONNX_PACKAGES)
+    """Write ``model`` as a self-contained ONNX file for any batch size."""
     exported = trace(model, channels_last=False)
+    inputs, outputs, batch = [INPUT], ["probabilities"], ({0: "batch"},)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 warns of its own exporter
         program = torch.onnx.export(
-            exported,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: "batch"},),
-            dynamo=True,
-            verbose=False,
+            exported, input_names=inputs, output_names=outputs, dynamic_shapes=batch, dynamo=True, verbose=False
         )
     assert program is not None
     program.model.metadata_props.update(export_metadata(model))
@@ -80,11 +65,7 @@ def write_onnx(model: Classifier, path: Path) -> None:
 
 
 def write_torch_export(model: Classifier, path: Path) -> None:
-    """Write ``model`` as a program of ``torch.export`` for any batch size.
-
-    Raises:
-        OSError, RuntimeError: if it cannot be written.
-    """
+    """Write ``model`` as a program of ``torch.export`` for any batch size."""
     torch.export.save(trace(model, channels_last=True), path, extra_files=export_metadata(model))
 
 
@@ -102,10 +83,9 @@ def export_metadata(model: Classifier) -> dict[str, str]:
 def describe_input(view: Preprocessing) -> str:
     """Return how images must be prepared for a program, which normalises them itself."""
     if view.crop == "openmmlab":
-        share = view.size / view.resize
         steps = (
-            f"the central square of {share:.4f} of the short side is cropped, then resized to {view.size} px "
-            f"({view.interpolation}, not antialiased)"
+            f"the central square of {view.size / view.resize:.4f} of the short side is cropped, then resized to "
+            f"{view.size} px ({view.interpolation}, not antialiased)"
         )
     else:
         steps = (

@@ -37,8 +37,7 @@ class CheckImages:
 def checked_file(path: Path, write: Callable[[Path], None]) -> Iterator[Path]:
     """Write a temporary file beside ``path`` and yield it to be checked; then rename it, or remove it after an error.
 
-    Raises:
-        MachineError: if it cannot be written.
+    Raises a MachineError if it cannot be written.
     """
     temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
@@ -67,8 +66,8 @@ def run_split(run: Run, classes: Sequence[str], overrides: Sequence[str] = ()) -
         RecipeError: for other overrides.
     """
     require_settable(overrides, "move", "an export takes the run as it is")
-    recipe = load_recipe(run.recipe, overrides, require=["data.root"])
-    split = read_split(run.split, images_folder(recipe.data), classes)
+    folder = images_folder(load_recipe(run.recipe, overrides, require=["data.root"]).data)
+    split = read_split(run.split, folder, classes)
     require_images(split)
     return split
 

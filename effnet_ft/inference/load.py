@@ -18,9 +18,7 @@ from effnet_ft.runs.run_folder import load_model
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Predictor:
     """Load a trained model: a run folder, a checkpoint or an export of any format.
 
-    Args:
-        path: the folder or the file.
-        device: where it runs; None means a GPU if there is one. Exported programs run on the CPU.
+    It runs on ``device``; None means a GPU if there is one. Exported programs run on the CPU.
 
     Raises:
         WeightsError: if it cannot be read.

@@ -34,14 +34,13 @@ class Predictor:
         model: the network; with a ``backend`` only its description, without weights.
         device: where it runs; None means a GPU if there is one. A backend runs on the CPU.
         backend: an exported program that computes the probabilities in the place of ``model``.
-
-    ``classes`` are the class names, in the order of the probabilities.
     """
 
     def __init__(
         self, model: Classifier, device: str | torch.device | None = None, backend: Backend | None = None
     ) -> None:
-        self.backend, self.classes = backend, model.classes
+        self.backend = backend
+        self.classes = model.classes  # in the order of the probabilities
         if backend is not None:
             self.device, self.model = torch.device("cpu"), model
         else:
@@ -56,11 +55,7 @@ class Predictor:
 
     @property
     def network(self) -> Classifier:
-        """The network, with batch norms folded.
-
-        Raises:
-            WeightsError: if the predictor runs an exported program.
-        """
+        """The network, with batch norms folded; raises a WeightsError for an exported program."""
         if self.backend is not None:
             raise WeightsError("an exported program has no accessible layers: use the run, or export safetensors")
         return self._folded
@@ -137,11 +132,7 @@ class Predictor:
         return explanations
 
     def class_index(self, name: str) -> int:
-        """Return the index of the class ``name``.
-
-        Raises:
-            DataError: if there is none.
-        """
+        """Return the index of the class ``name``; raise a DataError if there is none."""
         if name not in self.classes:
             raise DataError(f"the model has no class '{name}'{did_you_mean(name, self.classes)}")
         return self.classes.index(name)

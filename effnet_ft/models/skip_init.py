@@ -38,7 +38,8 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             value.copy_(state[key])
         elif key.endswith("num_batches_tracked"):
             value.zero_()
-    if broken := [key for key in state if not _is_finite(own[key])]:
+    # The sum is fast, and finite if all values are, unless huge ones overflow.
+    if broken := [key for key in state if not (own[key].sum().isfinite() or own[key].isfinite().all())]:
         raise WeightsError(f"NaN or infinity in {counted(len(broken), 'tensor')}: damaged\n{listing(broken, 5)}")
 
 
@@ -47,8 +48,3 @@ class _SkipRandom(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
-
-
-def _is_finite(values: Tensor) -> bool:
-    # The sum is fast, and finite if all values are, unless huge ones overflow.
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())

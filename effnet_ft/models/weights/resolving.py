@@ -40,12 +40,9 @@ def default_family(variant: str) -> str:
 
 
 def resolve_weights(variant: str, weights: str, family: str = "auto") -> WeightsRecord | None:
-    """Return the record of the weights, or None for ``none``.
+    """Return the record of ``weights``: a family, ``auto``, a path or a URL; None for ``none``.
 
-    Args:
-        variant: the architecture.
-        weights: a family, ``auto``, ``none``, a path or a URL.
-        family: of a file whose name and content do not give it; else ``auto``.
+    ``family`` is that of a file whose name and content do not give it.
 
     Raises:
         WeightsError: if there are none, or the arguments contradict each other.
