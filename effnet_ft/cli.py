@@ -3,8 +3,6 @@
 Modules that need torch are imported inside the commands, so that help, tables and recipe errors appear at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

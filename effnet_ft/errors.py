@@ -1,7 +1,5 @@
 """Errors that the user can cause or cure: the command line prints their message and exits with 2. And interruptions."""
 
-from __future__ import annotations
-
 import errno
 from typing import Any
 

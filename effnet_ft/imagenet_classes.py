@@ -1,7 +1,5 @@
 """The classes of ImageNet-1k."""
 
-from __future__ import annotations
-
 from importlib import resources
 
 

@@ -1,9 +1,7 @@
 """How an image becomes a network's input. The record belongs to a set of weights and travels with it. Free of torch."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -40,7 +38,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     ratio: float | None = field(default=None, compare=False)
 
-    def at_size(self, size: int, crop: str | None = None) -> Preprocessing:
+    def at_size(self, size: int, crop: str | None = None) -> Self:
         """Return the same preprocessing for another input size and central crop, with the same share cropped."""
         ratio = self.ratio or self.resize / self.size
         return replace(self, size=size, resize=max(size, round(size * ratio)), crop=crop or self.crop, ratio=ratio)
@@ -95,7 +93,7 @@ class Preprocessing:
         return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the preprocessing that :meth:`to_dict` described."""
         plain: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
         return cls(**plain)

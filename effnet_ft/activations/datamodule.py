@@ -1,10 +1,9 @@
 """Training and validation batches of stored activations: no image is read, no frozen layer computed."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -72,7 +71,7 @@ class ActivationDataModule(pl.LightningDataModule):
         self.seed = tuple(seed)
         self.share = (collectives.rank(), collectives.world_size())
 
-    def alone(self) -> ActivationDataModule:
+    def alone(self) -> Self:
         """Return the same for a single process, whose batches are those of all processes together."""
         module = copy.copy(self)
         module.share, module.batch_size = (0, 1), self.batch_size * self.share[1]

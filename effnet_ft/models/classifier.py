@@ -1,10 +1,8 @@
 """The classifier: images in, logits out, cut at a stage into a frozen prefix and a trained suffix."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +122,7 @@ class Classifier(nn.Module):
                 norm.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Classifier:
+    def train(self, mode: bool = True) -> Self:
         """Set the mode, but keep frozen stages and batch norms in evaluation mode."""
         super().train(mode)
         self._set_frozen_to_eval()
@@ -166,7 +164,7 @@ class Classifier(nn.Module):
         }
 
     @classmethod
-    def rebuild(cls, description: dict[str, Any], state: dict[str, Tensor]) -> Classifier:
+    def rebuild(cls, description: dict[str, Any], state: dict[str, Tensor]) -> Self:
         """Return the model of a :meth:`describe` and its state dict, in evaluation mode."""
         settings = {**description, "preprocessing": Preprocessing.from_dict(description["preprocessing"])}
         model = cls.empty(settings.pop("variant"), **settings)
@@ -176,7 +174,7 @@ class Classifier(nn.Module):
         return model.eval()
 
     @classmethod
-    def empty(cls, variant: str, **settings: Any) -> Classifier:
+    def empty(cls, variant: str, **settings: Any) -> Self:
         """Return a model with an initialised head; its stages are not, as that takes longer than reading weights."""
         with skip_init():
             model = cls(variant, **settings)

@@ -1,6 +1,6 @@
 """Layers that torchvision's EfficientNet lacks: TensorFlow's "same" padding and a cosine classifier."""
 
-from __future__ import annotations
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ class SameConv2d(nn.Conv2d):
     """A strided convolution with TensorFlow's "same" padding: the odd pixel goes to the bottom and the right."""
 
     @classmethod
-    def like(cls, conv: nn.Conv2d) -> SameConv2d:
+    def like(cls, conv: nn.Conv2d) -> Self:
         """Return a convolution with "same" padding that shares the parameters of ``conv``."""
         same = cls(
             conv.in_channels,

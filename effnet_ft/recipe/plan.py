@@ -1,12 +1,10 @@
 """The plan: what a run does, with every ``auto`` of its recipe decided. Free of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -176,12 +174,12 @@ class Plan:
     reasons: Mapping[str, str] = field(default_factory=dict)  # of decided values, by their dotted keys
     changes: tuple[str, ...] = ()  # a sentence per later revision
 
-    def revised(self, why: str, reasons: Mapping[str, str] | None = None, **values: Any) -> Plan:
+    def revised(self, why: str, reasons: Mapping[str, str] | None = None, **values: Any) -> Self:
         """Return the next revision with other ``values``."""
         changes, reasons = (*self.changes, why), {**self.reasons, **(reasons or {})}
         return replace(self, revision=self.revision + 1, changes=changes, reasons=reasons, **values)
 
-    def with_phase(self, phase: PhasePlan, why: str, reasons: Mapping[str, str] | None = None) -> Plan:
+    def with_phase(self, phase: PhasePlan, why: str, reasons: Mapping[str, str] | None = None) -> Self:
         """Return the next revision, in which ``phase`` replaces the one with its index."""
         phases = tuple(phase if other.index == phase.index else other for other in self.phases)
         return self.revised(why, reasons, phases=phases)

@@ -29,15 +29,8 @@ def find_lr(
 ) -> tuple[PhasePlan, str]:
     """Return ``phase`` with its learning rate, and for a head its weight decay, and how they were found.
 
-    A grid is searched by the first process for all.
-
-    Args:
-        phase: what is trained.
-        module: as it will train the phase, but for the learning rate; left as it was.
-        data: the phase's batches.
-        device: where it is computed.
-        precision: of what is computed.
-        folder: the search is written to ``lr_search-N.csv`` there.
+    A grid is searched by the first process for all. ``module`` trains as it will in the phase, but for the learning
+    rate, and is left as it was. The search is written to ``lr_search-N.csv`` in ``folder``.
     """
     path = folder / f"lr_search-{phase.number}.csv"
     if isinstance(data, ActivationDataModule) and phase.search == "grid of heads":

@@ -45,13 +45,8 @@ def search_head_grid(
 ) -> list[Trial]:
     """Train the linear head of ``module`` at every setting of the grid; return what came out, the best first.
 
-    Each setting takes the steps that the training would: the same start, loss, clipping, accumulation and averaging.
-
-    Args:
-        data: stored features of the phase.
-        module: of the phase; its head is left as it was.
-        phase: its dropout and its epochs, of which the search may take fewer.
-        device: where it is computed.
+    Each setting takes the steps that the training would: the same start, loss, clipping, accumulation and averaging,
+    for at most :data:`_MOST_STEPS` batches. The module's head is left as it was.
     """
     settings = [(lr, decay) for lr in LEARNING_RATES for decay in WEIGHT_DECAYS]
     count, optim, head = len(settings), module.optim, module.model.head[-1]

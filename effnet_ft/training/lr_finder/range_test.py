@@ -28,12 +28,7 @@ def range_test(
     Steps are those of the training: the same optimiser, groups, loss, mixing, clipping and accumulation; averaged
     weights (``ema``) change none of them. A loss a tenth above its lowest has risen. Where it was lowest says nothing
     of a trained network, whose loss only rises. Several processes test together, each on its part of a step's images.
-
-    Args:
-        module: of the phase, copied.
-        batches: of the phase.
-        device: where it is computed.
-        precision: of what is computed.
+    The module is copied.
 
     Returns:
         The learning rate, and the curve: learning rates and smoothed losses.
