@@ -54,7 +54,10 @@ def weights_text() -> str:
 def models_page() -> str:
     """Return ``docs/models.md``."""
     families = [
-        [f"`{name}`", kind.training, _triple(kind.mean), _triple(kind.std), kind.padding, f"{kind.norm_eps:g}"]
+        [
+            *(f"`{name}`", kind.training, _triple(kind.mean), _triple(kind.std)),
+            *(kind.padding, f"{kind.norm_eps:g}", kind.licence),
+        ]
         for name, kind in FAMILIES.items()
     ]
     weights = []
@@ -69,7 +72,7 @@ def models_page() -> str:
             ["weights", "size px", "resize px", "crop", "interpolation", "layout", "top-1 %", "top-5 %", "file"],
             weights,
         ),
-        families=markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon"], families)
+        families=markdown(["family", "training", "mean", "std", "padding", "batch-norm epsilon", "licence"], families)
         + "\n\ntorchvision's b5 to b7 have the epsilon 0.001.",
     )
 

@@ -40,7 +40,7 @@ def sections_of(run: RunContents) -> list[Section]:
         Section("Most confused pairs", "confused_pairs", confused_pairs(run)),
         Section("Classes", "table", per_class(run)),
         Section("Most confident mistakes", "gallery", mistakes(run)),
-        Section("Least certain right answers", "gallery", uncertain(run)),
+        Section("Least confident correct predictions", "gallery", uncertain(run)),
         Section("Confidence", "confidence", confidence(run)),
         Section("Class balance", "table", class_balance(run)),
         Section("Training views", "training_views", training_views(run)),
@@ -133,4 +133,4 @@ def decisions(run: RunContents) -> dict[str, Any] | None:
         # The plan has the value under the key itself, in the optimiser, or as the kind of a source.
         where = next(place for place in (key, f"{phase}.optim.{name}", f"{key}.kind") if place in values)
         facts.append((key, f"{values[where]} ({reason})"))
-    return {"facts": [*facts, *(("changed on the way", change) for change in run.plan.changes)]}
+    return {"facts": [*facts, *(("changed during the run", change) for change in run.plan.changes)]}

@@ -42,7 +42,7 @@ def test_without_a_checkpoint_the_page_says_that_grad_cam_is_missing(run: Path) 
 
 def test_a_training_shows_where_its_network_looks(trained_run: Path) -> None:
     html = (trained_run / "report.html").read_text()
-    answers = html.split('id="least-certain-right-answers"')[1].split("</section>")[0]
+    answers = html.split('id="least-confident-correct-predictions"')[1].split("</section>")[0]
     assert "by Grad-CAM" in answers and answers.count('<div class="views"><img') == answers.count("<figure>") > 0
     assert answers.count("<img") == 2 * answers.count("<figure>")
     assert "used in turn" in html.split('id="training-views"')[1]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,16 @@ OF_TORCHVISION = [record for record in WEIGHTS.values() if record.layout == "tor
 PACKAGED = [record for record in WEIGHTS.values() if record.package]
 
 each = partial(pytest.mark.parametrize, "record", ids=lambda record: record.name)
+
+
+@each(PACKAGED)
+def test_the_licence_is_that_of_the_package(record: WeightsRecord) -> None:
+    try:
+        text = distribution(record.package.replace("_", "-")).read_text("LICENSE")
+    except PackageNotFoundError:
+        pytest.skip(f"{record.package} is not installed")
+    assert text is not None and "Licensed under the Apache License, Version 2.0" in text
+    assert FAMILIES[record.family].licence == "Apache-2.0"
 
 
 # OpenMMLab's
