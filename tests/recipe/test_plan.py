@@ -41,9 +41,9 @@ def test_the_file_is_plain_yaml(tmp_path: Path) -> None:
     [
         ("", "dict"),
         ("- 1", "dict"),
-        ("seed: [", "no YAML"),
+        ("seed: [", "is not YAML"),
         ("seed: 0", "run_dir: Field required"),
-        ("seed: !!python/object/apply:os.getcwd []", "no YAML"),
+        ("seed: !!python/object/apply:os.getcwd []", "is not YAML"),
     ],
     ids=["empty", "list", "no YAML", "cut short", "a call"],
 )

@@ -129,7 +129,7 @@ def test_it_is_evaluated_on_its_own_images_and_on_others(
     moved = [f"data.root={some}", f"data.images={colours.parent}"]
     assert main(["evaluate", str(run.folder), *moved, "--out", str(predictions)]) == 0
     assert [row["label"] for row in rows_of(predictions)] == ["green|red", "", "blue"]
-    assert re.search(r"\d of 3 images are images that the run was trained or selected on", capsys.readouterr().err)
+    assert re.search(r"trained or selected on \d of these 3 images", capsys.readouterr().err)
 
 
 def test_labels_come_from_the_files_as_from_the_store(run: Run, colours: Path, tmp_path: Path) -> None:
