@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 def counted(count: int, one: str, many: str = "") -> str:
     """Return "1 image", "2 images", "2 classes", or with ``many`` "1 key is" or "2 keys are"."""
-    return f"{count:,} {one if count == 1 else many or one + ('es' if one.endswith(('s', 'ch', 'sh', 'x')) else 's')}"
+    return f"{count:,} {one if count == 1 else many or one + ('es' if one.endswith(('s', 'tch', 'sh', 'x')) else 's')}"
 
 
 def magnitude(count: int) -> str:

@@ -36,3 +36,8 @@ def test_counted(count: int, words: tuple[str, ...], text: str) -> None:
 )
 def test_large_numbers_have_a_unit(count: int, text: str) -> None:
     assert magnitude(count) == text
+
+
+def test_plurals() -> None:
+    words = {"image": "images", "class": "classes", "batch": "batches", "epoch": "epochs", "process": "processes"}
+    assert {word: counted(2, word) for word in words} == {word: f"2 {many}" for word, many in words.items()}
